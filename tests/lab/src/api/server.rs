@@ -1,0 +1,324 @@
+//! The HTTP endpoint: one port for all services and regions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::{ApiError, Call, Params, Protocol, Reply, Service, sigv4};
+use crate::Lab;
+
+/// Larger bodies are refused; the largest real one (user data in a template) is 16 KiB, base64.
+const MAX_BODY: usize = 4 << 20;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves until the lab shuts down.
+pub async fn serve(lab: Arc<Lab>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lab.shutdown.cancelled() => return,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let _ = stream.set_nodelay(true);
+        let lab = Arc::clone(&lab);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let lab = Arc::clone(&lab);
+                async move { answer(&lab, request).await.ok_or(Cut) }
+            });
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// The connection is cut on purpose: a lost answer.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("connection cut by a fault")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
+    let (parts, body) = request.into_parts();
+    if parts.uri.path().starts_with("/lab/") || parts.uri.path() == "/lab" {
+        return Some(crate::control::answer(lab, &parts, body).await);
+    }
+    let request_id = lab.ids.uuid();
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
+            return Some(render_error(Service::Ec2, &error, &request_id));
+        }
+    };
+    let signed = match sigv4::verify(&lab.iam, &parts, &body, lab.clock.now()) {
+        Ok(signed) => signed,
+        Err(error) => return Some(render_error(guess_service(&parts), &error, &request_id)),
+    };
+    let service = signed.service;
+    let (action, params) = match parse(service, &parts, &body) {
+        Ok(parsed) => parsed,
+        Err(error) => return Some(render_error(service, &error, &request_id)),
+    };
+    let verdict = lab.faults.take(service.scope(), &action);
+    if !verdict.delay.is_zero() {
+        tokio::time::sleep(verdict.delay).await;
+    }
+    if let Some(error) = verdict.refuse {
+        return Some(render_error(service, &error, &request_id));
+    }
+    let call = Call {
+        service,
+        action,
+        region: signed.region,
+        caller: signed.caller,
+        params,
+        request_id,
+    };
+    log::debug!(
+        "{} {} {} {}",
+        call.region,
+        service.scope(),
+        call.action,
+        call.caller.arn
+    );
+    let result = if lab.has_region(&call.region) {
+        crate::dispatch(lab, &call).await
+    } else {
+        Err(ApiError::new(
+            "SignatureDoesNotMatch",
+            format!("the lab has no region `{}`", call.region),
+        )
+        .status(403))
+    };
+    if verdict.lose_answer {
+        return None;
+    }
+    Some(match result {
+        Ok(reply) => render(&call, reply),
+        Err(error) => {
+            if error.code == "InvalidAction" || error.code == "UnknownParameter" {
+                log::error!("{} {}: {error}", service.scope(), call.action);
+            } else {
+                log::debug!("{} {}: {error}", service.scope(), call.action);
+            }
+            render_error(service, &error, &call.request_id)
+        }
+    })
+}
+
+/// For errors before the signature is known to be good: the scope as claimed, else EC2's format.
+fn guess_service(parts: &Parts) -> Service {
+    let header = parts
+        .headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    header
+        .split('/')
+        .nth(3)
+        .and_then(Service::from_scope)
+        .unwrap_or(Service::Ec2)
+}
+
+fn parse(service: Service, parts: &Parts, body: &[u8]) -> Result<(String, Params), ApiError> {
+    let malformed = |what: String| ApiError::new("SerializationException", what);
+    match service.protocol() {
+        protocol @ (Protocol::Ec2Query | Protocol::Query) => {
+            let mut fields: Vec<(String, String)> =
+                form_urlencoded::parse(body).into_owned().collect();
+            fields.extend(
+                form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+                    .into_owned(),
+            );
+            let action = fields
+                .iter()
+                .find(|(key, _)| key == "Action")
+                .map(|(_, value)| value.clone())
+                .ok_or_else(|| {
+                    ApiError::new(
+                        "MissingAction",
+                        "The request must contain the parameter Action",
+                    )
+                })?;
+            Ok((
+                action,
+                Params::from_form(fields, protocol == Protocol::Query),
+            ))
+        }
+        Protocol::Json => {
+            let target = parts
+                .headers
+                .get("x-amz-target")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
+            let action = target.rsplit('.').next().unwrap_or_default().to_owned();
+            let value = if body.is_empty() {
+                Value::Object(serde_json::Map::new())
+            } else {
+                serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?
+            };
+            Ok((action, Params::from_value(value)))
+        }
+        Protocol::Cbor => {
+            let action = parts
+                .uri
+                .path()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let value = if body.is_empty() {
+                ciborium::Value::Map(Vec::new())
+            } else {
+                ciborium::from_reader(body).map_err(|error| malformed(error.to_string()))?
+            };
+            Ok((action, Params::from_value(cbor_to_json(value))))
+        }
+    }
+}
+
+fn cbor_to_json(value: ciborium::Value) -> Value {
+    use ciborium::Value as C;
+    match value {
+        C::Integer(number) => i64::try_from(number).map_or(Value::Null, Value::from),
+        C::Float(number) => Value::from(number),
+        C::Text(text) => Value::String(text),
+        C::Bool(flag) => Value::Bool(flag),
+        C::Tag(_, inner) => cbor_to_json(*inner),
+        C::Array(items) => Value::Array(items.into_iter().map(cbor_to_json).collect()),
+        C::Map(entries) => Value::Object(
+            entries
+                .into_iter()
+                .filter_map(|(key, inner)| {
+                    key.into_text().ok().map(|key| (key, cbor_to_json(inner)))
+                })
+                .collect(),
+        ),
+        _ => Value::Null,
+    }
+}
+
+fn response(status: u16, content_type: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers;
+    if let Ok(value) = content_type.parse() {
+        response.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    response
+}
+
+fn request_id_header(request_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = request_id.parse() {
+        headers.insert("x-amzn-requestid", value);
+    }
+    headers
+}
+
+fn render(call: &Call, reply: Reply) -> Answer {
+    let headers = request_id_header(&call.request_id);
+    let (action, namespace, id) = (&call.action, call.service.namespace(), &call.request_id);
+    match reply {
+        Reply::Xml(xml) => {
+            let inner = match call.service.protocol() {
+                Protocol::Ec2Query => format!("<requestId>{id}</requestId>{}", xml.render()),
+                _ => format!(
+                    "<{action}Result>{}</{action}Result><ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata>",
+                    xml.render()
+                ),
+            };
+            let body = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{namespace}\">{inner}</{action}Response>"
+            );
+            response(200, "text/xml;charset=UTF-8", headers, body.into_bytes())
+        }
+        Reply::Json(value) => response(
+            200,
+            "application/x-amz-json-1.1",
+            headers,
+            value.to_string().into_bytes(),
+        ),
+        Reply::Cbor(value) => cbor_response(200, headers, &value),
+    }
+}
+
+fn cbor_response(status: u16, mut headers: HeaderMap, value: &ciborium::Value) -> Answer {
+    let mut body = Vec::new();
+    ciborium::into_writer(value, &mut body).expect("writing to memory cannot fail");
+    headers.insert(
+        "smithy-protocol",
+        http::HeaderValue::from_static("rpc-v2-cbor"),
+    );
+    response(status, "application/cbor", headers, body)
+}
+
+fn render_error(service: Service, error: &ApiError, request_id: &str) -> Answer {
+    let headers = request_id_header(request_id);
+    let xml = super::Xml::new()
+        .text("Code", &error.code)
+        .text("Message", &error.message);
+    match service.protocol() {
+        Protocol::Ec2Query => {
+            let body = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>{}</Error></Errors><RequestID>{request_id}</RequestID></Response>",
+                xml.render()
+            );
+            response(
+                error.status,
+                "text/xml;charset=UTF-8",
+                headers,
+                body.into_bytes(),
+            )
+        }
+        Protocol::Query => {
+            let fault = if error.status >= 500 {
+                "Receiver"
+            } else {
+                "Sender"
+            };
+            let body = format!(
+                "<ErrorResponse xmlns=\"{}\"><Error><Type>{fault}</Type>{}</Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+                service.namespace(),
+                xml.render()
+            );
+            response(error.status, "text/xml", headers, body.into_bytes())
+        }
+        Protocol::Json => {
+            let body = serde_json::json!({ "__type": error.code, "message": error.message });
+            response(
+                error.status,
+                "application/x-amz-json-1.1",
+                headers,
+                body.to_string().into_bytes(),
+            )
+        }
+        Protocol::Cbor => {
+            let body = ciborium::Value::Map(vec![
+                ("__type".into(), error.code.as_str().into()),
+                ("message".into(), error.message.as_str().into()),
+            ]);
+            cbor_response(error.status, headers, &body)
+        }
+    }
+}

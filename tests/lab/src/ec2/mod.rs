@@ -1,0 +1,38 @@
+//! Stub: to be written.
+use crate::Lab;
+use crate::api::{ApiError, Call, Reply};
+use http::Method;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// State.
+#[derive(Debug, Default)]
+pub struct Ec2;
+
+/// Starts the service's tasks.
+pub fn start(_lab: &Arc<Lab>) {}
+
+/// Answers a call.
+pub async fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    Err(ApiError::invalid_action(&call.action))
+}
+
+/// The service's part of the control endpoint.
+pub async fn control(
+    _lab: &Arc<Lab>,
+    method: &Method,
+    path: &[&str],
+    _body: Value,
+) -> Result<Value, String> {
+    Err(format!("there is no {method} {path:?}"))
+}
+
+impl Ec2 {
+    /// With the default VPC of each region.
+    pub fn new(_config: &crate::Config) -> Self {
+        Self
+    }
+}
+
+/// Ends every instance.
+pub async fn stop_all(_lab: &Arc<Lab>) {}
