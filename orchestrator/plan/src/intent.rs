@@ -1,0 +1,208 @@
+//! What is wanted, and what the store remembers.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Spec;
+
+/// Everything that is wanted of a stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The specification.
+    pub spec: Spec,
+    /// Up, or down.
+    pub want: Want,
+    /// What was proven and recorded.
+    pub record: Record,
+    /// The live rollout, if any.
+    pub rollout: Option<RolloutIntent>,
+    /// Effects already made or under way, by action key.
+    pub journal: BTreeMap<String, Entry>,
+    /// SHA-256 (hex) of the node CA's certificate, for user data. None before it exists.
+    pub ca_sha256: Option<String>,
+}
+
+/// Up, or down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Want {
+    /// The stack should exist as specified.
+    Up,
+    /// The stack should be gone; the database only when said so.
+    Down {
+        /// With a final snapshot, deletion protection lifted.
+        delete_database: bool,
+    },
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was first intended.
+    pub intended: Timestamp,
+    /// When it was last known to be done.
+    pub done: Option<Timestamp>,
+    /// Why it last failed.
+    pub error: Option<String>,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// What the store knows of the stack beyond what AWS shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What serves: the last target that was proven. None before the first node served.
+    pub proven: Option<Target>,
+    /// Which slot owns the traffic: `a` or `b`. The first is `a`.
+    pub slot: Slot,
+    /// Name of the group that owns the traffic.
+    pub group: Option<String>,
+    /// The specification's image name, resolved once to an id.
+    pub image_id: Option<String>,
+    /// Rises by one with every rollout.
+    pub generation: u64,
+}
+
+/// One of the two target groups behind the listener. Blue is what serves, whichever slot it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    /// `<stack>-a`.
+    #[default]
+    A,
+    /// `<stack>-b`.
+    B,
+}
+
+impl Slot {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// `a` or `b`.
+    pub fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+}
+
+/// What a rollout goes to or comes from, named by number, never "latest".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// AMI in the home region.
+    pub image_id: String,
+    /// Template version; none until it was made.
+    pub template_version: Option<u64>,
+    /// Mattermost version.
+    pub version: String,
+    /// Digest of the tarball.
+    pub sha256: String,
+    /// Where it lies.
+    pub url: String,
+}
+
+/// A rollout as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutIntent {
+    /// Id, `r-<generation>`.
+    pub id: String,
+    /// The generation that it makes.
+    pub generation: u64,
+    /// Blue.
+    pub from: Target,
+    /// Green.
+    pub to: Target,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When that phase was entered.
+    pub entered: Timestamp,
+    /// When it was asked for.
+    pub requested: Timestamp,
+    /// Hold before the next phase.
+    pub paused: bool,
+    /// End the bake early.
+    pub promote: bool,
+    /// Turn back.
+    pub abort: bool,
+    /// Why it was turned back.
+    pub failure: Vec<String>,
+    /// The node that may migrate, once chosen.
+    pub migrator: Option<String>,
+    /// Migrations applied after the migration, read back by SQL.
+    pub migrations: Option<u32>,
+    /// Blue's size before the pin: min, max, desired.
+    pub pinned: Option<(u32, u32, u32)>,
+    /// Evaluation windows of the present step that were bad.
+    pub bad_windows: u32,
+    /// Evaluation windows of the present step, all.
+    pub windows: u32,
+    /// Green nodes verified once: the loss of one turns the rollout back.
+    pub verified: std::collections::BTreeSet<String>,
+}
+
+/// Where a stack or a rollout stands: a noun for what is true. Arrows live in `plan` alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// `up`: something is still missing.
+    Converging,
+    /// `up`: everything is as specified, observed.
+    Ready,
+    /// `down`: something is still there.
+    Removing,
+    /// `down`: nothing of ours is left (but what was to be kept).
+    Gone,
+    /// The request is a row.
+    Requested,
+    /// Lease held, checks run.
+    Preflight,
+    /// Copies of the image run.
+    Imaging,
+    /// A DB snapshot is under way.
+    Snapshot,
+    /// Blue cannot shrink or grow by itself.
+    Pinned,
+    /// Green's group exists, empty, its target group at weight 0.
+    GreenCreated,
+    /// One green node boots; it alone may migrate.
+    Canary,
+    /// Green has blue's size, in quarantine.
+    Full,
+    /// Green nodes are members of blue's cluster.
+    Joined,
+    /// Green has this share.
+    Shifting {
+        /// Percent.
+        weight: u8,
+    },
+    /// Green serves all; blue is whole and warm.
+    Baking,
+    /// The point of no return by ourselves.
+    Promoted,
+    /// Blue leaves node by node.
+    Draining,
+    /// Blue's group at size 0, template kept.
+    Retained,
+    /// Unpinned, originals restored.
+    Done,
+    /// The way back: weights to blue.
+    ReturningTraffic,
+    /// The way back: green is removed.
+    RemovingGreen,
+    /// One colour owns; what was is.
+    RolledBack,
+    /// A person is needed.
+    Stuck {
+        /// What it needs.
+        reason: String,
+    },
+}

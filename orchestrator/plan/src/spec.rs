@@ -1,0 +1,297 @@
+//! The specification: `mattermost.toml`, as types that are valid once they exist.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Name of the stack: 1–20 lower-case letters, digits, hyphens; begins with a letter. Names and tags come from it.
+    pub stack: String,
+    /// Zones that the stack lies in. The first zone's region is the home: database and fleet live in
+    /// its zones; images are copied to every region named.
+    pub zones: Vec<String>,
+    /// Mattermost itself.
+    pub mattermost: Mattermost,
+    /// The database.
+    #[serde(default)]
+    pub database: Database,
+    /// The nodes.
+    pub fleet: Fleet,
+    /// The network that the stack is put into.
+    #[serde(default)]
+    pub network: Network,
+    /// The load balancer.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
+    /// How a rollout goes and when it turns back.
+    #[serde(default)]
+    pub rollout: Rollout,
+    /// How nodes reach the orchestrator.
+    pub orchestrator: Orchestrator,
+}
+
+/// Mattermost's release and settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mattermost {
+    /// For example `11.10.0`.
+    pub version: String,
+    /// SHA-256 of the tarball, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Where the tarball lies (HTTPS). Default: Mattermost's release archive, by edition and version.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `enterprise` (runs unlicensed as the free mode) or `team`.
+    #[serde(default)]
+    pub edition: Edition,
+    /// Further releases that `rollout --mattermost` may name without `--sha256`: version to digest.
+    #[serde(default)]
+    pub releases: BTreeMap<String, String>,
+    /// PEM file with extra roots for a mirror's TLS certificate.
+    #[serde(default)]
+    pub trust_file: Option<String>,
+    /// Name of the Secrets Manager secret that holds the licence's text. None: unlicensed.
+    #[serde(default)]
+    pub licence_secret: Option<String>,
+    /// Whether that licence allows a cluster (Enterprise). Needed for more than one node and for
+    /// rollouts without a pause.
+    #[serde(default)]
+    pub cluster: bool,
+    /// Run more than one node without a cluster licence: messages between them are lost. Off.
+    #[serde(default)]
+    pub accept_unlicensed_nodes: bool,
+    /// `MM_…` settings for every node, for example `MM_TEAMSETTINGS_ENABLEOPENSERVER`. No secrets here.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Which build of Mattermost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Edition {
+    /// The enterprise build.
+    #[default]
+    Enterprise,
+    /// Team Edition.
+    Team,
+}
+
+/// RDS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// DB instance class.
+    pub class: String,
+    /// PostgreSQL version: major, or major.minor. None: the newest major that RDS offers up to 17.
+    pub engine_version: Option<String>,
+    /// GiB, gp3.
+    pub storage_gib: u32,
+    /// A synchronous standby in a second zone.
+    pub multi_az: bool,
+    /// Read replicas, 0–5. The mission's default is one.
+    pub replicas: u8,
+    /// Days of automated backups, 1–35; a replica needs at least 1.
+    pub backup_days: u8,
+    /// `max_connections` of the parameter group. None: RDS's own formula by memory.
+    pub max_connections: Option<u32>,
+    /// Refuse deletion until `down --delete-database` lifts it.
+    pub deletion_protection: bool,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            class: "db.m7g.large".to_owned(),
+            engine_version: None,
+            storage_gib: 100,
+            multi_az: false,
+            replicas: 1,
+            backup_days: 7,
+            max_connections: None,
+            deletion_protection: true,
+        }
+    }
+}
+
+/// The Auto Scaling group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// AMI in the home region: `ami-…`, or a name whose newest match by our own account is taken
+    /// once, at the first `up`, and recorded by id.
+    pub image: String,
+    /// EC2 instance type.
+    #[serde(default = "defaults::instance_type")]
+    pub instance_type: String,
+    /// Smallest group.
+    #[serde(default = "defaults::min")]
+    pub min: u32,
+    /// Largest group.
+    #[serde(default = "defaults::max")]
+    pub max: u32,
+    /// Scale out when average CPU is above this many percent …
+    #[serde(default = "defaults::cpu_percent")]
+    pub scale_out_cpu_percent: u32,
+    /// … for this many minutes (one-minute metrics).
+    #[serde(default = "defaults::minutes")]
+    pub scale_out_minutes: u32,
+    /// Scale in by one when average CPU is below this many percent; 0 switches it off.
+    #[serde(default = "defaults::scale_in_percent")]
+    pub scale_in_cpu_percent: u32,
+    /// … for this many minutes.
+    #[serde(default = "defaults::scale_in_minutes")]
+    pub scale_in_minutes: u32,
+    /// Name of the instance profile whose role the nodes have.
+    #[serde(default = "defaults::profile")]
+    pub instance_profile: String,
+    /// Seconds that a booting node may take before Auto Scaling gives it up (launch hook heartbeat).
+    #[serde(default = "defaults::boot_seconds")]
+    pub boot_seconds: u32,
+    /// Seconds that a leaving node may take (terminate hook heartbeat).
+    #[serde(default = "defaults::drain_seconds")]
+    pub drain_seconds: u32,
+}
+
+/// Defaults that serde names.
+mod defaults {
+    pub fn instance_type() -> String {
+        "m7i.large".to_owned()
+    }
+    pub fn min() -> u32 {
+        1
+    }
+    pub fn max() -> u32 {
+        3
+    }
+    pub fn cpu_percent() -> u32 {
+        95
+    }
+    pub fn minutes() -> u32 {
+        2
+    }
+    pub fn scale_in_percent() -> u32 {
+        20
+    }
+    pub fn scale_in_minutes() -> u32 {
+        15
+    }
+    pub fn profile() -> String {
+        "mattermost-node".to_owned()
+    }
+    pub fn boot_seconds() -> u32 {
+        1800
+    }
+    pub fn drain_seconds() -> u32 {
+        900
+    }
+}
+
+/// Where in the account's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// VPC id. None: the region's default VPC.
+    pub vpc: Option<String>,
+    /// Subnet ids for nodes and database, one per home zone. Empty: the VPC's subnets in the home zones.
+    pub subnets: Vec<String>,
+    /// Subnet ids for the load balancer. Empty: the same.
+    pub public_subnets: Vec<String>,
+}
+
+/// The Application Load Balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// ARN of an ACM certificate: HTTPS on 443, and 80 redirects. None: plain HTTP on 80.
+    pub certificate_arn: Option<String>,
+    /// What users type, for Mattermost's `SiteURL`. None: the load balancer's DNS name.
+    pub site_url: Option<String>,
+    /// Seconds; Mattermost's WebSocket pings come every 60 s, so ALB's default of 60 s cuts them.
+    pub idle_timeout_seconds: u32,
+    /// Seconds that a leaving target may finish its requests.
+    pub deregistration_delay_seconds: u32,
+    /// Source ranges that may reach 80/443.
+    pub allow: Vec<String>,
+    /// `internet-facing` or `internal`.
+    pub scheme: String,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self {
+            certificate_arn: None,
+            site_url: None,
+            idle_timeout_seconds: 300,
+            deregistration_delay_seconds: 60,
+            allow: vec!["0.0.0.0/0".to_owned()],
+            scheme: "internet-facing".to_owned(),
+        }
+    }
+}
+
+/// Gates of a rollout. Durations are seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollout {
+    /// Green's share of the traffic in percent, step by step; rises and ends with 100.
+    pub weights: Vec<u8>,
+    /// How long each step is watched.
+    pub step_seconds: u32,
+    /// How long green serves alone, with blue whole, before it counts as proven.
+    pub bake_seconds: u32,
+    /// Wait for `rollout promote` at the end of the bake.
+    pub manual_promote: bool,
+    /// Whether a step may go on without any request in it (night rollouts).
+    pub quiet_is_fine: bool,
+    /// Server errors in percent of requests (hundredths of a percent: 100 = 1 %) that turn a rollout back.
+    pub max_error_basis_points: u32,
+    /// 95th percentile of the response time in milliseconds that turns a rollout back.
+    pub max_p95_ms: u32,
+    /// Reads in a row of `available`, `healthy` and so on that count as a fact.
+    pub reads_in_a_row: u32,
+    /// Deadline of a phase without one of its own.
+    pub phase_deadline_seconds: u32,
+    /// Deadline for one node from launch to verified (migrations come on top).
+    pub node_deadline_seconds: u32,
+    /// Deadline for a migration.
+    pub migration_deadline_seconds: u32,
+    /// How long blue's template and empty group are kept after promotion.
+    pub retention_seconds: u32,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            weights: vec![10, 50, 100],
+            step_seconds: 300,
+            bake_seconds: 1800,
+            manual_promote: false,
+            quiet_is_fine: false,
+            max_error_basis_points: 100,
+            max_p95_ms: 2000,
+            reads_in_a_row: 3,
+            phase_deadline_seconds: 3600,
+            node_deadline_seconds: 1200,
+            migration_deadline_seconds: 14400,
+            retention_seconds: 604_800,
+        }
+    }
+}
+
+/// How nodes reach the orchestrator, and where its certificate authority lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Orchestrator {
+    /// `host:port` of every orchestrator, as nodes reach them.
+    pub addresses: Vec<String>,
+    /// Address that `serve` listens on for nodes. Default: the port of the first address, on all interfaces.
+    #[serde(default)]
+    pub listen: Option<String>,
+    /// Security group or CIDR from which orchestrators come: it may reach the database.
+    #[serde(default)]
+    pub source: Option<String>,
+}
