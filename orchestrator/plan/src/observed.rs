@@ -487,6 +487,11 @@ pub struct Node {
     pub migrations_applied: u32,
     /// It migrated in this generation and the result was read back.
     pub migrated: bool,
+    /// The goal that the orchestrator last gave this node.
+    pub goal: Option<crate::decision::NodeGoal>,
+    /// The report is about exactly that goal: same generation, same configuration digest. A node is
+    /// verified only when this holds, `goal` is the wanted one, and it serves.
+    pub current: bool,
     /// A session is open now.
     pub connected: bool,
     /// Reported at.

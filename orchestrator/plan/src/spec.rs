@@ -100,6 +100,9 @@ pub struct Database {
     pub max_connections: Option<u32>,
     /// Refuse deletion until `down --delete-database` lifts it.
     pub deletion_protection: bool,
+    /// PEM file with the roots that the server's certificate must chain to: RDS's bundle of the
+    /// region, as AWS publishes it. None: `/usr/share/mattermost-orchestrator/rds-ca.pem`.
+    pub trust_file: Option<String>,
 }
 
 impl Default for Database {
@@ -113,6 +116,7 @@ impl Default for Database {
             backup_days: 7,
             max_connections: None,
             deletion_protection: true,
+            trust_file: None,
         }
     }
 }
