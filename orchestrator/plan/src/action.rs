@@ -12,6 +12,10 @@ use crate::observed::{ListenerAction, Rule, Tags};
 /// One effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
+#[expect(
+    missing_docs,
+    reason = "each variant's text says what its fields are, in AWS's words"
+)]
 pub enum Action {
     /// A security group in the VPC with exactly these ingress rules (ours are added, foreign ones in
     /// our group are revoked).

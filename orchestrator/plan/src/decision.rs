@@ -70,6 +70,23 @@ pub enum NodeGoal {
         scheduler: bool,
         /// The rollout that it serves.
         rollout: Option<String>,
+        /// `MM_…` settings from the specification that this target was made with.
+        #[serde(default)]
+        settings: BTreeMap<String, String>,
+    },
+    /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
+    Prepare {
+        /// Version.
+        version: String,
+        /// Digest of the tarball.
+        sha256: String,
+        /// Where it lies.
+        url: String,
+        /// The rollout that it serves.
+        rollout: Option<String>,
+        /// `MM_…` settings from the specification that this target was made with.
+        #[serde(default)]
+        settings: BTreeMap<String, String>,
     },
     /// Close connections in batches, stop, report.
     Drain,

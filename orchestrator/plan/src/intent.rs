@@ -1,6 +1,6 @@
 //! What is wanted, and what the store remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ pub enum Want {
 pub struct Entry {
     /// When it was first intended.
     pub intended: Timestamp,
+    /// When it was last tried, if not at `intended`.
+    #[serde(default)]
+    pub attempted: Option<Timestamp>,
     /// When it was last known to be done.
     pub done: Option<Timestamp>,
     /// Why it last failed.
@@ -63,6 +66,26 @@ pub struct Record {
     pub image_id: Option<String>,
     /// Rises by one with every rollout.
     pub generation: u64,
+    /// The one node that migrates an empty database at the first `up`.
+    #[serde(default)]
+    pub migrator: Option<String>,
+    /// Applied migrations of the proven target, read back by SQL.
+    #[serde(default)]
+    pub migrations: Option<u32>,
+    /// Colours that left, kept for their retention window.
+    #[serde(default)]
+    pub retained: Vec<Retained>,
+}
+
+/// A colour that left: an empty group and a template version, for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// The group, at size 0.
+    pub group: String,
+    /// What it ran.
+    pub target: Target,
+    /// When both may go.
+    pub until: Timestamp,
 }
 
 /// One of the two target groups behind the listener. Blue is what serves, whichever slot it is in.
@@ -108,6 +131,9 @@ pub struct Target {
     pub sha256: String,
     /// Where it lies.
     pub url: String,
+    /// `MM_…` settings that its nodes get.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A rollout as the store keeps it.
@@ -125,6 +151,9 @@ pub struct RolloutIntent {
     pub phase: Phase,
     /// When that phase was entered.
     pub entered: Timestamp,
+    /// Which way it goes.
+    #[serde(default)]
+    pub mode: Mode,
     /// When it was asked for.
     pub requested: Timestamp,
     /// Hold before the next phase.
@@ -146,7 +175,33 @@ pub struct RolloutIntent {
     /// Evaluation windows of the present step, all.
     pub windows: u32,
     /// Green nodes verified once: the loss of one turns the rollout back.
-    pub verified: std::collections::BTreeSet<String>,
+    pub verified: BTreeSet<String>,
+    /// Green nodes that may be members of blue's cluster.
+    #[serde(default)]
+    pub joined: BTreeSet<String>,
+    /// Green nodes that failed before they served.
+    #[serde(default)]
+    pub failed: BTreeSet<String>,
+    /// Applied migrations before the rollout.
+    #[serde(default)]
+    pub migrations_before: Option<u32>,
+    /// The last three evaluation windows, oldest first: true is bad.
+    #[serde(default)]
+    pub history: Vec<bool>,
+    /// When the present evaluation window began, and green's counters then (requests, server errors).
+    #[serde(default)]
+    pub window: Option<(Timestamp, u64, u64)>,
+}
+
+/// Which way a rollout goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Both colours run at once, green joins blue's cluster, weights move step by step.
+    #[default]
+    Overlap,
+    /// Without a cluster licence: blue is stopped before green starts, with an announced pause.
+    Cutover,
 }
 
 /// Where a stack or a rollout stands: a noun for what is true. Arrows live in `plan` alone.
@@ -173,6 +228,10 @@ pub enum Phase {
     Pinned,
     /// Green's group exists, empty, its target group at weight 0.
     GreenCreated,
+    /// Cutover: green's nodes have the release installed and wait, none started.
+    Prepared,
+    /// Cutover: the listener answers 503 with the maintenance page, blue's servers are stopped.
+    Closed,
     /// One green node boots; it alone may migrate.
     Canary,
     /// Green has blue's size, in quarantine.

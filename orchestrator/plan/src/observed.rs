@@ -63,10 +63,21 @@ pub struct Observed {
     pub nodes: BTreeMap<String, Node>,
     /// Traffic of the present step, by target group name.
     pub traffic: BTreeMap<String, Traffic>,
-    /// How many times in a row a fact was read, by key (`db/NAME=available`, `target/ARN/i-…=healthy`).
+    /// How many times in a row a fact was read, by key: see [`streak_db`] and [`streak_target`]. The
+    /// value after `=` is the state as AWS says it; a fact that is not true has no entry.
     pub streaks: BTreeMap<String, u32>,
     /// Chat probes between two nodes (`from>to`): whether a message arrived.
     pub chat: BTreeMap<String, bool>,
+}
+
+/// Streak key of a DB instance's status: `db/<id>=<status>`.
+pub fn streak_db(id: &str, status: &str) -> String {
+    format!("db/{id}={status}")
+}
+
+/// Streak key of a target's health: `target/<target group ARN>/<instance>=<state>`.
+pub fn streak_target(arn: &str, instance: &str, state: &str) -> String {
+    format!("target/{arn}/{instance}={state}")
 }
 
 /// The VPC.
@@ -350,6 +361,9 @@ pub struct Image {
     pub source: Option<(String, String)>,
     /// Snapshots behind it.
     pub snapshots: Vec<String>,
+    /// Made at: of several images with the specification's name, the newest is taken.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
     /// Tags.
     pub tags: Tags,
 }
@@ -494,6 +508,10 @@ pub struct Node {
     pub current: bool,
     /// A session is open now.
     pub connected: bool,
+    /// Since when no session is open, when none is. `None`: not known (a restarted orchestrator sets
+    /// its own start).
+    #[serde(default)]
+    pub disconnected_since: Option<Timestamp>,
     /// Reported at.
     pub at: Option<Timestamp>,
     /// Why it failed: code, error, hint, last lines.
@@ -519,7 +537,7 @@ pub struct Failure {
     pub journal: Vec<String>,
 }
 
-/// What went through a target group since the present step began.
+/// What went through a target group since the present step began (the rollout's `entered`), cumulative.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Requests.
