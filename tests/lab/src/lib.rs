@@ -60,6 +60,9 @@ pub struct Config {
     pub seed: u64,
     /// Regions with their zones; the default is us-east-1 and us-west-2 with three zones each.
     pub regions: Vec<Region>,
+    /// The `lab` binary, which stands between the lab and each instance's processes so that they end
+    /// with it even when it is killed; see [`runtime`]. None starts them without it.
+    pub launcher: Option<PathBuf>,
 }
 
 /// A region and its zones.
@@ -88,6 +91,7 @@ impl Config {
             speed: 1.0,
             seed: 1,
             regions: vec![region("us-east-1", 32), region("us-west-2", 33)],
+            launcher: None,
         }
     }
 }
@@ -103,6 +107,10 @@ pub struct Lab {
     pub ids: ids::Ids,
     /// Keys and roles.
     pub iam: iam::Iam,
+    /// Roles and instance profiles.
+    pub directory: iam_api::Directory,
+    /// The instances' role credentials.
+    pub sessions: iam_api::Sessions,
     /// Faults that wait.
     pub faults: fault::Faults,
     /// The lab's certificate authority: RDS, ACM, the release server.
@@ -137,6 +145,8 @@ impl Lab {
             clock: Clock::new(config.speed),
             ids: ids::Ids::new(config.seed),
             iam: iam::Iam::new(),
+            directory: iam_api::Directory::default(),
+            sessions: iam_api::Sessions::default(),
             faults: fault::Faults::default(),
             ca: ca::Ca::create(&config.directory)?,
             ec2: ec2::Ec2::new(&config),

@@ -1,0 +1,211 @@
+//! `Filter.N` and paging, the same for every describe call.
+//!
+//! A describe call gives its resources a [`Fields`]: filter name to the values the resource has. A
+//! filter name that the call does not list is refused, as AWS does.
+
+use crate::api::{ApiError, Params};
+
+use super::state::Tags;
+
+/// What a resource offers to filters: name and value; a name may come several times.
+pub(crate) type Fields = Vec<(&'static str, String)>;
+
+/// The filters of one call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filters(Vec<(String, Vec<String>)>);
+
+impl Filters {
+    /// Reads `Filter.N`; `known` are the names besides `tag:KEY`, `tag-key` and `tag-value`.
+    pub fn parse(p: &Params, known: &[&str]) -> Result<Self, ApiError> {
+        let mut filters = Vec::new();
+        for filter in p.structs("Filter") {
+            let name = filter.str("Name")?;
+            let values = filter.list("Value");
+            let is_tag = name.starts_with("tag:") || name == "tag-key" || name == "tag-value";
+            if !is_tag && !known.contains(&name.as_str()) {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!("The filter '{name}' is invalid"),
+                ));
+            }
+            if values.is_empty() {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!("The filter '{name}' has no value"),
+                ));
+            }
+            filters.push((name, values));
+        }
+        Ok(Self(filters))
+    }
+
+    /// Whether a resource passes: every filter, by any of its values.
+    pub fn pass(&self, fields: &Fields, tags: &Tags) -> bool {
+        self.0.iter().all(|(name, patterns)| {
+            let any = |value: &str| patterns.iter().any(|pattern| matches(pattern, value));
+            if let Some(key) = name.strip_prefix("tag:") {
+                tags.get(key).is_some_and(|value| any(value))
+            } else if name == "tag-key" {
+                tags.keys().any(|key| any(key))
+            } else if name == "tag-value" {
+                tags.values().any(|value| any(value))
+            } else {
+                fields
+                    .iter()
+                    .any(|(field, value)| field == name && any(value))
+            }
+        })
+    }
+}
+
+/// EC2's wildcards: `*` any run of characters, `?` one, a backslash takes the next literally.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        let literal = match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+                continue;
+            }
+            Some('?') => {
+                p += 1;
+                t += 1;
+                continue;
+            }
+            Some('\\') if p + 1 < pattern.len() => Some((pattern[p + 1], 2)),
+            Some(other) => Some((*other, 1)),
+            None => None,
+        };
+        match literal {
+            Some((wanted, step)) if wanted == text[t] => {
+                p += step;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    p = at + 1;
+                    t = taken + 1;
+                    star = Some((at, taken + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|rest| *rest == '*')
+}
+
+/// `MaxResults` and `NextToken` of one call. The token is the key of the last entry shown, so a page
+/// stays right when entries come and go between two calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    max: Option<usize>,
+    after: Option<String>,
+}
+
+impl Page {
+    /// Reads the two parameters; `smallest..=largest` are the call's documented bounds.
+    pub fn parse(p: &Params, smallest: i64, largest: i64) -> Result<Self, ApiError> {
+        let max = p.opt_int("MaxResults")?;
+        if let Some(max) = max.filter(|max| !(smallest..=largest).contains(max)) {
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!(
+                    "Value ( {max} ) for parameter maxResults is invalid. Expecting a value greater than or equal to {smallest} and less than or equal to {largest}."
+                ),
+            ));
+        }
+        let after = match p.opt("NextToken") {
+            None => None,
+            Some(token) if token.is_empty() => None,
+            Some(token) => Some(
+                hex::decode(&token)
+                    .ok()
+                    .and_then(|bytes| String::from_utf8(bytes).ok())
+                    .ok_or_else(|| {
+                        ApiError::new(
+                            "InvalidNextToken",
+                            format!("The token '{token}' is invalid"),
+                        )
+                    })?,
+            ),
+        };
+        Ok(Self {
+            max: max.map(|max| max as usize),
+            after,
+        })
+    }
+
+    /// The entries of this page and the token of the next. `entries` are sorted by their key.
+    pub fn cut<T>(&self, mut entries: Vec<(String, T)>) -> (Vec<T>, Option<String>) {
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some(after) = &self.after {
+            entries.retain(|(key, _)| key > after);
+        }
+        let mut token = None;
+        if let Some(max) = self.max.filter(|max| entries.len() > *max) {
+            entries.truncate(max);
+            token = entries.last().map(|(key, _)| hex::encode(key));
+        }
+        (entries.into_iter().map(|(_, entry)| entry).collect(), token)
+    }
+}
+
+/// Refuses ids that do not exist, with the call's own code.
+pub(crate) fn all_exist(
+    ids: &[String],
+    exists: impl Fn(&str) -> bool,
+    error: impl Fn(&str) -> ApiError,
+) -> Result<(), ApiError> {
+    match ids.iter().find(|id| !exists(id)) {
+        Some(id) => Err(error(id)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_are_ec2s() {
+        for (pattern, text, expected) in [
+            ("abc", "abc", true),
+            ("abc", "ab", false),
+            ("a*", "abc", true),
+            ("*", "", true),
+            ("*c", "abc", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "aXXbYYc", true),
+            ("a*b*c", "aXXcYYb", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+            ("mattermost-*-10.?", "mattermost-debian-10.5", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repetition() {
+        let entries: Vec<(String, u32)> = (0..10)
+            .map(|number| (format!("k{number}"), number))
+            .collect();
+        let mut page = Page {
+            max: Some(3),
+            after: None,
+        };
+        let mut seen = Vec::new();
+        loop {
+            let (part, token) = page.cut(entries.clone());
+            seen.extend(part);
+            let Some(token) = token else { break };
+            page.after = Some(String::from_utf8(hex::decode(token).unwrap()).unwrap());
+        }
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+    }
+}
