@@ -1,9 +1,21 @@
 //! The specification: `mattermost.toml`, as types that are valid once they exist.
 
-use std::collections::BTreeMap;
+mod checks;
+mod names;
+mod parse;
+mod structure;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use names::Names;
+pub use parse::{Problem, SpecError};
+pub use template::{Answers, template};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +54,8 @@ pub struct Mattermost {
     pub version: String,
     /// SHA-256 of the tarball, 64 hexadecimal digits.
     pub sha256: String,
-    /// Where the tarball lies (HTTPS). Default: Mattermost's release archive, by edition and version.
+    /// Where the tarball lies (HTTPS); `{version}` stands for the version. Default: Mattermost's
+    /// release archive, by edition and version.
     #[serde(default)]
     pub url: Option<String>,
     /// `enterprise` (runs unlicensed as the free mode) or `team`.
@@ -298,4 +311,78 @@ pub struct Orchestrator {
     /// Security group or CIDR from which orchestrators come: it may reach the database.
     #[serde(default)]
     pub source: Option<String>,
+}
+
+impl Spec {
+    /// The region of the first zone: database and fleet live there.
+    pub fn home_region(&self) -> String {
+        self.zones
+            .first()
+            .map(|zone| region_of(zone))
+            .unwrap_or_default()
+    }
+
+    /// The zones of the home region, as the file orders them.
+    pub fn home_zones(&self) -> Vec<&str> {
+        let home = self.home_region();
+        self.zones
+            .iter()
+            .filter(|zone| region_of(zone) == home)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// Every region that a zone lies in, the home first, the others by name.
+    pub fn regions(&self) -> Vec<String> {
+        let home = self.home_region();
+        let others: BTreeSet<String> = self
+            .zones
+            .iter()
+            .map(|zone| region_of(zone))
+            .filter(|region| *region != home)
+            .collect();
+        std::iter::once(home).chain(others).collect()
+    }
+
+    /// Where the tarball of a version lies.
+    pub fn artefact_url(&self, version: &str) -> String {
+        let ours = &self.mattermost;
+        match &ours.url {
+            Some(url) if url.contains("{version}") => url.replace("{version}", version),
+            // An address of one release: the same place with the other version in it.
+            Some(url) => url.replace(&ours.version, version),
+            None => {
+                let edition = match ours.edition {
+                    Edition::Enterprise => "",
+                    Edition::Team => "team-",
+                };
+                format!(
+                    "https://releases.mattermost.com/{version}/mattermost-{edition}{version}-linux-amd64.tar.gz"
+                )
+            }
+        }
+    }
+
+    /// The digest that the file gives for a version.
+    pub fn digest_of(&self, version: &str) -> Option<&str> {
+        if version == self.mattermost.version {
+            return Some(&self.mattermost.sha256);
+        }
+        self.mattermost.releases.get(version).map(String::as_str)
+    }
+}
+
+/// `us-east-1a` lies in `us-east-1`.
+fn region_of(zone: &str) -> String {
+    zone.trim_end_matches(|c: char| c.is_ascii_lowercase())
+        .to_owned()
+}
+
+/// `11.10.0`: three numbers.
+pub fn is_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() == 3
+        && parts.iter().all(|part| {
+            !part.is_empty() && part.len() <= 5 && part.bytes().all(|b| b.is_ascii_digit())
+        })
 }

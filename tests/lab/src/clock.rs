@@ -5,22 +5,39 @@
 //! minutes takes `5 min / speed` here. Every state machine in the lab advances by [`Clock::sleep`];
 //! no describe call ever advances one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A scalable clock. Cheap to clone; all clones share the speed.
 #[derive(Clone, Debug)]
 pub struct Clock {
     speed: watch::Sender<f64>,
+    stretch: Arc<Mutex<Stretch>>,
+}
+
+/// The time since the speed last changed, and what had passed before it.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    before: Duration,
+    began: Instant,
+    speed: f64,
 }
 
 impl Clock {
     /// `speed` is lab seconds per real second; 1.0 is what AWS really takes.
     pub fn new(speed: f64) -> Self {
+        let speed = speed.max(0.001);
         Self {
-            speed: watch::Sender::new(speed.max(0.001)),
+            speed: watch::Sender::new(speed),
+            stretch: Arc::new(Mutex::new(Stretch {
+                before: Duration::ZERO,
+                began: Instant::now(),
+                speed,
+            })),
         }
     }
 
@@ -40,7 +57,22 @@ impl Clock {
 
     /// Changes the speed; waits under way continue with what is left of them at the new speed.
     pub fn set_speed(&self, speed: f64) {
-        self.speed.send_replace(speed.max(0.001));
+        let speed = speed.max(0.001);
+        let mut stretch = self.stretch.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = stretch.began.elapsed().mul_f64(stretch.speed);
+        *stretch = Stretch {
+            before: stretch.before + passed,
+            began: Instant::now(),
+            speed,
+        };
+        self.speed.send_replace(speed);
+    }
+
+    /// Lab time since the clock was made. Never jumps when the speed changes, so that a deadline in
+    /// lab time can be kept across a change; [`Clock::elapsed`] takes the present speed for the past too.
+    pub fn lab_time(&self) -> Duration {
+        let stretch = *self.stretch.lock().unwrap_or_else(PoisonError::into_inner);
+        stretch.before + stretch.began.elapsed().mul_f64(stretch.speed)
     }
 
     /// The real duration that `lab` takes at the present speed.

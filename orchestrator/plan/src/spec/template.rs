@@ -1,0 +1,170 @@
+//! The specification that `init` writes: complete, commented, and itself a test of the reader.
+
+/// What `init` is told; everything else has a default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Stack.
+    pub stack: String,
+    /// Zones, home first.
+    pub zones: Vec<String>,
+    /// Mattermost's version.
+    pub version: String,
+    /// SHA-256 of the tarball.
+    pub sha256: String,
+    /// AMI id or name.
+    pub image: String,
+    /// `host:port` of every orchestrator.
+    pub addresses: Vec<String>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            stack: "mattermost".to_owned(),
+            zones: vec!["us-east-1a".to_owned(), "us-east-1b".to_owned()],
+            version: "11.10.0".to_owned(),
+            sha256: "8ae404ed0c0fbab2b01c00c031b9d0f3e17c51007e3bb3401bebaf3e60da0c3e".to_owned(),
+            image: "mattermost-base-11.10.0".to_owned(),
+            addresses: vec!["orchestrator.internal:7443".to_owned()],
+        }
+    }
+}
+
+/// A complete, valid `mattermost.toml`. Lines that begin with `# name =` show the default.
+pub fn template(answers: &Answers) -> String {
+    let list = |items: &[String]| {
+        let quoted: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    TEXT.replace("@stack@", &quoted(&answers.stack))
+        .replace("@zones@", &list(&answers.zones))
+        .replace("@version@", &quoted(&answers.version))
+        .replace("@sha256@", &quoted(&answers.sha256))
+        .replace("@image@", &quoted(&answers.image))
+        .replace("@addresses@", &list(&answers.addresses))
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+const TEXT: &str = r#"# A Mattermost stack on AWS. `orchestrator plan` shows what it would become, `orchestrator up` makes it.
+
+# Name of the stack: every resource is named and tagged after it.
+stack = @stack@
+
+# Availability zones. The first one's region is the home, where database and fleet live (two zones of
+# it at least); the image is copied to every other region named here.
+zones = @zones@
+
+[mattermost]
+version = @version@
+# SHA-256 of the release's tarball, from Mattermost's version archive.
+sha256 = @sha256@
+# Where the tarball lies, when not in Mattermost's own archive; `{version}` stands for the version.
+# url = "https://mirror.example/mattermost-{version}-linux-amd64.tar.gz"
+# Extra roots for that mirror's certificate.
+# trust_file = "mirror-ca.pem"
+# "enterprise" (free without a licence) or "team".
+edition = "enterprise"
+# Secrets Manager secret that holds the licence's text.
+# licence_secret = "mattermost/licence"
+# Whether that licence allows a cluster (Enterprise). Without one: one node, and rollouts have a short pause.
+cluster = false
+# More than one node without a cluster licence loses messages between nodes. Only for those who know.
+accept_unlicensed_nodes = false
+
+# Settings for every node, as Mattermost's documentation names them. No secrets here.
+[mattermost.settings]
+MM_TEAMSETTINGS_ENABLEOPENSERVER = "false"
+
+# Releases that `orchestrator rollout --mattermost X` may name without `--sha256`.
+[mattermost.releases]
+# "11.11.0" = "<64 hexadecimal digits>"
+
+[database]
+class = "db.m7g.large"
+# PostgreSQL, major or major.minor. Default: the newest major that RDS offers, up to 17.
+# engine_version = "16"
+storage_gib = 100
+# A synchronous standby in a second zone.
+multi_az = false
+# Read replicas, 0 to 5.
+replicas = 1
+# Days of automated backups, 1 to 35; a replica needs them.
+backup_days = 7
+# Default: RDS's own formula by memory.
+# max_connections = 1000
+# `orchestrator down --delete-database` lifts it.
+deletion_protection = true
+# Roots that the server's certificate must chain to.
+# trust_file = "/usr/share/mattermost-orchestrator/rds-ca.pem"
+
+[fleet]
+# AMI in the home region: an id, or a name whose newest image is taken once and then kept by id.
+image = @image@
+instance_type = "m7i.large"
+min = 1
+# More than one node needs a cluster licence (see above).
+max = 1
+# One node more when the average CPU is above this for so many minutes.
+scale_out_cpu_percent = 95
+scale_out_minutes = 2
+# One node less when it is below this for so many minutes; 0 switches it off.
+scale_in_cpu_percent = 20
+scale_in_minutes = 15
+# Instance profile whose role the nodes have.
+instance_profile = "mattermost-node"
+# Seconds that a booting node may take before it is given up, and a leaving one before it is cut off.
+boot_seconds = 1800
+drain_seconds = 900
+
+[network]
+# Default: the region's default VPC, and its subnets in the home zones.
+# vpc = "vpc-0123456789abcdef0"
+# subnets = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+# public_subnets = ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"]
+
+[load_balancer]
+# ACM certificate in the home region: HTTPS on 443, and 80 redirects. Without one: plain HTTP on 80.
+# certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+# What users type. Default: the load balancer's own name.
+# site_url = "https://chat.example.com"
+idle_timeout_seconds = 300
+deregistration_delay_seconds = 60
+# Who may reach 80 and 443.
+allow = ["0.0.0.0/0"]
+# "internet-facing" or "internal".
+scheme = "internet-facing"
+
+[rollout]
+# The new colour's share of the traffic in percent, step by step.
+weights = [10, 50, 100]
+# How long each step is watched, and how long the new colour serves alone before it counts as proven.
+step_seconds = 300
+bake_seconds = 1800
+# Wait for `orchestrator rollout promote` at the end of that.
+manual_promote = false
+# Whether a step may go on without a single request in it.
+quiet_is_fine = false
+# What turns a rollout back: server errors in hundredths of a percent, and the 95th percentile.
+max_error_basis_points = 100
+max_p95_ms = 2000
+# Reads in a row that make a fact of `available` or `healthy`.
+reads_in_a_row = 3
+# Deadlines: of a phase, of one node's boot, of a migration.
+phase_deadline_seconds = 3600
+node_deadline_seconds = 1200
+migration_deadline_seconds = 14400
+# How long the old colour's template and empty group are kept.
+retention_seconds = 604800
+
+[orchestrator]
+# `host:port` of every orchestrator, as nodes reach them.
+addresses = @addresses@
+# Where `serve` listens for nodes. Default: the first address's port, on all interfaces.
+# listen = "0.0.0.0:7443"
+# Security group or range that orchestrators come from: it may reach the database.
+# source = "10.0.0.0/16"
+"#;

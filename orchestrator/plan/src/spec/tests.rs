@@ -1,0 +1,270 @@
+//! What is refused, where, and with which words.
+
+use super::*;
+
+fn valid() -> String {
+    template(&Answers::default())
+}
+
+/// The problems of a file, one per line.
+fn problems(text: &str) -> String {
+    match Spec::parse(text, "mattermost.toml") {
+        Ok(_) => "none".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The template with one line changed.
+fn with(from: &str, to: &str) -> String {
+    let text = valid();
+    assert!(text.contains(from), "the template has no `{from}`");
+    text.replace(from, to)
+}
+
+#[test]
+fn the_template_is_complete_and_valid() {
+    let spec = Spec::parse(&valid(), "mattermost.toml").unwrap();
+    assert_eq!(spec.home_region(), "us-east-1");
+    assert_eq!(spec.database, Database::default());
+    assert_eq!(spec.rollout, Rollout::default());
+    assert_eq!(spec.load_balancer, LoadBalancer::default());
+    // Every key of every section is in the template, in force or as a comment.
+    let schema = Spec::json_schema();
+    for (section, fields) in schema["$defs"].as_object().unwrap() {
+        for key in fields["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|p| p.keys())
+        {
+            let named =
+                valid().contains(&format!("{key} =")) || valid().contains(&format!(".{key}]"));
+            assert!(named, "{section}.{key} is not in the template");
+        }
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_line_key_and_value() {
+    let text = r#"stack = "Chat"
+zones = ["us-east-1a"]
+[mattermost]
+version = "11.10"
+sha256 = "abc"
+colour = "blue"
+[fleet]
+image = "ami-1"
+min = 3
+max = 2
+scale_out_cpu_percent = "95"
+[orchestrator]
+addresses = ["orchestrator"]
+[rollout]
+weigths = [10]
+"#;
+    insta::assert_snapshot!(problems(text), @r#"
+    mattermost.toml:1: `stack = "Chat"` is not a stack name: 1 to 20 lower-case letters, digits and single hyphens, beginning with a letter, not ending with a hyphen, not beginning with `internal-`
+    mattermost.toml:2: `zones = ["us-east-1a"]` names 1 zone(s) of the home region `us-east-1`: load balancer and DB subnet group need at least two, for example `us-east-1a` and `us-east-1b`
+    mattermost.toml:4: `mattermost.version = "11.10"` is not a version of the form `11.10.0`
+    mattermost.toml:5: `mattermost.sha256 = "abc"` is not a SHA-256: give 64 hexadecimal digits
+    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, licence_secret, cluster, accept_unlicensed_nodes, settings
+    mattermost.toml:8: `fleet.image = "ami-1"` is neither an AMI id (`ami-` and 17 hexadecimal digits) nor an AMI name (3 to 128 characters)
+    mattermost.toml:10: `fleet.max = 2` is less than `min` (3): give 3 or more
+    mattermost.toml:10: `fleet.max = 2` 2 nodes need a cluster licence: nodes without one silently lose messages between them. Give max = 1; or name the licence in `mattermost.licence_secret` and set `mattermost.cluster = true`; or set `mattermost.accept_unlicensed_nodes = true`
+    mattermost.toml:11: `fleet.scale_out_cpu_percent = "95"` is a string: give a whole number
+    mattermost.toml:13: `orchestrator.addresses[0] = "orchestrator"` is not `host:port`, such as `orchestrator.internal:7443`
+    mattermost.toml:15: `rollout.weigths = [10]` is not known here: did you mean `weights`?
+    "#);
+}
+
+#[test]
+fn what_is_missing_is_named_with_an_example() {
+    insta::assert_snapshot!(problems("stack = \"chat\"\n"), @r#"
+    mattermost.toml:1: `fleet` is missing: add the table `[fleet]`
+    mattermost.toml:1: `mattermost` is missing: add the table `[mattermost]`
+    mattermost.toml:1: `orchestrator` is missing: add the table `[orchestrator]`
+    mattermost.toml:1: `zones` is missing: give it, for example `zones = ["us-east-1a","us-east-1b"]`
+    "#);
+}
+
+#[test]
+fn syntax_errors_name_their_line() {
+    let text = problems("stack = \"chat\"\nzones = [\n");
+    assert!(
+        text.starts_with("mattermost.toml:2: this is not TOML: ")
+            || text.starts_with("mattermost.toml:3: this is not TOML: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_secret_in_the_settings_is_refused_and_not_shown() {
+    for key in [
+        "MM_SQLSETTINGS_DATASOURCE",
+        "MM_SQLSETTINGS_DATASOURCEREPLICAS",
+        "MM_EMAILSETTINGS_SMTPPASSWORD",
+        "MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY",
+        "MM_FILESETTINGS_PUBLICLINKSALT",
+        "MM_SQLSETTINGS_ATRESTENCRYPTKEY",
+        "MM_GITLABSETTINGS_SECRET",
+        "MM_LICENSE",
+    ] {
+        let text = problems(&with(
+            "MM_TEAMSETTINGS_ENABLEOPENSERVER = \"false\"",
+            &format!("{key} = \"hunter2\""),
+        ));
+        assert!(
+            text.contains(key) && !text.contains("hunter2"),
+            "{key}: {text}"
+        );
+    }
+    for key in [
+        "MM_PASSWORDSETTINGS_MINIMUMLENGTH",
+        "MM_SERVICESETTINGS_ENABLEUSERACCESSTOKENS",
+    ] {
+        let text = problems(&with("MM_TEAMSETTINGS_ENABLEOPENSERVER", key));
+        assert_eq!(text, "none", "{key}");
+    }
+}
+
+/// One wrong value each: line changed, and what the message must say.
+const REFUSED: [(&str, &str, &str); 30] = [
+    (
+        "zones = [\"us-east-1a\"",
+        "zones = [\"us-east-1\"",
+        "availability zone",
+    ),
+    ("\"us-east-1b\"]", "\"us-east-1a\"]", "twice"),
+    (
+        "edition = \"enterprise\"",
+        "edition = \"gold\"",
+        "none of \"enterprise\", \"team\"",
+    ),
+    ("cluster = false", "cluster = true", "needs a licence"),
+    ("# url = \"https:", "url = \"ftp:", "HTTPS"),
+    ("storage_gib = 100", "storage_gib = 5", "20 to 65536"),
+    ("replicas = 1", "replicas = 6", "0 to 5"),
+    ("replicas = 1", "replicas = 600", "0 to 255"),
+    ("replicas = 1", "replicas = -1", "0 to 255"),
+    (
+        "backup_days = 7",
+        "backup_days = 0",
+        "a replica needs at least 1",
+    ),
+    (
+        "# engine_version = \"16\"",
+        "engine_version = \"13\"",
+        "14 or newer",
+    ),
+    (
+        "# engine_version = \"16\"",
+        "engine_version = \"nine\"",
+        "13 to 17",
+    ),
+    (
+        "class = \"db.m7g.large\"",
+        "class = \"m7g.large\"",
+        "db.m7g.large",
+    ),
+    ("min = 1", "min = 0", "1 or more"),
+    ("max = 1", "max = 3", "cluster licence"),
+    (
+        "scale_in_cpu_percent = 20",
+        "scale_in_cpu_percent = 96",
+        "swing",
+    ),
+    (
+        "scale_out_minutes = 2",
+        "scale_out_minutes = 0",
+        "1 to 1440",
+    ),
+    ("boot_seconds = 1800", "boot_seconds = 10", "30 to 7200"),
+    (
+        "# vpc = \"vpc-0123456789abcdef0\"",
+        "vpc = \"default\"",
+        "VPC id",
+    ),
+    (
+        "idle_timeout_seconds = 300",
+        "idle_timeout_seconds = 60",
+        "every 60",
+    ),
+    (
+        "allow = [\"0.0.0.0/0\"]",
+        "allow = [\"10.0.0.1/8\"]",
+        "mask",
+    ),
+    (
+        "scheme = \"internet-facing\"",
+        "scheme = \"public\"",
+        "internal",
+    ),
+    ("weights = [10, 50, 100]", "weights = [50, 10, 100]", "rise"),
+    (
+        "weights = [10, 50, 100]",
+        "weights = [10, 50]",
+        "end with 100",
+    ),
+    ("weights = [10, 50, 100]", "weights = []", "end with 100"),
+    (
+        "max_error_basis_points = 100",
+        "max_error_basis_points = 10001",
+        "0 to 10000",
+    ),
+    ("reads_in_a_row = 3", "reads_in_a_row = 0", "1 to 20"),
+    (
+        "# listen = \"0.0.0.0:7443\"",
+        "listen = \"everywhere\"",
+        "0.0.0.0:7443",
+    ),
+    (
+        "# source = \"10.0.0.0/16\"",
+        "source = \"office\"",
+        "security group",
+    ),
+    (
+        "# certificate_arn = \"arn:aws:acm:us-east-1",
+        "certificate_arn = \"arn:aws:acm:eu-west-1",
+        "own region",
+    ),
+];
+
+#[test]
+fn each_wrong_value_is_refused_at_its_own_line() {
+    for (from, to, says) in REFUSED {
+        let text = with(from, to);
+        let line = text[..text.find(to).unwrap()].lines().count();
+        let error = Spec::parse(&text, "f").unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{to}: {error}");
+        assert!(error.to_string().contains(says), "{to}: {error}");
+        let found = error.problems[0].line;
+        assert!(
+            found == line || found == line + 1,
+            "{to}: line {found}, not {line}"
+        );
+    }
+}
+
+#[test]
+fn regions_and_addresses() {
+    let text = with(
+        "\"us-east-1b\"]",
+        "\"us-east-1b\", \"us-west-2a\", \"eu-west-1c\"]",
+    );
+    let spec = Spec::parse(&text, "f").unwrap();
+    assert_eq!(spec.regions(), ["us-east-1", "eu-west-1", "us-west-2"]);
+    assert_eq!(spec.home_zones(), ["us-east-1a", "us-east-1b"]);
+    assert_eq!(
+        spec.artefact_url("11.11.0"),
+        "https://releases.mattermost.com/11.11.0/mattermost-11.11.0-linux-amd64.tar.gz"
+    );
+    let names = spec.names();
+    assert_eq!(names.group(0), "mattermost-g1");
+    assert_eq!(names.target_group(crate::intent::Slot::B), "mattermost-b");
+}
+
+#[test]
+fn a_digest_in_capitals_is_the_same_digest() {
+    let lower = Answers::default().sha256;
+    let spec = Spec::parse(&with(&lower, &lower.to_uppercase()), "f").unwrap();
+    assert_eq!(spec.mattermost.sha256, lower);
+}

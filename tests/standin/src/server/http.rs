@@ -1,0 +1,135 @@
+//! Routes, and the accept loop that can be ended without manners.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rand::RngExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::failure::Failure;
+use super::node::Node;
+use super::{channels, posts, system, teams, users, websocket};
+use crate::ids;
+use crate::release::Behaviour;
+
+const PING: &str = "/api/v4/system/ping";
+
+/// Every route, with `X-Version-Id` on each answer.
+pub(super) fn router(node: Arc<Node>) -> Router {
+    let api = Router::new()
+        .route("/system/ping", get(system::ping))
+        .route("/system/schema/version", get(system::schema_version))
+        .route("/cluster/status", get(system::cluster_status))
+        .route("/config/client", get(system::client_config))
+        .route("/users", post(users::create))
+        .route("/users/login", post(users::login))
+        .route("/users/logout", post(users::logout))
+        .route("/users/username/{name}", get(users::get_by_name))
+        .route("/users/{id}", get(users::get))
+        .route("/users/{id}/status", get(users::status))
+        .route("/teams", post(teams::create))
+        .route("/teams/name/{name}", get(teams::get_by_name))
+        .route("/teams/{id}/members", post(teams::add_member))
+        .route(
+            "/teams/{team}/channels/name/{name}",
+            get(channels::get_by_name),
+        )
+        .route("/channels", post(channels::create))
+        .route("/channels/{id}", get(channels::get))
+        .route("/channels/{id}/members", post(channels::add_member))
+        .route("/channels/members/{user}/view", post(channels::view))
+        .route("/channels/{id}/posts", get(posts::list))
+        .route("/posts", post(posts::create))
+        .route("/posts/{id}", get(posts::get))
+        .route("/websocket", get(websocket::connect))
+        .fallback(system::no_such_endpoint);
+    Router::new()
+        .nest("/api/v4", api)
+        .fallback(system::web)
+        .layer(middleware::from_fn_with_state(Arc::clone(&node), frame))
+        .with_state(node)
+}
+
+/// What stands around every answer.
+async fn frame(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let mut response = match node.manifest.behaviour {
+        Behaviour::FailingRequests(percent)
+            if path.starts_with("/api/")
+                && path != PING
+                && rand::rng().random_range(0..100) < percent =>
+        {
+            let id = "app.internal.app_error";
+            let text = "An internal error has occurred.";
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, id, text).into_response()
+        }
+        _ => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("x-version-id", node.version_id.clone()),
+        ("x-request-id", ids::new_id()),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+/// How far serving is allowed to go on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limits {
+    /// Cancelled: the port closes, each connection ends after its present answer.
+    pub(super) refuse: CancellationToken,
+    /// Cancelled: each connection ends now.
+    pub(super) abort: CancellationToken,
+}
+
+/// Serves until refused; then until the last connection ended or was aborted.
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits) {
+    let connections = TaskTracker::new();
+    loop {
+        // Cancel-safe: an accept that loses took no connection.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = limits.refuse.cancelled() => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, most likely: let others finish before the next try.
+            tokio::task::yield_now().await;
+            continue;
+        };
+        connections.spawn(connection(stream, router.clone(), limits.clone()));
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: Limits) {
+    let _ = stream.set_nodelay(true);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    tokio::pin!(serving);
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = limits.refuse.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = serving => {}
+        () = limits.abort.cancelled() => {}
+    }
+}

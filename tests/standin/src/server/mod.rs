@@ -1,0 +1,29 @@
+//! The server: start in the real one's order, serve, stop in the real one's ungentle way.
+//!
+//! ```text
+//!  ping database (10 s apart) -> migrate -> statuses offline -> join cluster -> bind -> READY=1
+//!
+//!  SIGTERM: +0.1 s every WebSocket cut, bare EOF   +0.2 s port closed   +1.2 s HTTP cut   +3 s gone
+//!           (the ping stays 200 until the port is closed)
+//! ```
+
+mod body;
+mod channels;
+mod cluster;
+mod discovery;
+mod failure;
+mod http;
+mod hub;
+mod node;
+mod password;
+mod pending;
+mod posts;
+mod session;
+mod start;
+mod system;
+mod teams;
+mod users;
+mod websocket;
+
+pub use cluster::Peer;
+pub use start::{Pace, Server, StartError};

@@ -1,0 +1,354 @@
+//! Start and stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{Cluster, Peer};
+use super::failure::chain;
+use super::http::{self, Limits};
+use super::hub::Hub;
+use super::node::Node;
+use super::pending::Pending;
+use super::session::Sessions;
+use crate::database::{Database, DatabaseError};
+use crate::ids;
+use crate::release::{Behaviour, Manifest};
+use crate::schema::{self, MigrateError, MigrateOptions};
+use crate::settings::Settings;
+
+/// The durations of a start and a stop.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often an unreachable database is tried at a start.
+    pub database_attempts: u32,
+    /// The time between two tries.
+    pub database_interval: Duration,
+    /// From SIGTERM until every WebSocket is cut.
+    pub cut_after: Duration,
+    /// From SIGTERM until the port is closed.
+    pub refuse_after: Duration,
+    /// From then until HTTP requests under way are cut.
+    pub http_grace: Duration,
+    /// From SIGTERM until the process is gone, at most.
+    pub gone_after: Duration,
+}
+
+impl Default for Pace {
+    /// Observed on 6.7.0 (mattermost.md): sockets cut within 0.16 s, port closed at 0.2 s, one second for HTTP,
+    /// gone after 2.5 to 3.6 s; the database is tried every 10 s.
+    fn default() -> Self {
+        Self {
+            database_attempts: 5,
+            database_interval: Duration::from_secs(10),
+            cut_after: Duration::from_millis(100),
+            refuse_after: Duration::from_millis(200),
+            http_grace: Duration::from_secs(1),
+            gone_after: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder of the release is missing.
+    #[error("unable to find the folder `{0}` of the release: the server does not start without it")]
+    Missing(PathBuf),
+    /// A bad release.
+    #[error("panic: runtime error: invalid memory address or nil pointer dereference")]
+    Crash,
+    /// The database's set-up is wrong.
+    #[error("the database cannot be used")]
+    Database(#[from] DatabaseError),
+    /// No try reached it.
+    #[error("failed to ping the database {attempts} times; giving up")]
+    Unreachable {
+        /// How often it was tried.
+        attempts: u32,
+        /// The last try's error.
+        #[source]
+        source: DatabaseError,
+    },
+    /// The schema is not right.
+    #[error("failed to apply database migrations")]
+    Migrate(#[from] MigrateError),
+    /// The cluster.
+    #[error("failed to join the cluster: {0}")]
+    Cluster(String),
+    /// The port.
+    #[error("failed to listen on `{address}`")]
+    Listen {
+        /// `ServiceSettings.ListenAddress`.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A server that serves.
+pub struct Server {
+    node: Arc<Node>,
+    address: SocketAddr,
+    limits: Limits,
+    serving: JoinHandle<()>,
+    pace: Pace,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts in the real server's order. On return the port is bound and everything is migrated:
+    /// the moment for `READY=1`.
+    pub async fn start(
+        manifest: Manifest,
+        settings: Settings,
+        tree: PathBuf,
+        pace: Pace,
+    ) -> Result<Self, StartError> {
+        if manifest.behaviour == Behaviour::CrashAtStart {
+            return Err(StartError::Crash);
+        }
+        for folder in ["i18n", "templates"] {
+            let path = tree.join(folder);
+            if !path.is_dir() {
+                return Err(StartError::Missing(path));
+            }
+        }
+        let database = Arc::new(Database::new(
+            &settings.dsn,
+            settings.max_open_connections,
+            settings.max_idle_connections,
+        )?);
+        reach(&database, &pace).await?;
+        schema::migrate(&database, &manifest, MigrateOptions::default()).await?;
+        reset_statuses(&database).await?;
+        if manifest.behaviour == Behaviour::NeverReady {
+            log::info!("Starting plugins");
+            std::future::pending::<()>().await;
+        }
+        let node = Arc::new(assemble(manifest, settings, tree, database).await?);
+        let (listener, address) = bind(&node.settings.listen_address).await?;
+        let limits = Limits::default();
+        let router = http::router(Arc::clone(&node));
+        let serving = tokio::spawn(http::serve(listener, router, limits.clone()));
+        if let Behaviour::MemoryLeak(mib) = node.manifest.behaviour {
+            tokio::spawn(leak(mib, node.cut.clone()));
+        }
+        log::info!("Server is listening on {address}");
+        Ok(Self {
+            node,
+            address,
+            limits,
+            serving,
+            pace,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The members of its cluster, itself first; empty without one.
+    pub fn members(&self) -> Vec<Peer> {
+        let cluster = self.node.cluster.as_ref();
+        cluster.map_or_else(Vec::new, |cluster| cluster.members())
+    }
+
+    /// What SIGTERM does. Nothing is drained; the ping stays 200 to the end.
+    pub async fn stop(self) {
+        let begun = Instant::now();
+        log::info!("Stopping Server...");
+        sleep(self.pace.cut_after).await;
+        self.node.cut.cancel();
+        sleep_until(begun + self.pace.refuse_after).await;
+        self.limits.refuse.cancel();
+        sleep(self.pace.http_grace).await;
+        self.limits.abort.cancel();
+        drop(self.serving.await);
+        sleep_until(begun + self.pace.gone_after).await;
+        if let Some(cluster) = &self.node.cluster {
+            cluster.leave().await;
+        }
+        log::info!("Server stopped");
+    }
+
+    /// As a killed process goes: everything at once, nothing tidied up.
+    pub async fn kill(self) {
+        self.node.cut.cancel();
+        self.limits.refuse.cancel();
+        self.limits.abort.cancel();
+        drop(self.serving.await);
+        if let Some(cluster) = &self.node.cluster {
+            cluster.vanish().await;
+        }
+    }
+}
+
+/// Tries the database until it answers or the tries are used up.
+async fn reach(database: &Database, pace: &Pace) -> Result<(), StartError> {
+    let mut attempt = 1;
+    loop {
+        log::info!("Pinging SQL");
+        let tried = async {
+            let connection = database.connection().await?;
+            connection.batch_execute("SELECT 1").await?;
+            Ok::<_, DatabaseError>(())
+        };
+        match tried.await {
+            Ok(()) => return Ok(()),
+            Err(source) if attempt >= pace.database_attempts => {
+                return Err(StartError::Unreachable {
+                    attempts: attempt,
+                    source,
+                });
+            }
+            Err(error) => log::error!(
+                "Failed to ping DB, retrying in {:?}: {}",
+                pace.database_interval,
+                chain(&error)
+            ),
+        }
+        attempt += 1;
+        sleep(pace.database_interval).await;
+    }
+}
+
+/// Every start takes everybody offline, whatever other nodes on this database know.
+async fn reset_statuses(database: &Database) -> Result<(), StartError> {
+    database
+        .connection()
+        .await?
+        .execute("UPDATE status SET status = 'offline'", &[])
+        .await
+        .map_err(DatabaseError::from)?;
+    Ok(())
+}
+
+async fn assemble(
+    manifest: Manifest,
+    settings: Settings,
+    tree: PathBuf,
+    database: Arc<Database>,
+) -> Result<Node, StartError> {
+    let (hub, pending) = (Arc::new(Hub::default()), Arc::new(Pending::default()));
+    let cluster = match &settings.cluster {
+        None => None,
+        Some(cluster) => {
+            let me = Peer {
+                id: ids::new_id(),
+                cluster_name: String::new(),
+                version: manifest.reported().to_string(),
+                config_hash: settings.config_hash.clone(),
+                ipaddress: String::new(),
+                hostname: String::new(),
+            };
+            let (host, _) = split_address(&settings.listen_address);
+            let joined = Cluster::join(
+                cluster,
+                host,
+                me,
+                Arc::clone(&database),
+                Arc::clone(&hub),
+                Arc::clone(&pending),
+            );
+            let joined = joined.await;
+            Some(joined.map_err(|error| StartError::Cluster(format!("{error:#}")))?)
+        }
+    };
+    Ok(Node {
+        version_id: settings.version_id(&manifest),
+        sessions: Sessions::default(),
+        cut: CancellationToken::new(),
+        manifest,
+        settings,
+        tree,
+        database,
+        hub,
+        pending,
+        cluster,
+    })
+}
+
+/// `host:port`, `[v6]:port` or `:port`; the host comes without brackets.
+fn split_address(address: &str) -> (&str, &str) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
+}
+
+async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen {
+        address: listen.to_owned(),
+        source,
+    };
+    let (host, port) = split_address(listen);
+    let port: u16 = port
+        .parse()
+        .map_err(|_| failed(std::io::Error::other("wanted is `host:port` or `:port`")))?;
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Grows until it is killed. Each piece is written to, so that it is really resident.
+async fn leak(mib_a_second: u32, cut: CancellationToken) {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    let piece = (mib_a_second as usize) << 20;
+    while !cut.is_cancelled() {
+        hoard.push(vec![
+            u8::try_from(hoard.len() % 255).unwrap_or_default() | 1;
+            piece
+        ]);
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsn::Dsn;
+
+    #[test]
+    fn listen_addresses_are_split() {
+        for (text, host, port) in [
+            (":8065", "", "8065"),
+            ("127.1.2.3:8065", "127.1.2.3", "8065"),
+            ("[::1]:80", "::1", "80"),
+            ("host", "host", ""),
+        ] {
+            assert_eq!(split_address(text), (host, port), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_down_is_tried_and_given_up() {
+        let address = crate::scratch_postgres::loopback();
+        let port = crate::scratch_postgres::free_port(address).unwrap();
+        let dsn = format!("postgres://u@{address}:{port}/db?sslmode=disable");
+        let database = Database::new(&Dsn::parse(&dsn).unwrap(), 2, 1).unwrap();
+        let pace = Pace {
+            database_attempts: 3,
+            database_interval: Duration::from_millis(20),
+            ..Pace::default()
+        };
+        let begun = Instant::now();
+        let error = reach(&database, &pace).await.unwrap_err();
+        assert!(begun.elapsed() >= Duration::from_millis(40));
+        assert!(error.to_string().contains("3 times"), "{error}");
+    }
+}
