@@ -1,6 +1,16 @@
 //! The instance types that the lab offers. Sizes are those of AWS's pages; the lab does not enforce
 //! them (an instance is a process), it only answers with them.
 
+use std::sync::Arc;
+
+use crate::Lab;
+use crate::api::{ApiError, Call, Reply, Xml};
+
+use super::filter::{Fields, Filters, Page, all_exist};
+use super::launch_data::one_of;
+use super::proceed;
+use super::state::Tags;
+
 /// One type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InstanceType {
@@ -93,4 +103,202 @@ pub(crate) const DEFAULT: &str = "m1.small";
 /// A type by name.
 pub(crate) fn find(name: &str) -> Option<&'static InstanceType> {
     ALL.iter().find(|kind| kind.name == name)
+}
+
+impl InstanceType {
+    fn architecture(&self) -> &'static str {
+        if self.arm { "arm64" } else { "x86_64" }
+    }
+
+    fn xml(&self) -> Xml {
+        let texts = |values: &[&str]| values.iter().map(Xml::value).collect::<Vec<_>>();
+        let threads = self.vcpus / self.cores;
+        Xml::new()
+            .text("instanceType", self.name)
+            .text("currentGeneration", self.nitro)
+            .text("freeTierEligible", self.name == "t3.micro")
+            .list("supportedUsageClasses", "item", texts(&["on-demand"]))
+            .list("supportedRootDeviceTypes", "item", texts(&["ebs"]))
+            .list("supportedVirtualizationTypes", "item", texts(&["hvm"]))
+            .text("bareMetal", false)
+            .text("hypervisor", if self.nitro { "nitro" } else { "xen" })
+            .child(
+                "processorInfo",
+                Xml::new().list(
+                    "supportedArchitectures",
+                    "item",
+                    texts(&[self.architecture()]),
+                ),
+            )
+            .child(
+                "vCpuInfo",
+                Xml::new()
+                    .text("defaultVCpus", self.vcpus)
+                    .text("defaultCores", self.cores)
+                    .text("defaultThreadsPerCore", threads),
+            )
+            .child("memoryInfo", Xml::new().text("sizeInMiB", self.memory_mib))
+            .text("instanceStorageSupported", false)
+            .child(
+                "ebsInfo",
+                Xml::new()
+                    .text(
+                        "ebsOptimizedSupport",
+                        if self.nitro { "default" } else { "unsupported" },
+                    )
+                    .text("encryptionSupport", "supported")
+                    .text(
+                        "nvmeSupport",
+                        if self.nitro {
+                            "required"
+                        } else {
+                            "unsupported"
+                        },
+                    ),
+            )
+            .child(
+                "networkInfo",
+                Xml::new()
+                    .text("networkPerformance", self.network)
+                    .text("maximumNetworkInterfaces", 1)
+                    .text("maximumNetworkCards", 1)
+                    .text("ipv4AddressesPerInterface", 1)
+                    .text("ipv6AddressesPerInterface", 0)
+                    .text("ipv6Supported", false)
+                    .text(
+                        "enaSupport",
+                        if self.nitro {
+                            "required"
+                        } else {
+                            "unsupported"
+                        },
+                    )
+                    .text("efaSupported", false),
+            )
+            .text("hibernationSupported", false)
+            .text("burstablePerformanceSupported", self.burstable)
+            .text("dedicatedHostsSupported", false)
+            .text("autoRecoverySupported", true)
+            .list(
+                "supportedBootModes",
+                "item",
+                texts(if self.nitro {
+                    &["legacy-bios", "uefi"]
+                } else {
+                    &["legacy-bios"]
+                }),
+            )
+    }
+}
+
+/// DescribeInstanceTypes.
+pub(crate) fn describe(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let names = p.list("InstanceType");
+    let known = [
+        "bare-metal",
+        "burstable-performance-supported",
+        "current-generation",
+        "free-tier-eligible",
+        "hypervisor",
+        "instance-type",
+        "memory-info.size-in-mib",
+        "processor-info.supported-architecture",
+        "supported-root-device-type",
+        "supported-usage-class",
+        "supported-virtualization-type",
+        "vcpu-info.default-vcpus",
+    ];
+    let filters = Filters::parse(p, &known)?;
+    let page = Page::parse(p, 5, 100)?;
+    proceed(p)?;
+    all_exist(
+        &names,
+        |name| find(name).is_some(),
+        |name| {
+            ApiError::new(
+                "InvalidInstanceType",
+                format!("The following supplied instance types do not exist: [{name}]"),
+            )
+        },
+    )?;
+    let mut entries = Vec::new();
+    for kind in &ALL {
+        let fields: Fields = vec![
+            ("bare-metal", "false".to_owned()),
+            (
+                "burstable-performance-supported",
+                kind.burstable.to_string(),
+            ),
+            ("current-generation", kind.nitro.to_string()),
+            ("free-tier-eligible", (kind.name == "t3.micro").to_string()),
+            (
+                "hypervisor",
+                if kind.nitro { "nitro" } else { "xen" }.to_owned(),
+            ),
+            ("instance-type", kind.name.to_owned()),
+            ("memory-info.size-in-mib", kind.memory_mib.to_string()),
+            (
+                "processor-info.supported-architecture",
+                kind.architecture().to_owned(),
+            ),
+            ("supported-root-device-type", "ebs".to_owned()),
+            ("supported-usage-class", "on-demand".to_owned()),
+            ("supported-virtualization-type", "hvm".to_owned()),
+            ("vcpu-info.default-vcpus", kind.vcpus.to_string()),
+        ];
+        if (names.is_empty() || names.iter().any(|name| name == kind.name))
+            && filters.pass(&fields, &Tags::new())
+        {
+            entries.push((kind.name.to_owned(), kind.xml()));
+        }
+    }
+    let (entries, token) = page.cut(entries);
+    Ok(Xml::new()
+        .list("instanceTypeSet", "item", entries)
+        .opt("nextToken", token)
+        .into())
+}
+
+/// DescribeInstanceTypeOfferings: every zone offers every type.
+pub(crate) fn offerings(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let kinds = ["region", "availability-zone", "availability-zone-id"];
+    let location_type = one_of(p, "LocationType", &kinds)?.unwrap_or_else(|| "region".to_owned());
+    let filters = Filters::parse(p, &["instance-type", "location"])?;
+    let page = Page::parse(p, 5, 1000)?;
+    proceed(p)?;
+    let locations: Vec<String> = {
+        let region = lab.ec2.region(&call.region)?;
+        match location_type.as_str() {
+            "region" => vec![region.name.clone()],
+            "availability-zone" => region.zones.clone(),
+            _ => region
+                .zones
+                .iter()
+                .map(|zone| region.zone_id(zone))
+                .collect(),
+        }
+    };
+    let mut entries = Vec::new();
+    for kind in &ALL {
+        for location in &locations {
+            let fields: Fields = vec![
+                ("instance-type", kind.name.to_owned()),
+                ("location", location.clone()),
+            ];
+            if filters.pass(&fields, &Tags::new()) {
+                let xml = Xml::new()
+                    .text("instanceType", kind.name)
+                    .text("locationType", &location_type)
+                    .text("location", location);
+                entries.push((format!("{} {location}", kind.name), xml));
+            }
+        }
+    }
+    let (entries, token) = page.cut(entries);
+    Ok(Xml::new()
+        .list("instanceTypeOfferingSet", "item", entries)
+        .opt("nextToken", token)
+        .into())
 }

@@ -13,22 +13,25 @@
 //! * All or nothing: a call that fails has changed nothing.
 
 mod contract;
+mod control;
 mod faults;
 mod filter;
 mod images;
 mod instance_types;
+mod instances;
+mod keys;
 mod launch;
 mod launch_data;
 mod lifecycle;
+mod network;
+mod security_groups;
 mod state;
 mod tags;
 mod templates;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use http::Method;
-use serde_json::Value;
 
 use crate::api::{ApiError, Call, Params, Reply};
 use crate::imds::{self, Imds};
@@ -37,9 +40,11 @@ use crate::{Config, Lab};
 
 pub use contract::{
     GroupLaunch, InstanceView, SubnetView, allocate_address, default_security_group,
-    default_subnets, instance, live_instances, release_address, resolve_template, run_for_group,
-    security_group_exists, subnet, terminate, vpc_exists,
+    default_subnets, hold_security_groups, instance, live_instances, release_address,
+    resolve_template, run_for_group, security_group_exists, subnet, terminate, vpc_exists,
 };
+pub use control::control;
+pub use faults::{Ec2Fault, Kind};
 pub use images::register_image;
 pub(crate) use launch_data::{ProfileReference, decode_base64};
 pub(crate) use state::{Instance, InstanceState, Profile, Regional, Role};
@@ -108,6 +113,28 @@ pub(crate) fn proceed(p: &Params) -> Result<(), ApiError> {
 /// Answers a call.
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
+        "DescribeRegions" => network::regions(lab, call),
+        "DescribeAvailabilityZones" => network::zones(lab, call),
+        "DescribeAccountAttributes" => network::account_attributes(lab, call),
+        "DescribeVpcs" => network::vpcs(lab, call),
+        "CreateVpc" => network::create_vpc(lab, call),
+        "DeleteVpc" => network::delete_vpc(lab, call),
+        "DescribeVpcAttribute" => network::vpc_attribute(lab, call),
+        "ModifyVpcAttribute" => network::modify_vpc_attribute(lab, call),
+        "DescribeSubnets" => network::subnets(lab, call),
+        "CreateSubnet" => network::create_subnet(lab, call),
+        "DeleteSubnet" => network::delete_subnet(lab, call),
+        "ModifySubnetAttribute" => network::modify_subnet_attribute(lab, call),
+        "DescribeRouteTables" => network::route_tables(lab, call),
+        "DescribeInternetGateways" => network::internet_gateways(lab, call),
+        "CreateSecurityGroup" => security_groups::create(lab, call),
+        "DeleteSecurityGroup" => security_groups::delete(lab, call),
+        "DescribeSecurityGroups" => security_groups::describe(lab, call),
+        "DescribeSecurityGroupRules" => security_groups::describe_rules(lab, call),
+        "AuthorizeSecurityGroupIngress" => security_groups::authorize(lab, call, false),
+        "AuthorizeSecurityGroupEgress" => security_groups::authorize(lab, call, true),
+        "RevokeSecurityGroupIngress" => security_groups::revoke(lab, call, false),
+        "RevokeSecurityGroupEgress" => security_groups::revoke(lab, call, true),
         "CreateLaunchTemplate" => templates::create(lab, call),
         "CreateLaunchTemplateVersion" => templates::create_version(lab, call),
         "ModifyLaunchTemplate" => templates::modify(lab, call),
@@ -115,19 +142,39 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "DescribeLaunchTemplateVersions" => templates::describe_versions(lab, call),
         "DeleteLaunchTemplate" => templates::delete(lab, call),
         "DeleteLaunchTemplateVersions" => templates::delete_versions(lab, call),
+        "DescribeImages" => images::describe(lab, call),
+        "CreateImage" => images::create_image(lab, call),
+        "CopyImage" => images::copy_image(lab, call),
+        "DeregisterImage" => images::deregister(lab, call),
+        "DescribeImageAttribute" => images::describe_attribute(lab, call),
+        "ModifyImageAttribute" => images::modify_attribute(lab, call),
+        "DescribeSnapshots" => images::describe_snapshots(lab, call),
+        "DeleteSnapshot" => images::delete_snapshot(lab, call),
+        "RunInstances" => instances::run(lab, call),
+        "DescribeInstances" => instances::describe(lab, call),
+        "DescribeInstanceStatus" => instances::describe_status(lab, call),
+        "StartInstances" => instances::start(lab, call),
+        "StopInstances" => instances::stop(lab, call),
+        "RebootInstances" => instances::reboot(lab, call),
+        "TerminateInstances" => instances::terminate(lab, call),
+        "GetConsoleOutput" => instances::console_output(lab, call),
+        "DescribeInstanceAttribute" => instances::describe_attribute(lab, call),
+        "ModifyInstanceAttribute" => instances::modify_attribute(lab, call),
+        "ModifyInstanceMetadataOptions" => instances::modify_metadata_options(lab, call),
+        "MonitorInstances" => instances::monitor(lab, call, true),
+        "UnmonitorInstances" => instances::monitor(lab, call, false),
+        "DescribeIamInstanceProfileAssociations" => instances::profile_associations(lab, call),
+        "DescribeInstanceTypes" => instance_types::describe(lab, call),
+        "DescribeInstanceTypeOfferings" => instance_types::offerings(lab, call),
+        "CreateKeyPair" => keys::create(lab, call).await,
+        "ImportKeyPair" => keys::import(lab, call),
+        "DescribeKeyPairs" => keys::describe(lab, call),
+        "DeleteKeyPair" => keys::delete(lab, call),
         "CreateTags" => tags::create(lab, call),
         "DeleteTags" => tags::delete(lab, call),
         "DescribeTags" => tags::describe(lab, call),
+        "DescribeVolumes" => volumes::describe(lab, call),
+        "DeleteVolume" => volumes::delete(lab, call),
         action => Err(ApiError::invalid_action(action)),
     }
-}
-
-/// The service's part of the control endpoint.
-pub async fn control(
-    _lab: &Arc<Lab>,
-    method: &Method,
-    path: &[&str],
-    _body: Value,
-) -> Result<Value, String> {
-    Err(format!("there is no {method} {path:?}"))
 }

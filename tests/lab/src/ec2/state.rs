@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -11,6 +10,7 @@ use jiff::Timestamp;
 use super::launch_data::LaunchData;
 use crate::api::ApiError;
 use crate::ids::Ids;
+use crate::runtime::Tree;
 use crate::{Config, Region};
 
 /// Tags of one resource.
@@ -30,6 +30,8 @@ pub(crate) struct Regional {
     /// Addresses in use, with the id of the subnet that they were taken from.
     pub addresses: BTreeMap<Ipv4Addr, String>,
     pub groups: BTreeMap<String, SecurityGroup>,
+    /// Security groups that another service's resource uses, by that resource's ARN or id.
+    pub group_holders: BTreeMap<String, Vec<String>>,
     pub templates: BTreeMap<String, Template>,
     pub images: BTreeMap<String, Image>,
     pub snapshots: BTreeMap<String, Snapshot>,
@@ -59,7 +61,6 @@ pub(crate) struct Vpc {
     pub internet_gateway: Option<String>,
     pub cidr_association: String,
     pub dhcp_options: String,
-    pub network_acl: String,
     pub dns_hostnames: bool,
     pub dns_support: bool,
 }
@@ -170,7 +171,7 @@ pub(crate) struct Snapshot {
     pub volume_size: i64,
     pub volume: String,
     /// The file tree that instances of it start with; none while pending. Copies share it.
-    pub tree: Option<Arc<Path>>,
+    pub tree: Option<Arc<Tree>>,
 }
 
 #[derive(Clone, Debug)]
@@ -292,7 +293,7 @@ pub(crate) struct Instance {
     /// Set by a fault: the system check fails.
     pub impaired: bool,
     /// The tree that its root is a copy of.
-    pub tree: Option<Arc<Path>>,
+    pub tree: Option<Arc<Tree>>,
 }
 
 impl Instance {
@@ -323,6 +324,7 @@ impl Regional {
             subnets: BTreeMap::new(),
             addresses: BTreeMap::new(),
             groups: BTreeMap::new(),
+            group_holders: BTreeMap::new(),
             templates: BTreeMap::new(),
             images: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -360,7 +362,6 @@ impl Regional {
             internet_gateway: default.then(|| ids.ec2("igw")),
             cidr_association: ids.ec2("vpc-cidr-assoc"),
             dhcp_options: ids.ec2("dopt"),
-            network_acl: ids.ec2("acl"),
             dns_hostnames: default,
             dns_support: true,
         };

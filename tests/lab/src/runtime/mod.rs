@@ -11,14 +11,14 @@ mod processes;
 mod tree;
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use launcher::{ExecInstance, exec_instance};
 pub use process::ProcessRuntime;
-pub(crate) use tree::copy_tree;
+pub use tree::Tree;
 
 use crate::Lab;
 
@@ -37,7 +37,7 @@ pub struct Machine {
     /// The instance's own folder: `root/` and `console.log` lie in it.
     pub directory: PathBuf,
     /// The image's tree; none is an image with nothing in it.
-    pub tree: Option<Arc<Path>>,
+    pub tree: Option<Arc<Tree>>,
     /// Its address.
     pub address: Ipv4Addr,
 }
@@ -98,6 +98,10 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
 
     /// Ends every machine, also those whose start was under way.
     async fn stop_all(&self);
+
+    /// Kills what runs in a machine, as a crash would, and gives how many processes there were; the
+    /// runtime starts the program again.
+    fn kill(&self, id: &str) -> usize;
 
     /// CPU use since the last time that somebody asked, in per cent of one core; none when nothing
     /// runs or nothing was measured before.

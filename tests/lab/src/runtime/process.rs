@@ -24,7 +24,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::processes::{TICKS_PER_SECOND, cpu_ticks, kill_members};
-use super::tree::copy_tree;
 use super::{IMDS_PORT, LAB_MARKER, MARKER, Machine, Runtime, RuntimeError};
 
 /// The program in an image that makes it more than an empty machine.
@@ -128,7 +127,7 @@ impl Runtime for ProcessRuntime {
                 return Ok(());
             }
             match &tree {
-                Some(tree) => copy_tree(tree, &root, true)?,
+                Some(tree) => tree.copy_to(&root)?,
                 None => std::fs::create_dir_all(&root)?,
             }
             std::fs::create_dir_all(root.join("root"))
@@ -138,7 +137,11 @@ impl Runtime for ProcessRuntime {
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(|source| RuntimeError::Prepare {
                 id: machine.id.clone(),
-                tree: machine.tree.as_deref().unwrap_or(Path::new("")).to_owned(),
+                tree: machine
+                    .tree
+                    .as_ref()
+                    .map(|tree| tree.path().to_owned())
+                    .unwrap_or_default(),
                 source,
             })
     }
@@ -226,9 +229,13 @@ impl Runtime for ProcessRuntime {
         }
         self.lock().clear();
         // A start that the lab's end interrupted is in no table.
-        while kill_members(None, &self.directory, &[], None) > 0 {
+        while kill_members(None, &self.directory) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    fn kill(&self, id: &str) -> usize {
+        kill_members(Some(id), &self.directory)
     }
 
     fn cpu_percent(&self, id: &str) -> Option<f64> {
@@ -316,7 +323,7 @@ impl Keeper {
             let _ = kill_process_group(group, Signal::KILL);
         }
         // A process that forks while it is looked for is found by the next look.
-        while kill_members(Some(&self.machine.id), &self.lab, &[], None) > 0 {
+        while kill_members(Some(&self.machine.id), &self.lab) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

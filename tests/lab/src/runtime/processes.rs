@@ -91,13 +91,12 @@ fn members(
 }
 
 /// Sends SIGKILL to every process of an instance (or of all) that still runs; gives how many there were.
-/// `spare` is left alone: the one who asks.
-pub fn kill_members(id: Option<&str>, lab: &Path, started: &[i32], spare: Option<i32>) -> usize {
+pub fn kill_members(id: Option<&str>, lab: &Path) -> usize {
     let processes = all();
     let mut killed = 0;
-    for pid in members(&processes, id, lab, started) {
+    for pid in members(&processes, id, lab, &[]) {
         let running = processes.get(&pid).is_some_and(|stat| !stat.zombie);
-        if Some(pid) == spare || !running {
+        if !running {
             continue;
         }
         if let Some(pid) = Pid::from_raw(pid)

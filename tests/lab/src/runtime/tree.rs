@@ -1,16 +1,49 @@
-//! Copying an image's tree into an instance's root.
+//! The file tree of an image, and its copies in the instances' roots.
 //!
-//! A file that nobody may write, and everything below `usr/`, is hard-linked (an instance replaces such
-//! a file, it does not write into it); the rest is copied, with the kernel's own reflink where the file
+//! A tree belongs to those who hold it: snapshots (those of an image's copies in other regions too) and
+//! instances. When the last lets go, the files are removed.
+//!
+//! In a root, a file that nobody may write, and everything below `usr/`, is hard-linked (an instance replaces such a
+//! file, it does not write into it); the rest is copied, with the kernel's own reflink where the file
 //! system has it. Symbolic links are kept as they are. Sockets, pipes and devices are refused.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The file tree of an image.
+#[derive(Debug)]
+pub struct Tree(PathBuf);
+
+impl Tree {
+    /// A copy of `from` at `to`, which must not exist.
+    pub fn take(from: &Path, to: PathBuf) -> io::Result<Self> {
+        copy_tree(from, &to, false)?;
+        Ok(Self(to))
+    }
+
+    /// Where the files are.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Lays out a root.
+    pub fn copy_to(&self, root: &Path) -> io::Result<()> {
+        copy_tree(&self.0, root, true)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            log::warn!("`{}` cannot be removed: {error}", self.0.display());
+        }
+    }
+}
 
 /// Copies `from` to `to`, which must not exist. A failed copy leaves nothing at `to`.
-pub fn copy_tree(from: &Path, to: &Path, link: bool) -> io::Result<()> {
+fn copy_tree(from: &Path, to: &Path, link: bool) -> io::Result<()> {
     let name = to.file_name().map(std::ffi::OsStr::to_os_string);
     let (Some(parent), Some(mut name)) = (to.parent(), name) else {
         return Err(io::Error::other("the target has no parent directory"));

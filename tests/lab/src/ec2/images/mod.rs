@@ -1,14 +1,23 @@
 //! Images and the snapshots behind them. A snapshot holds the file tree that an instance's root is
 //! copied from; copies of an image share it, in whichever region they are.
 
+mod copy;
+mod describe;
+mod snapshots;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::Lab;
-use crate::api::ApiError;
-use crate::runtime::copy_tree;
+use crate::api::{ApiError, Call, Reply, Xml};
+use crate::runtime::Tree;
 
+use super::proceed;
 use super::state::{Image, ImageState, Snapshot};
+
+pub(crate) use copy::{copy_image, create_image};
+pub(crate) use describe::{describe, describe_attribute, modify_attribute};
+pub(crate) use snapshots::{delete_snapshot, describe_snapshots};
 
 /// Every image's root device.
 pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
@@ -24,6 +33,7 @@ pub async fn register_image(
     tree: Option<&Path>,
     tags: Vec<(String, String)>,
 ) -> Result<String, ApiError> {
+    check_name(name)?;
     check_free(lab, region, name)?;
     let id = lab.ids.ec2("ami");
     let tree = match tree {
@@ -73,17 +83,69 @@ fn check_free(lab: &Lab, region: &str, name: &str) -> Result<(), ApiError> {
 }
 
 /// Copies a tree to the image's place; the copy is the snapshot's.
-async fn take_tree(lab: &Lab, image: &str, from: &Path) -> Result<Arc<Path>, ApiError> {
+async fn take_tree(lab: &Arc<Lab>, image: &str, from: &Path) -> Result<Arc<Tree>, ApiError> {
     let to = lab.config.directory.join("images").join(image);
-    let (source, target) = (from.to_owned(), to.clone());
-    tokio::task::spawn_blocking(move || copy_tree(&source, &target, false))
+    let source = from.to_owned();
+    tokio::task::spawn_blocking(move || Tree::take(&source, to))
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map(Arc::new)
         .map_err(|error| {
             ApiError::new(
                 "InvalidParameterValue",
                 format!("the tree `{}` cannot be taken: {error}", from.display()),
             )
-        })?;
-    Ok(Arc::from(to))
+        })
+}
+
+fn no_image(id: &str) -> ApiError {
+    if !id.starts_with("ami-") {
+        return ApiError::new(
+            "InvalidAMIID.Malformed",
+            format!("Invalid id: \"{id}\" (expecting \"ami-...\")"),
+        );
+    }
+    ApiError::new(
+        "InvalidAMIID.NotFound",
+        format!("The image id '[{id}]' does not exist"),
+    )
+}
+
+/// Refuses a name that AWS would (API reference, "CreateImage").
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    if (3..=128).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidAMIName.Malformed",
+        format!(
+            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', '-', '/' and '_': not '{name}'"
+        ),
+    ))
+}
+
+/// DeregisterImage: instances that run from it go on; its snapshot stays unless asked for.
+pub(crate) fn deregister(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let id = p.str("ImageId")?;
+    let with_snapshots = p.opt_bool("DeleteAssociatedSnapshots")?.unwrap_or(false);
+    proceed(p)?;
+    let mut results = Vec::new();
+    let mut region = lab.ec2.region(&call.region)?;
+    let image = region.images.remove(&id).ok_or_else(|| no_image(&id))?;
+    region.tags.remove(&id);
+    if with_snapshots {
+        region.snapshots.remove(&image.snapshot);
+        region.tags.remove(&image.snapshot);
+        results.push(
+            Xml::new()
+                .text("snapshotId", &image.snapshot)
+                .text("returnCode", "success"),
+        );
+    }
+    Ok(Xml::new()
+        .text("return", true)
+        .list("deleteSnapshotResultSet", "item", results)
+        .into())
 }

@@ -1,0 +1,194 @@
+//! The lab as a program: `lab run` until SIGINT or SIGTERM.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
+use lab::runtime::{ExecInstance, exec_instance};
+use lab::{Config, Lab};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// An AWS region on one machine, with real instances in it
+#[derive(Debug, Parser)]
+#[command(name = "lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a lab until SIGINT or SIGTERM; prints one JSON line when it is ready
+    Run(Run),
+    /// Run an instance's program below this process, and end everything below it with the lab
+    #[command(hide = true)]
+    ExecInstance {
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Where everything lives: instance roots, database clusters, logs; made if absent
+    #[arg(long)]
+    directory: PathBuf,
+    /// The API endpoint
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// Lab seconds per real second
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// For ids, passwords and jitter
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Second octet of the first region's addresses (127.N.0.0/16), the next region's is N + 1; two
+    /// labs on one machine need different ones
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=250))]
+    octet: u8,
+    /// A base image, registered in the first region: its name and the directory with its files
+    #[arg(long = "image", value_name = "NAME=TREE", value_parser = parse_image)]
+    images: Vec<(String, PathBuf)>,
+    /// An instance profile to begin with, with a role of the same name
+    #[arg(long = "instance-profile", value_name = "NAME")]
+    profiles: Vec<String>,
+}
+
+fn parse_image(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, tree)) if !name.is_empty() && !tree.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(tree)))
+        }
+        _ => Err("expected NAME=TREE, for example base=/srv/images/base".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    init_log();
+    let result = match arguments.command {
+        Command::Run(run) => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(run_lab(run)))
+            .map(|()| ExitCode::SUCCESS),
+        Command::ExecInstance { command } => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(exec_instance(ExecInstance { command })))
+            .map(ExitCode::from),
+    };
+    result.unwrap_or_else(|error| {
+        log::error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run_lab(run: Run) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut config = Config::new(
+        std::path::absolute(&run.directory)
+            .with_context(|| format!("directory `{}`", run.directory.display()))?,
+    );
+    config.listen = run.listen;
+    config.speed = run.speed;
+    config.seed = run.seed;
+    for (index, region) in config.regions.iter_mut().enumerate() {
+        region.octet = run.octet + index as u8;
+    }
+    config.launcher = Some(std::env::current_exe().context("the path of this program")?);
+    let (lab, address) = Lab::start(config)
+        .await
+        .with_context(|| format!("the lab cannot start at {}", run.listen))?;
+    let ready = ready(&lab, address, &run).await;
+    let result = match ready {
+        Ok(line) => {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{line}")
+                .and_then(|()| out.flush())
+                .context("standard output")
+        }
+        Err(error) => Err(error),
+    };
+    if result.is_ok() {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        log::info!("the lab ends");
+    }
+    lab.stop().await;
+    result
+}
+
+/// Seeds what the flags ask for; gives the line that says how to reach the lab.
+async fn ready(
+    lab: &std::sync::Arc<Lab>,
+    address: SocketAddr,
+    run: &Run,
+) -> anyhow::Result<serde_json::Value> {
+    let region = lab
+        .config
+        .regions
+        .first()
+        .map(|region| region.name.clone())
+        .context("the lab has no region")?;
+    let mut images = serde_json::Map::new();
+    for (name, tree) in &run.images {
+        let id = lab::ec2::register_image(lab, &region, name, Some(tree), Vec::new())
+            .await
+            .with_context(|| format!("image `{name}`"))?;
+        images.insert(name.clone(), json!(id));
+    }
+    for profile in &run.profiles {
+        lab::iam_api::seed_profile(lab, profile);
+    }
+    Ok(json!({
+        "endpoint": format!("http://{address}"),
+        "ca": lab.ca.path(),
+        "regions": lab.config.regions.iter().map(|region| &region.name).collect::<Vec<_>>(),
+        // The lab's operator is the same everywhere and guards nothing: no secret.
+        "access_key_id": OPERATOR_KEY,
+        "secret_access_key": OPERATOR_SECRET,
+        "images": images,
+    }))
+}
+
+/// Lines on standard error; the level comes from LAB_LOG (error, warn, info, debug, trace).
+struct StderrLog;
+
+impl log::Log for StderrLog {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("lab") || metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = format!("{:<5} {}", record.level(), record.args());
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn init_log() {
+    let level = std::env::var("LAB_LOG")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(log::LevelFilter::Info);
+    // Fails only when a logger is set already, and this is the first.
+    if log::set_boxed_logger(Box::new(StderrLog)).is_ok() {
+        log::set_max_level(level);
+    }
+}

@@ -1,0 +1,138 @@
+//! EC2's part of the control endpoint.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{Lab, iam_api};
+
+use super::faults::Ec2Fault;
+use super::images::register_image;
+use super::state::InstanceState;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewImage {
+    name: String,
+    /// A directory on the lab's machine; none is an image with nothing in it.
+    #[serde(default)]
+    tree: Option<PathBuf>,
+    /// The first region unless said otherwise.
+    #[serde(default)]
+    region: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewProfile {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Impair {
+    impaired: bool,
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
+    serde_json::from_value(body).map_err(|error| error.to_string())
+}
+
+/// Answers `/lab/ec2/…`.
+///
+/// | request | does |
+/// |---|---|
+/// | `POST images {"name", "tree", "region", "tags"}` | registers a base image; gives `{"image_id"}` |
+/// | `POST instance-profiles {"name"}` | makes a role and a profile of that name |
+/// | `POST faults {…}` / `DELETE faults` | adds an [`Ec2Fault`]; clears all |
+/// | `GET instances` | what runs: region, id, state, address, directory |
+/// | `POST instances/ID/kill` | kills what runs in it, as a crash would; the runtime starts it again |
+/// | `POST instances/ID/status {"impaired": true}` | its status checks fail |
+pub async fn control(
+    lab: &Arc<Lab>,
+    method: &Method,
+    path: &[&str],
+    body: Value,
+) -> Result<Value, String> {
+    match (method.as_str(), path) {
+        ("POST", ["images"]) => {
+            let image: NewImage = parse(body)?;
+            let first = lab.config.regions.first().map(|region| region.name.clone());
+            let region = image
+                .region
+                .or(first)
+                .ok_or("the lab has no region to register an image in")?;
+            let id = register_image(
+                lab,
+                &region,
+                &image.name,
+                image.tree.as_deref(),
+                image.tags.into_iter().collect(),
+            )
+            .await
+            .map_err(|error| error.to_string())?;
+            Ok(json!({ "image_id": id, "region": region }))
+        }
+        ("POST", ["instance-profiles"]) => {
+            let profile: NewProfile = parse(body)?;
+            iam_api::seed_profile(lab, &profile.name);
+            Ok(json!({ "name": profile.name, "role": profile.name }))
+        }
+        ("POST", ["faults"]) => {
+            lab.ec2.faults.add(parse::<Ec2Fault>(body)?);
+            Ok(json!({}))
+        }
+        ("DELETE", ["faults"]) => {
+            lab.ec2.faults.clear();
+            Ok(json!({}))
+        }
+        ("GET", ["instances"]) => Ok(instances(lab)),
+        ("POST", ["instances", id, "kill"]) => {
+            let killed = lab.ec2.runtime.kill(id);
+            Ok(json!({ "killed": killed }))
+        }
+        ("POST", ["instances", id, "status"]) => {
+            let Impair { impaired } = parse(body)?;
+            for region in lab.ec2.regions.keys() {
+                if let Ok(mut region) = lab.ec2.region(region)
+                    && let Some(instance) = region.instances.get_mut(*id)
+                {
+                    instance.impaired = impaired;
+                    return Ok(json!({}));
+                }
+            }
+            Err(format!("there is no instance `{id}`"))
+        }
+        _ => Err(format!(
+            "there is no `{method} /lab/ec2/{}`",
+            path.join("/")
+        )),
+    }
+}
+
+fn instances(lab: &Lab) -> Value {
+    let mut all = Vec::new();
+    for name in lab.ec2.regions.keys() {
+        let Ok(region) = lab.ec2.region(name) else {
+            continue;
+        };
+        for instance in region.instances.values() {
+            all.push(json!({
+                "region": name,
+                "id": instance.id,
+                "state": instance.state.name(),
+                "zone": instance.zone,
+                "image": instance.image,
+                "address": (instance.state != InstanceState::Terminated).then_some(instance.private_ip),
+                "directory": super::lifecycle::machine(lab, instance).directory,
+            }));
+        }
+    }
+    Value::Array(all)
+}

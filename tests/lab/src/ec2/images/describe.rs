@@ -1,0 +1,188 @@
+//! DescribeImages, DescribeImageAttribute, ModifyImageAttribute.
+
+use std::sync::Arc;
+
+use crate::Lab;
+use crate::api::{ApiError, Call, Reply, Xml};
+use crate::ec2::filter::{Fields, Filters, Page, all_exist};
+use crate::ec2::proceed;
+use crate::ec2::state::{Image, ImageState, Regional};
+use crate::ec2::tags::tag_set;
+use crate::iam::ACCOUNT;
+
+use super::{ROOT_DEVICE, no_image};
+
+const KNOWN: [&str; 18] = [
+    "architecture",
+    "block-device-mapping.snapshot-id",
+    "creation-date",
+    "description",
+    "ena-support",
+    "hypervisor",
+    "image-id",
+    "image-type",
+    "is-public",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform-details",
+    "root-device-type",
+    "source-image-id",
+    "source-image-region",
+    "state",
+    "virtualization-type",
+];
+
+fn fields(image: &Image) -> Fields {
+    let mut fields: Fields = vec![
+        ("architecture", "x86_64".to_owned()),
+        ("block-device-mapping.snapshot-id", image.snapshot.clone()),
+        ("creation-date", created(image)),
+        ("description", image.description.clone()),
+        ("ena-support", "true".to_owned()),
+        ("hypervisor", "xen".to_owned()),
+        ("image-id", image.id.clone()),
+        ("image-type", "machine".to_owned()),
+        ("is-public", "false".to_owned()),
+        ("name", image.name.clone()),
+        ("owner-id", ACCOUNT.to_owned()),
+        ("owner-alias", "self".to_owned()),
+        ("platform-details", "Linux/UNIX".to_owned()),
+        ("root-device-type", "ebs".to_owned()),
+        ("state", image.state.name().to_owned()),
+        ("virtualization-type", "hvm".to_owned()),
+    ];
+    if let Some((region, id)) = &image.source {
+        fields.push(("source-image-id", id.clone()));
+        fields.push(("source-image-region", region.clone()));
+    }
+    fields
+}
+
+fn created(image: &Image) -> String {
+    image.created.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()
+}
+
+fn devices(image: &Image) -> Xml {
+    let ebs = Xml::new()
+        .text("deleteOnTermination", true)
+        .text("snapshotId", &image.snapshot)
+        .text("volumeSize", image.volume_size)
+        .text("volumeType", "gp3")
+        .text("encrypted", false);
+    Xml::new().text("deviceName", ROOT_DEVICE).child("ebs", ebs)
+}
+
+fn image_xml(region: &Regional, image: &Image) -> Xml {
+    let mut xml = Xml::new()
+        .text("imageId", &image.id)
+        .text("imageLocation", format!("{ACCOUNT}/{}", image.name))
+        .text("imageState", image.state.name())
+        .text("imageOwnerId", ACCOUNT)
+        .text("creationDate", created(image))
+        .text("isPublic", false)
+        .text("architecture", "x86_64")
+        .text("imageType", "machine")
+        .text("name", &image.name)
+        .text("description", &image.description)
+        .text("platformDetails", "Linux/UNIX")
+        .text("usageOperation", "RunInstances")
+        .list("blockDeviceMapping", "item", [devices(image)])
+        .text("enaSupport", true)
+        .text("hypervisor", "xen")
+        .text("rootDeviceName", ROOT_DEVICE)
+        .text("rootDeviceType", "ebs")
+        .text("virtualizationType", "hvm")
+        .text("bootMode", "uefi-preferred")
+        .text("imdsSupport", "v2.0")
+        .opt("sourceInstanceId", image.source_instance.as_ref())
+        .list("tagSet", "item", tag_set(&region.tags_of(&image.id)));
+    if let Some((source_region, id)) = &image.source {
+        xml = xml
+            .text("sourceImageId", id)
+            .text("sourceImageRegion", source_region);
+    }
+    if let ImageState::Failed(code, message) = &image.state {
+        let reason = Xml::new().text("code", code).text("message", message);
+        xml = xml.child("stateReason", reason);
+    }
+    xml
+}
+
+/// DescribeImages.
+pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let (ids, owners) = (p.list("ImageId"), p.list("Owner"));
+    let executable_by = p.list("ExecutableBy");
+    p.accept(&["IncludeDeprecated", "IncludeDisabled"]);
+    let filters = Filters::parse(p, &KNOWN)?;
+    let page = Page::parse(p, 1, 1000)?;
+    proceed(p)?;
+    let region = lab.ec2.region(&call.region)?;
+    all_exist(&ids, |id| region.images.contains_key(id), no_image)?;
+    let is_ours = |names: &[String]| {
+        names.is_empty() || names.iter().any(|name| name == "self" || name == ACCOUNT)
+    };
+    let mut entries = Vec::new();
+    for image in region.images.values() {
+        if (ids.is_empty() || ids.contains(&image.id))
+            && is_ours(&owners)
+            && is_ours(&executable_by)
+            && filters.pass(&fields(image), &region.tags_of(&image.id))
+        {
+            entries.push((image.id.clone(), image_xml(&region, image)));
+        }
+    }
+    let (entries, token) = page.cut(entries);
+    Ok(Xml::new()
+        .list("imagesSet", "item", entries)
+        .opt("nextToken", token)
+        .into())
+}
+
+/// DescribeImageAttribute.
+pub(crate) fn describe_attribute(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let (id, attribute) = (p.str("ImageId")?, p.str("Attribute")?);
+    proceed(p)?;
+    let region = lab.ec2.region(&call.region)?;
+    let image = region.images.get(&id).ok_or_else(|| no_image(&id))?;
+    let xml = Xml::new().text("imageId", &id);
+    Ok(match attribute.as_str() {
+        "description" => xml.child("description", Xml::new().text("value", &image.description)),
+        "launchPermission" => xml.list("launchPermission", "item", []),
+        "productCodes" => xml.list("productCodes", "item", []),
+        "blockDeviceMapping" => xml.list("blockDeviceMapping", "item", [devices(image)]),
+        "bootMode" => xml.child("bootMode", Xml::new().text("value", "uefi-preferred")),
+        "imdsSupport" => xml.child("imdsSupport", Xml::new().text("value", "v2.0")),
+        other => {
+            return Err(ApiError::invalid_value(
+                "attribute",
+                other,
+                "The lab's images have no such attribute.",
+            ));
+        }
+    }
+    .into())
+}
+
+/// ModifyImageAttribute: the description. Launch permissions for other accounts are refused: there are
+/// none.
+pub(crate) fn modify_attribute(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let id = p.str("ImageId")?;
+    let mut description = match p.sub("Description") {
+        None => None,
+        Some(value) => value.opt("Value"),
+    };
+    if p.opt("Attribute").as_deref() == Some("description") {
+        description = p.opt("Value").or(description);
+    }
+    proceed(p)?;
+    let mut region = lab.ec2.region(&call.region)?;
+    let image = region.images.get_mut(&id).ok_or_else(|| no_image(&id))?;
+    if let Some(description) = description {
+        image.description = description;
+    }
+    Ok(Xml::new().text("return", true).into())
+}
