@@ -63,11 +63,20 @@ static SHARED: OnceCell<ScratchPostgres> = OnceCell::const_new();
 impl ScratchPostgres {
     /// One server for all tests of a process; each asks for a database of its own.
     pub async fn shared() -> anyhow::Result<&'static Self> {
-        SHARED.get_or_try_init(|| Self::start(None)).await
+        SHARED.get_or_try_init(Self::start).await
     }
 
     /// A server of one's own, for tests that stop it.
-    pub async fn start(tls: Option<ServerTls>) -> anyhow::Result<Self> {
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(|_| None).await
+    }
+
+    /// The same with TLS: the certificate is issued for the address once that is known.
+    pub async fn start_tls(issue: impl FnOnce(IpAddr) -> ServerTls) -> anyhow::Result<Self> {
+        Self::start_with(|address| Some(issue(address))).await
+    }
+
+    async fn start_with(issue: impl FnOnce(IpAddr) -> Option<ServerTls>) -> anyhow::Result<Self> {
         let bindir = bindir()?;
         let user = rustix::process::geteuid().is_root().then_some("postgres");
         let address = loopback();
@@ -84,7 +93,7 @@ impl ScratchPostgres {
             databases: AtomicU32::new(0),
             guard: None,
         };
-        server.initialise(tls.as_ref())?;
+        server.initialise(issue(address).as_ref())?;
         server.resume().await?;
         Ok(server)
     }

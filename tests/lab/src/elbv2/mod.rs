@@ -1,44 +1,143 @@
-//! Stub: to be written.
-use crate::Lab;
-use crate::api::{ApiError, Call, Reply};
-use http::Method;
-use serde_json::Value;
+//! Elastic Load Balancing v2 (API version 2015-12-01): Application Load Balancers that really balance.
+//!
+//! ```text
+//!  Create… Modify… Delete…            clients
+//!        |                               |
+//!        v                               v
+//!  +-----------+   reconcile   +-------------------+   pooled HTTP/1.1    +--------+
+//!  |   state   | ------------> | proxy, one socket | -------------------> | target |
+//!  | (1 mutex) | <------------ | per zone address  |                      |        |
+//!  +-----------+  rule, group, +-------------------+                      |        |
+//!        ^        target          |                                       |        |
+//!        |                        v every lab minute                      |        |
+//!        |                    cloudwatch::put                             |        |
+//!        +---- probe, one task per target of a named target group ------> |        |
+//!                                                                         +--------+
+//! ```
+//!
+//! Invariants:
+//! * A new request never goes to a target that is draining or unused.
+//! * A request or an upgraded connection that is under way when its target is deregistered goes on
+//!   until it ends or the deregistration delay does; then it is cut.
+//! * A target group is probed exactly while a listener or a rule of an active load balancer names it.
+//! * The state's lock is never held across an await or a call into another service.
+//!
+//! docs/lab/elbv2.md lists the behaviours with the AWS pages that they come from, and what is simplified.
+
+mod action;
+mod attributes;
+mod balance;
+mod condition;
+mod health;
+mod listeners;
+mod load_balancers;
+mod metrics;
+mod paging;
+mod probe;
+mod proxy;
+mod rules;
+mod state;
+mod tags;
+mod target_groups;
+mod targets;
+
 use std::sync::Arc;
 
-/// State.
-#[derive(Debug, Default)]
-pub struct Elbv2;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::Lab;
+use crate::api::{ApiError, Call, Reply};
+
+pub use listeners::{certificate_changed, certificate_users};
+pub use proxy::check_key_pair;
+pub use state::Elbv2;
+pub use targets::{deregister, register, target_group_exists, target_state};
 
 /// Starts the service's tasks.
 pub fn start(_lab: &Arc<Lab>) {}
 
 /// Answers a call.
-pub async fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
-    Err(ApiError::invalid_action(&call.action))
+pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    match call.action.as_str() {
+        "CreateLoadBalancer" => load_balancers::create(lab, call).await,
+        "DescribeLoadBalancers" => load_balancers::describe(lab, call),
+        "DeleteLoadBalancer" => load_balancers::delete(lab, call),
+        "DescribeLoadBalancerAttributes" => load_balancers::describe_attributes(lab, call),
+        "ModifyLoadBalancerAttributes" => load_balancers::modify_attributes(lab, call),
+        "SetSecurityGroups" => load_balancers::set_security_groups(lab, call),
+        "SetIpAddressType" => load_balancers::set_ip_address_type(lab, call),
+        "SetSubnets" => load_balancers::set_subnets(lab, call).await,
+        "CreateTargetGroup" => target_groups::create(lab, call),
+        "DescribeTargetGroups" => target_groups::describe(lab, call),
+        "ModifyTargetGroup" => target_groups::modify(lab, call),
+        "DeleteTargetGroup" => target_groups::delete(lab, call),
+        "DescribeTargetGroupAttributes" => target_groups::describe_attributes(lab, call),
+        "ModifyTargetGroupAttributes" => target_groups::modify_attributes(lab, call),
+        "RegisterTargets" => targets::register_call(lab, call),
+        "DeregisterTargets" => targets::deregister_call(lab, call),
+        "DescribeTargetHealth" => targets::describe_health(lab, call),
+        "CreateListener" => listeners::create(lab, call).await,
+        "DescribeListeners" => listeners::describe(lab, call),
+        "ModifyListener" => listeners::modify(lab, call).await,
+        "DeleteListener" => listeners::delete(lab, call),
+        "DescribeListenerAttributes" => listeners::describe_attributes(lab, call),
+        "DescribeListenerCertificates" => listeners::describe_certificates(lab, call),
+        "AddListenerCertificates" => listeners::change_certificates(lab, call, true),
+        "RemoveListenerCertificates" => listeners::change_certificates(lab, call, false),
+        "CreateRule" => rules::create(lab, call),
+        "DescribeRules" => rules::describe(lab, call),
+        "ModifyRule" => rules::modify(lab, call),
+        "DeleteRule" => rules::delete(lab, call),
+        "SetRulePriorities" => rules::set_priorities(lab, call),
+        "AddTags" => tags::add(lab, call),
+        "RemoveTags" => tags::remove(lab, call),
+        "DescribeTags" => tags::describe(lab, call),
+        "DescribeAccountLimits" => tags::limits(call),
+        "DescribeSSLPolicies" => tags::policies(call),
+        other => Err(ApiError::invalid_action(other)),
+    }
 }
 
-/// The service's part of the control endpoint.
+/// `GET /lab/elbv2/listeners`: where each listener really listens, which differs from its port when the
+/// lab may not bind ports below 1024.
 pub async fn control(
-    _lab: &Arc<Lab>,
+    lab: &Arc<Lab>,
     method: &Method,
     path: &[&str],
     _body: Value,
 ) -> Result<Value, String> {
-    Err(format!("there is no {method} {path:?}"))
-}
-
-/// Whether a target group exists: none yet.
-pub fn target_group_exists(_lab: &Lab, _region: &str, _arn: &str) -> bool {
-    false
-}
-
-/// Registers a target: there is no target group yet.
-pub async fn register(_lab: &Arc<Lab>, _region: &str, _arn: &str, _id: &str, _port: Option<u16>) {}
-
-/// Deregisters a target: there is no target group yet.
-pub async fn deregister(_lab: &Arc<Lab>, _region: &str, _arn: &str, _id: &str) {}
-
-/// The health of a target: there is no target group yet.
-pub fn target_state(_lab: &Lab, _region: &str, _arn: &str, _id: &str) -> Option<String> {
-    None
+    match (method.as_str(), path) {
+        ("GET", ["listeners"]) => {
+            let mut listeners = Vec::new();
+            for region in &lab.config.regions {
+                lab.elbv2.with(&region.name, |state| {
+                    for listener in state.listeners.values() {
+                        let addresses: Vec<Value> = listener
+                            .front
+                            .bound()
+                            .into_iter()
+                            .map(|bound| match bound.actual {
+                                Ok(actual) => json!({ "wanted": bound.wanted, "actual": actual }),
+                                Err(error) => json!({ "wanted": bound.wanted, "error": error }),
+                            })
+                            .collect();
+                        listeners.push(json!({
+                            "region": region.name,
+                            "listener": listener.arn,
+                            "load_balancer": listener.load_balancer,
+                            "protocol": listener.protocol(),
+                            "port": listener.port,
+                            "addresses": addresses,
+                        }));
+                    }
+                });
+            }
+            Ok(Value::Array(listeners))
+        }
+        _ => Err(format!(
+            "there is no `{method} /lab/elbv2/{}`",
+            path.join("/")
+        )),
+    }
 }

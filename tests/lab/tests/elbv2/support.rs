@@ -1,0 +1,531 @@
+//! A lab with a load balancer in it, little backends, and a client that sees every connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
+use lab::{Config, Lab, Region};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+pub const REGION: &str = "us-east-1";
+/// Every test's load balancers have addresses of their own, so that the port may be the same.
+pub const PORT: u16 = 18_080;
+
+/// Each lab has a network of its own; 32 and 33 are the default regions', other tests may use them.
+static NEXT_OCTET: AtomicU8 = AtomicU8::new(160);
+
+pub struct World {
+    pub lab: Arc<Lab>,
+    pub endpoint: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    /// 600 lab seconds a second: provisioning takes 0.2 s, the default deregistration delay 0.5 s.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::new(directory.path());
+        config.speed = 600.0;
+        config.regions = vec![Region {
+            name: REGION.to_owned(),
+            zones: ["a", "b", "c"]
+                .map(|zone| format!("{REGION}{zone}"))
+                .to_vec(),
+            octet: NEXT_OCTET.fetch_add(1, Ordering::Relaxed),
+        }];
+        let (lab, endpoint) = Lab::start(config).await.unwrap();
+        Self {
+            lab,
+            endpoint,
+            _directory: directory,
+        }
+    }
+
+    /// Answers the XML, or AWS's error code.
+    pub async fn try_call(&self, action: &str, fields: &[(&str, &str)]) -> Result<String, String> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("Action", action)
+            .append_pair("Version", "2015-12-01")
+            .extend_pairs(fields)
+            .finish();
+        let host = self.endpoint.to_string();
+        let headers = lab::api::sign_for_tests(
+            (OPERATOR_KEY, OPERATOR_SECRET),
+            (REGION, "elasticloadbalancing"),
+            &host,
+            &body,
+            self.lab.clock.now(),
+        );
+        let mut request = Request::post("/")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let answer = Client::connect(self.endpoint).await.send(request).await;
+        if answer.status == 200 {
+            Ok(answer.text)
+        } else {
+            Err(text_of(&answer.text, "Code").expect("an error has a code"))
+        }
+    }
+
+    pub async fn call(&self, action: &str, fields: &[(&str, &str)]) -> String {
+        match self.try_call(action, fields).await {
+            Ok(xml) => xml,
+            Err(code) => panic!("{action}: {code}"),
+        }
+    }
+
+    pub async fn control(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.endpoint.to_string())
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .unwrap();
+        let answer = Client::connect(self.endpoint).await.send(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        serde_json::from_str(&answer.text).unwrap()
+    }
+
+    pub fn subnets(&self) -> Vec<String> {
+        let subnets = lab::ec2::default_subnets(&self.lab, REGION);
+        subnets.into_iter().map(|subnet| subnet.id).collect()
+    }
+
+    pub fn vpc(&self) -> String {
+        lab::ec2::default_subnets(&self.lab, REGION)[0]
+            .vpc_id
+            .clone()
+    }
+
+    /// An active load balancer: its ARN and first address.
+    pub async fn balancer(&self, name: &str) -> (String, SocketAddr) {
+        let subnets = self.subnets();
+        let xml = self
+            .call(
+                "CreateLoadBalancer",
+                &[
+                    ("Name", name),
+                    ("Subnets.member.1", &subnets[0]),
+                    ("Subnets.member.2", &subnets[1]),
+                ],
+            )
+            .await;
+        assert_eq!(text_of(&xml, "Code").as_deref(), Some("provisioning"));
+        let arn = text_of(&xml, "LoadBalancerArn").unwrap();
+        let address = text_of(&xml, "DNSName").unwrap().parse().unwrap();
+        eventually("the load balancer is active", async || {
+            let fields = [("LoadBalancerArns.member.1", arn.as_str())];
+            let xml = self.call("DescribeLoadBalancers", &fields).await;
+            text_of(&xml, "Code").as_deref() == Some("active")
+        })
+        .await;
+        (arn, SocketAddr::new(address, PORT))
+    }
+
+    /// A target group by address, with quick checks on `/health`.
+    pub async fn group(&self, name: &str) -> String {
+        let vpc = self.vpc();
+        let xml = self
+            .call(
+                "CreateTargetGroup",
+                &[
+                    ("Name", name),
+                    ("Protocol", "HTTP"),
+                    ("Port", "80"),
+                    ("VpcId", &vpc),
+                    ("TargetType", "ip"),
+                    ("HealthCheckPath", "/health"),
+                    ("HealthCheckIntervalSeconds", "5"),
+                    ("HealthCheckTimeoutSeconds", "2"),
+                    ("HealthyThresholdCount", "2"),
+                ],
+            )
+            .await;
+        text_of(&xml, "TargetGroupArn").unwrap()
+    }
+
+    /// A listener on [`PORT`] that forwards to groups by weight.
+    pub async fn listener(&self, balancer: &str, groups: &[(&str, u32)]) -> String {
+        let mut fields = weights(groups);
+        fields.extend([
+            ("LoadBalancerArn".to_owned(), balancer.to_owned()),
+            ("Protocol".to_owned(), "HTTP".to_owned()),
+            ("Port".to_owned(), PORT.to_string()),
+        ]);
+        let xml = self.call("CreateListener", &borrowed(&fields)).await;
+        text_of(&xml, "ListenerArn").unwrap()
+    }
+
+    pub async fn set_weights(&self, listener: &str, groups: &[(&str, u32)]) {
+        let mut fields = weights(groups);
+        fields.push(("ListenerArn".to_owned(), listener.to_owned()));
+        self.call("ModifyListener", &borrowed(&fields)).await;
+    }
+
+    pub async fn register(&self, group: &str, backend: &Backend) {
+        self.call(
+            "RegisterTargets",
+            &borrowed(&target(group, backend.address)),
+        )
+        .await;
+    }
+
+    pub async fn deregister(&self, group: &str, backend: &Backend) {
+        self.call(
+            "DeregisterTargets",
+            &borrowed(&target(group, backend.address)),
+        )
+        .await;
+    }
+
+    /// State and reason of a target.
+    pub async fn health(&self, group: &str, address: SocketAddr) -> (String, String) {
+        let xml = self
+            .call("DescribeTargetHealth", &borrowed(&target(group, address)))
+            .await;
+        (
+            text_of(&xml, "State").unwrap(),
+            text_of(&xml, "Reason").unwrap_or_default(),
+        )
+    }
+
+    pub async fn until(&self, group: &str, address: SocketAddr, state: &str, reason: &str) {
+        eventually(&format!("{address} is {state} {reason}"), async || {
+            self.health(group, address).await == (state.to_owned(), reason.to_owned())
+        })
+        .await;
+    }
+
+    /// A group with these backends, healthy, behind a listener of a new load balancer.
+    pub async fn serving(&self, backends: &[&Backend]) -> Serving {
+        let (balancer, address) = self.balancer("chat").await;
+        let group = self.group("blue").await;
+        let listener = self.listener(&balancer, &[(&group, 1)]).await;
+        for backend in backends {
+            self.register(&group, backend).await;
+        }
+        for backend in backends {
+            self.until(&group, backend.address, "healthy", "").await;
+        }
+        Serving {
+            balancer,
+            group,
+            listener,
+            address,
+        }
+    }
+
+    pub async fn set_balancer(&self, balancer: &str, key: &str, value: &str) {
+        let fields = [
+            ("LoadBalancerArn", balancer),
+            ("Attributes.member.1.Key", key),
+            ("Attributes.member.1.Value", value),
+        ];
+        self.call("ModifyLoadBalancerAttributes", &fields).await;
+    }
+
+    pub async fn set_group(&self, group: &str, key: &str, value: &str) {
+        let fields = [
+            ("TargetGroupArn", group),
+            ("Attributes.member.1.Key", key),
+            ("Attributes.member.1.Value", value),
+        ];
+        self.call("ModifyTargetGroupAttributes", &fields).await;
+    }
+}
+
+pub struct Serving {
+    pub balancer: String,
+    pub group: String,
+    pub listener: String,
+    pub address: SocketAddr,
+}
+
+fn target(group: &str, address: SocketAddr) -> Vec<(String, String)> {
+    vec![
+        ("TargetGroupArn".to_owned(), group.to_owned()),
+        ("Targets.member.1.Id".to_owned(), address.ip().to_string()),
+        (
+            "Targets.member.1.Port".to_owned(),
+            address.port().to_string(),
+        ),
+    ]
+}
+
+pub fn weights(groups: &[(&str, u32)]) -> Vec<(String, String)> {
+    let mut fields = vec![(
+        "DefaultActions.member.1.Type".to_owned(),
+        "forward".to_owned(),
+    )];
+    for (index, (arn, weight)) in groups.iter().enumerate() {
+        let tuple = format!(
+            "DefaultActions.member.1.ForwardConfig.TargetGroups.member.{}",
+            index + 1
+        );
+        fields.push((format!("{tuple}.TargetGroupArn"), (*arn).to_owned()));
+        fields.push((format!("{tuple}.Weight"), weight.to_string()));
+    }
+    fields
+}
+
+pub fn borrowed(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+    fields
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect()
+}
+
+/// The text of the first element of that name.
+pub fn text_of(xml: &str, name: &str) -> Option<String> {
+    let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
+    let end = xml[begin..].find(&format!("</{name}>"))?;
+    Some(xml[begin..begin + end].to_owned())
+}
+
+/// Looks again until it is true; far longer than it can take, so that only a defect fails.
+pub async fn eventually(what: &str, mut test: impl AsyncFnMut() -> bool) {
+    for _ in 0..1500 {
+        if test().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 15 s: {what}");
+}
+
+/// What a client got.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+/// One connection of a client.
+pub struct Client {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    pub async fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
+    /// Whether the other side has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub async fn try_send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        self.try_send(request).await.unwrap()
+    }
+
+    pub async fn get(&mut self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(path).header("host", "chat.example.com");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Full::default()).unwrap()).await
+    }
+}
+
+/// A request on a connection of its own.
+pub async fn get(to: SocketAddr, path: &str) -> Answer {
+    Client::connect(to).await.get(path).await
+}
+
+/// What a backend is told and what it has seen.
+pub struct Script {
+    pub name: &'static str,
+    /// The status of `/health`.
+    pub health: AtomicU16,
+    pub requests: AtomicUsize,
+    pub connections: AtomicUsize,
+    /// Requests for `/slow` that have arrived.
+    pub slow: Notify,
+    /// Lets `/slow` go on.
+    pub release: Notify,
+}
+
+/// A little HTTP server: `/health`, `/slow` (waits to be released), `/never` (does not answer), `/ws`
+/// (an echo after the upgrade), `/headers`, `/echo` (the body); all else answers its name.
+pub struct Backend {
+    pub address: SocketAddr,
+    pub script: Arc<Script>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Backend {
+    pub async fn start(name: &'static str) -> Self {
+        Self::with_keep_alive(name, None).await
+    }
+
+    /// Closes each connection so long after its last answer.
+    pub async fn with_keep_alive(name: &'static str, keep_alive: Option<Duration>) -> Self {
+        let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let script = Arc::new(Script {
+            name,
+            health: AtomicU16::new(200),
+            requests: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            slow: Notify::new(),
+            release: Notify::new(),
+        });
+        let shared = Arc::clone(&script);
+        let server = tokio::spawn(async move {
+            loop {
+                let (stream, _) = socket.accept().await.unwrap();
+                tokio::spawn(connection(Arc::clone(&shared), stream, keep_alive));
+            }
+        });
+        Self {
+            address,
+            script,
+            server,
+        }
+    }
+}
+
+async fn connection(script: Arc<Script>, stream: TcpStream, keep_alive: Option<Duration>) {
+    let answered = Arc::new(Notify::new());
+    let told = Arc::clone(&answered);
+    let counted = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (script, told) = (Arc::clone(&script), Arc::clone(&told));
+        if request.uri().path() != "/health" && counted.fetch_add(1, Ordering::Relaxed) == 0 {
+            script.connections.fetch_add(1, Ordering::Relaxed);
+        }
+        async move {
+            let response = respond(&script, request).await;
+            told.notify_one();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let expiry = async {
+        match keep_alive {
+            None => std::future::pending().await,
+            Some(limit) => {
+                answered.notified().await;
+                while tokio::time::timeout(limit, answered.notified())
+                    .await
+                    .is_ok()
+                {}
+            }
+        }
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = expiry => {}
+    }
+}
+
+async fn respond(script: &Script, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    if path == "/health" {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() =
+            StatusCode::from_u16(script.health.load(Ordering::Relaxed)).unwrap();
+        return response;
+    }
+    script.requests.fetch_add(1, Ordering::Relaxed);
+    match path.as_str() {
+        "/slow" => {
+            script.slow.notify_one();
+            script.release.notified().await;
+        }
+        "/never" => std::future::pending().await,
+        "/ws" => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let stream = TokioIo::new(upgrade.await.unwrap());
+                let (mut read, mut write) = tokio::io::split(stream);
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+            return Response::builder()
+                .status(101)
+                .header(CONNECTION, "Upgrade")
+                .header(UPGRADE, "websocket")
+                .body(Full::default())
+                .unwrap();
+        }
+        "/headers" => {
+            let lines: Vec<String> = request
+                .headers()
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
+                .collect();
+            return Response::new(Full::from(lines.join("\n")));
+        }
+        "/echo" => {
+            let body = request.into_body().collect().await;
+            return Response::new(Full::new(body.unwrap().to_bytes()));
+        }
+        _ => {}
+    }
+    Response::new(Full::from(script.name))
+}
+
+/// An upgraded connection of a client.
+pub async fn websocket(to: SocketAddr) -> TokioIo<hyper::upgrade::Upgraded> {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::get("/ws")
+        .header("host", "chat.example.com")
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    TokioIo::new(hyper::upgrade::on(response).await.unwrap())
+}
