@@ -128,7 +128,6 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     }
     change(&lab, &region, &id, epoch, |instance| {
         instance.state = InstanceState::Running;
-        instance.launched = lab.clock.now();
     });
     if !matches!(fault, Some(faults::Boot::Hangs))
         && let Err(error) = lab.ec2.runtime.start(&machine).await
@@ -284,6 +283,7 @@ pub(crate) fn start(
             state => return Some(Err(state)),
         }
         instance.state = InstanceState::Pending;
+        instance.launched = lab.clock.now();
         instance.epoch += 1;
         instance.state_reason = None;
         instance.transition_reason = String::new();

@@ -451,7 +451,7 @@ pub(crate) fn delete_versions(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiE
         })?;
         let error = if number == template.default_version {
             Some((
-                "launchTemplateVersionDefault",
+                "unexpectedError",
                 format!("Version {number} is the default version and cannot be deleted"),
             ))
         } else if template.versions.contains_key(&number) {

@@ -13,9 +13,11 @@
 //! spawned ends.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::processes::kill_descendants;
@@ -43,7 +45,10 @@ pub async fn exec_instance(exec: ExecInstance) -> anyhow::Result<u8> {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| anyhow::anyhow!("`{}`: {error}", program.display()))?;
-    let mut lab = tokio::io::stdin();
+    // Not `tokio::io::stdin`: its blocking read would hold up the end of this process.
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let mut lab = pipe::Receiver::from_owned_fd(stdin)
+        .map_err(|error| anyhow::anyhow!("standard input must be a pipe from the lab: {error}"))?;
     let mut nothing = [0_u8; 16];
     let code = loop {
         tokio::select! {

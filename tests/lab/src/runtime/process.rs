@@ -271,6 +271,9 @@ struct Keeper {
 impl Keeper {
     async fn keep(self, mut command: Command, mut child: Child) {
         loop {
+            // Held until this one has ended: its closing is what tells the launcher that the lab is gone.
+            // `wait` would close it.
+            let _lifeline = child.stdin.take();
             let pid = child.id().map(|pid| pid as i32);
             if let Some(running) = lock(&self.running).get_mut(&self.machine.id) {
                 running.pid = pid;
