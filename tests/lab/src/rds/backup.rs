@@ -1,0 +1,159 @@
+//! Backups: the files of a running server, taken over the wire while it works.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::{Engine, EngineError};
+use super::events;
+use super::model::{Instance, Snapshot, Tags};
+use super::postgres::Node;
+use crate::Lab;
+
+/// `backing-up` of a small instance (AWS: the first snapshot is full; an empty volume takes about a
+/// minute).
+pub const BACKING_UP: Duration = Duration::from_secs(60);
+
+/// Registers a snapshot that is being made. Its files do not exist yet.
+pub fn register(
+    lab: &Lab,
+    region: &str,
+    instance: &Instance,
+    (id, kind): (&str, &'static str),
+    tags: Tags,
+    engine_root: PathBuf,
+) -> Snapshot {
+    let vpc = lab.rds.with(region, |state| {
+        state
+            .subnet_groups
+            .get(&instance.subnet_group)
+            .map_or_else(String::new, |group| group.vpc.clone())
+    });
+    // A colon has no place in a folder's name that goes through other programs' arguments.
+    let name = format!("snapshot-{region}-{}", id.replace(':', "_"));
+    let mut tags = tags;
+    if instance.copy_tags {
+        for (key, value) in &instance.tags {
+            if !tags.iter().any(|(known, _)| known == key) {
+                tags.push((key.clone(), value.clone()));
+            }
+        }
+    }
+    let snapshot = Snapshot {
+        id: id.to_owned(),
+        kind,
+        status: "creating",
+        progress: 0,
+        created: Some(lab.clock.now()),
+        instance: Instance {
+            // A snapshot holds no server: dropping the last copy of an instance frees its machine.
+            machine: Arc::default(),
+            ..instance.clone()
+        },
+        vpc,
+        tags,
+        copied_from: None,
+        directory: engine_root.join(name),
+    };
+    lab.rds.with(region, |state| {
+        state
+            .snapshots
+            .insert(snapshot.id.clone(), snapshot.clone());
+    });
+    snapshot
+}
+
+/// Copies the server's files to the snapshot's folder.
+async fn copy(
+    engine: &Engine,
+    instance: &Instance,
+    snapshot: &Snapshot,
+) -> Result<(), EngineError> {
+    let folder = snapshot
+        .directory
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let node = Node::create(engine, &folder, &instance.zone)?;
+    node.copy_server(engine, instance.address, instance.port)
+        .await
+}
+
+/// Takes the real backup of `snapshot` while `takes` of lab time passes; the snapshot is then
+/// `available` or `failed`.
+pub async fn take(
+    lab: &Lab,
+    region: &str,
+    instance: &Instance,
+    snapshot: &Snapshot,
+    takes: Duration,
+) -> Result<(), EngineError> {
+    let work = async {
+        let engine = lab
+            .rds
+            .engine(lab)
+            .await
+            .map_err(|error| EngineError::NotStarted(error.message))?;
+        copy(&engine, instance, snapshot).await
+    };
+    let (done, ()) = tokio::join!(work, lab.clock.sleep(takes));
+    let status = if done.is_ok() { "available" } else { "failed" };
+    lab.rds.with(region, |state| {
+        if let Some(snapshot) = state.snapshots.get_mut(&snapshot.id) {
+            snapshot.status = status;
+            snapshot.progress = 100;
+        }
+    });
+    done
+}
+
+/// The automated backup that follows creation; status `backing-up` for its duration.
+pub async fn automated(lab: &Lab, region: &str, id: &str) {
+    lab.rds
+        .edit(region, id, |instance| instance.status = "backing-up");
+    events::instance(lab, region, id, &["backup"], "Backing up DB instance");
+    let (Some(instance), Ok(engine)) = (lab.rds.instance(region, id), lab.rds.engine(lab).await)
+    else {
+        return;
+    };
+    let name = format!("rds:{id}-{}", lab.clock.now().strftime("%Y-%m-%d-%H-%M"));
+    let root = engine.root.clone();
+    let snapshot = register(
+        lab,
+        region,
+        &instance,
+        (&name, "automated"),
+        Vec::new(),
+        root,
+    );
+    events::snapshot(
+        lab,
+        region,
+        &name,
+        &["creation"],
+        "Creating automated snapshot",
+    );
+    match take(lab, region, &instance, &snapshot, BACKING_UP).await {
+        Ok(()) => {
+            events::snapshot(
+                lab,
+                region,
+                &name,
+                &["creation"],
+                "Automated snapshot created",
+            );
+            events::instance(lab, region, id, &["backup"], "Finished DB Instance backup");
+            let now = lab.clock.now();
+            lab.rds.edit(region, id, |instance| {
+                instance.latest_restorable = Some(now)
+            });
+        }
+        Err(error) => events::instance(
+            lab,
+            region,
+            id,
+            &["backup"],
+            format!("The automated backup failed: {error}"),
+        ),
+    }
+}

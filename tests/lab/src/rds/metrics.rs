@@ -1,0 +1,214 @@
+//! One sample a lab minute and instance: CPU, connections, free storage, replica lag.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::events;
+use super::model::{Instance, Replication};
+use super::postgres::Node;
+use crate::Lab;
+
+/// RDS's metrics have a period of one minute.
+const PERIOD: Duration = Duration::from_secs(60);
+/// However fast the clock runs, servers are not asked more often than this (real time).
+const NOT_BELOW: Duration = Duration::from_secs(1);
+/// Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Debian builds.
+const TICKS: f64 = 100.0;
+
+/// Starts the collector.
+pub fn start(lab: &Arc<Lab>) {
+    let collector = Arc::clone(lab);
+    lab.spawn(async move {
+        let mut cpu: BTreeMap<String, (tokio::time::Instant, f64)> = BTreeMap::new();
+        loop {
+            tokio::join!(collector.clock.sleep(PERIOD), tokio::time::sleep(NOT_BELOW));
+            let Some(engine) = collector.rds.engine.get().cloned() else {
+                continue;
+            };
+            for region in &collector.config.regions {
+                let instances: Vec<Instance> = collector.rds.with(&region.name, |state| {
+                    state.instances.values().cloned().collect()
+                });
+                for instance in instances {
+                    if !matches!(
+                        instance.status,
+                        "creating" | "deleting" | "stopped" | "failed"
+                    ) {
+                        sample(&collector, &engine, &region.name, &instance, &mut cpu).await;
+                    }
+                }
+            }
+        }
+    });
+}
+
+async fn sample(
+    lab: &Lab,
+    engine: &Engine,
+    region: &str,
+    instance: &Instance,
+    cpu: &mut BTreeMap<String, (tokio::time::Instant, f64)>,
+) {
+    // A machine that is being worked on has no sample this minute, as a restarting one on AWS.
+    let Ok(machine) = instance.machine.try_lock() else {
+        return;
+    };
+    let Some(node) = machine.primary.as_ref().filter(|node| node.is_up()) else {
+        return;
+    };
+    let put = |name: &str, value: f64, unit: &str| {
+        log::trace!("{region} {} {name}: {value} {unit}", instance.id);
+    };
+    if let Some(server) = &node.server {
+        let (now, used) = (
+            tokio::time::Instant::now(),
+            cpu_seconds(server.pid().as_raw_nonzero().get()),
+        );
+        let last = cpu.insert(instance.resource_id.clone(), (now, used));
+        if let Some((before, had)) = last {
+            let passed = now.duration_since(before).as_secs_f64().max(0.001);
+            let percent = ((used - had).max(0.0) / passed * 100.0).min(100.0);
+            put("CPUUtilization", percent, "Percent");
+        }
+    }
+    let gib = (1_u64 << 30) as f64;
+    let used = size_of(&node.data()) as f64;
+    put(
+        "FreeStorageSpace",
+        (instance.storage as f64 * gib - used).max(0.0),
+        "Bytes",
+    );
+    if let Some(connections) = connections(engine, node, instance.port).await {
+        put("DatabaseConnections", connections, "Count");
+    }
+    if instance.source.is_some() {
+        let lag = lag(engine, node, instance.port).await;
+        if let Some((_, seconds)) = lag {
+            put("ReplicaLag", seconds, "Seconds");
+        }
+        note_replication(
+            lab,
+            region,
+            instance,
+            lag.is_some_and(|(streaming, _)| streaming),
+        );
+    }
+    if instance.retention > 0 && instance.latest_restorable.is_some() {
+        let now = lab.clock.now();
+        lab.rds.edit(region, &instance.id, |instance| {
+            instance.latest_restorable = Some(now);
+        });
+    }
+}
+
+fn note_replication(lab: &Lab, region: &str, instance: &Instance, streaming: bool) {
+    let wanted = if streaming {
+        Replication::replicating()
+    } else {
+        Replication {
+            normal: false,
+            status: "error",
+            message: "The replica does not receive the source's write-ahead log.".to_owned(),
+        }
+    };
+    if instance.replication.as_ref() == Some(&wanted) {
+        return;
+    }
+    events::instance(
+        lab,
+        region,
+        &instance.id,
+        &["read replica"],
+        if streaming {
+            "Replication for the Read Replica resumed"
+        } else {
+            "Replication has stopped."
+        },
+    );
+    lab.rds.edit(region, &instance.id, |instance| {
+        instance.replication = Some(wanted);
+    });
+}
+
+/// Sessions of clients.
+async fn connections(engine: &Engine, node: &Node, port: u16) -> Option<f64> {
+    let client = node.connect(engine, port, "postgres").await.ok()?;
+    let row = client
+        .query_one(
+            "SELECT count(*)::float8 FROM pg_stat_activity
+             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            &[],
+        )
+        .await
+        .ok()?;
+    Some(row.get(0))
+}
+
+/// Whether the replica streams, and how many seconds it is behind (0 when it has replayed all that it
+/// received).
+async fn lag(engine: &Engine, node: &Node, port: u16) -> Option<(bool, f64)> {
+    let client = node.connect(engine, port, "postgres").await.ok()?;
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+                    pg_last_wal_receive_lsn() IS NOT DISTINCT FROM pg_last_wal_replay_lsn(),
+                    COALESCE(extract(epoch FROM now() - pg_last_xact_replay_timestamp()), 0)::float8",
+            &[],
+        )
+        .await
+        .ok()?;
+    let (streaming, caught_up, behind): (bool, bool, f64) = (row.get(0), row.get(1), row.get(2));
+    Some((
+        streaming,
+        if streaming && caught_up {
+            0.0
+        } else {
+            behind.max(0.0)
+        },
+    ))
+}
+
+/// CPU seconds of a postmaster, its living children, and those it has waited for.
+fn cpu_seconds(pid: i32) -> f64 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let own = ticks(pid, true);
+    let living: f64 = children
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .map(|child| ticks(child, false))
+        .sum();
+    (own + living) / TICKS
+}
+
+fn ticks(pid: i32, with_dead_children: bool) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the name, which may hold anything, come: state, and from the 12th field on the times.
+    let Some((_, rest)) = stat.rsplit_once(')') else {
+        return 0.0;
+    };
+    let times = if with_dead_children { 4 } else { 2 };
+    rest.split_whitespace()
+        .skip(11)
+        .take(times)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum()
+}
+
+/// Bytes in a folder and all below it.
+pub fn size_of(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

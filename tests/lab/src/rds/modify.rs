@@ -1,0 +1,584 @@
+//! `ModifyDBInstance`: what changes at once, what is promised, and the keeping of promises.
+//!
+//! The table "Settings for DB instances" of the user guide decides: some settings change at once,
+//! passwords and ports as soon as possible, the rest with `ApplyImmediately` or in the next
+//! maintenance window. Until then they stand in `PendingModifiedValues`, and `DBInstanceStatus` is
+//! still `available`: whoever waits must look at both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::engine::EngineError;
+use super::model::{Hidden, Instance, Pending};
+use super::{
+    backup, bad_combination, bad_state, classes, create, events, lifecycle, names, nodes, operate,
+    place, random_password, replica, roles, subnet_groups,
+};
+use crate::Lab;
+use crate::api::{ApiError, Call, Params, Reply};
+use crate::secrets;
+
+/// Between the call and the status `modifying`.
+const ACCEPTED_AFTER: Duration = Duration::from_secs(10);
+const PASSWORD: Duration = Duration::from_secs(20);
+const CLASS: Duration = Duration::from_secs(5 * 60);
+const STORAGE: Duration = Duration::from_secs(2 * 60);
+const TO_MULTI_AZ: Duration = Duration::from_secs(6 * 60);
+const TO_SINGLE_AZ: Duration = Duration::from_secs(2 * 60);
+const RESTART: Duration = Duration::from_secs(60);
+const SMALL: Duration = Duration::from_secs(30);
+
+/// What of the promises is to be kept now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Passwords and ports: never deferred.
+    Urgent,
+    /// Everything.
+    All,
+}
+
+/// Settings that change in the call itself.
+#[derive(Debug, Default)]
+struct AtOnce {
+    auto_minor: Option<bool>,
+    copy_tags: Option<bool>,
+    deletion_protection: Option<bool>,
+    public: Option<bool>,
+    backup_window: Option<String>,
+    maintenance_window: Option<String>,
+    security_groups: Vec<String>,
+    monitoring_interval: Option<i64>,
+    insights: Option<bool>,
+    max_storage: Option<i64>,
+    parameter_group: Option<String>,
+    exports: Option<(Vec<String>, Vec<String>)>,
+}
+
+impl AtOnce {
+    fn read(p: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            auto_minor: p.opt_bool("AutoMinorVersionUpgrade")?,
+            copy_tags: p.opt_bool("CopyTagsToSnapshot")?,
+            deletion_protection: p.opt_bool("DeletionProtection")?,
+            public: p.opt_bool("PubliclyAccessible")?,
+            backup_window: p
+                .opt("PreferredBackupWindow")
+                .map(|window| names::backup_window(&window))
+                .transpose()?,
+            maintenance_window: p
+                .opt("PreferredMaintenanceWindow")
+                .map(|window| names::maintenance_window(&window))
+                .transpose()?,
+            security_groups: p.list("VpcSecurityGroupIds"),
+            monitoring_interval: p.opt_int("MonitoringInterval")?,
+            insights: p.opt_bool("EnablePerformanceInsights")?,
+            max_storage: p.opt_int("MaxAllocatedStorage")?,
+            parameter_group: p.opt("DBParameterGroupName"),
+            exports: p.sub("CloudwatchLogsExportConfiguration").map(|change| {
+                (
+                    change.list("EnableLogTypes"),
+                    change.list("DisableLogTypes"),
+                )
+            }),
+        })
+    }
+
+    fn apply(self, instance: &mut Instance) {
+        let Self {
+            auto_minor,
+            copy_tags,
+            deletion_protection,
+            public,
+            backup_window,
+            maintenance_window,
+            security_groups,
+            monitoring_interval,
+            insights,
+            max_storage,
+            parameter_group,
+            exports,
+        } = self;
+        instance.auto_minor = auto_minor.unwrap_or(instance.auto_minor);
+        instance.copy_tags = copy_tags.unwrap_or(instance.copy_tags);
+        instance.deletion_protection = deletion_protection.unwrap_or(instance.deletion_protection);
+        instance.public = public.unwrap_or(instance.public);
+        instance.monitoring_interval = monitoring_interval.unwrap_or(instance.monitoring_interval);
+        instance.insights = insights.unwrap_or(instance.insights);
+        instance.max_storage = max_storage.or(instance.max_storage);
+        if let Some(window) = backup_window {
+            instance.backup_window = window;
+        }
+        if let Some(window) = maintenance_window {
+            instance.maintenance_window = window;
+        }
+        if !security_groups.is_empty() {
+            instance.security_groups = security_groups;
+        }
+        if let Some(group) = parameter_group
+            && group != instance.parameter_group
+        {
+            // "The change takes effect after the next reboot", dynamic parameters included.
+            instance.parameter_group = group;
+            instance.parameter_status = "pending-reboot";
+        }
+        if let Some((enable, disable)) = exports {
+            instance.log_exports.retain(|kind| !disable.contains(kind));
+            for kind in enable {
+                if !instance.log_exports.contains(&kind) {
+                    instance.log_exports.push(kind);
+                }
+            }
+        }
+    }
+}
+
+/// Reads what must be promised; settings that are already so are no change.
+fn promises(p: &Params, now: &Instance) -> Result<Pending, ApiError> {
+    let differs = |value: Option<i64>, current: i64| value.filter(|value| *value != current);
+    let class = p.opt("DBInstanceClass").filter(|class| *class != now.class);
+    if let Some(class) = &class {
+        classes::check(class)?;
+    }
+    let storage = differs(p.opt_int("AllocatedStorage")?, now.storage);
+    let storage_type = p
+        .opt("StorageType")
+        .filter(|kind| *kind != now.storage_type);
+    if storage.is_some() || storage_type.is_some() {
+        let kind = storage_type.as_deref().unwrap_or(&now.storage_type);
+        classes::check_storage(kind, storage.unwrap_or(now.storage))?;
+    }
+    if let Some(gib) = storage {
+        if gib < now.storage {
+            return Err(bad_combination(format!(
+                "Requested storage {gib} GiB is less than the allocated storage, {} GiB.",
+                now.storage
+            )));
+        }
+        if gib * 10 < now.storage * 11 {
+            return Err(bad_combination(format!(
+                "Invalid storage modification: {gib} GiB. The new size must be at least 10% above {} GiB.",
+                now.storage
+            )));
+        }
+    }
+    let retention = p
+        .opt_int("BackupRetentionPeriod")?
+        .map(names::retention)
+        .transpose()?;
+    let password = p.opt("MasterUserPassword");
+    if let Some(password) = &password {
+        names::password(password)?;
+        if now.secret.is_some() {
+            return Err(bad_combination(
+                "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",
+            ));
+        }
+        if now.source.is_some() {
+            return Err(bad_state(
+                "The master password of a read replica is its source's.",
+            ));
+        }
+    }
+    let port = p.opt_int("DBPortNumber")?.map(names::port).transpose()?;
+    let certificate = p.opt("CACertificateIdentifier");
+    if let Some(name) = &certificate {
+        create::authority(Some(name.clone()))?;
+    }
+    Ok(Pending {
+        class,
+        storage,
+        storage_type,
+        iops: p.opt_int("Iops")?.filter(|iops| Some(*iops) != now.iops),
+        password: password.map(Hidden),
+        port: port.filter(|port| *port != now.port),
+        retention: differs(retention, now.retention),
+        multi_az: p.opt_bool("MultiAZ")?.filter(|flag| *flag != now.multi_az),
+        certificate_authority: certificate.filter(|name| *name != now.certificate_authority),
+    })
+}
+
+fn merge(into: &mut Pending, new: Pending) {
+    into.class = new.class.or(into.class.take());
+    into.storage = new.storage.or(into.storage);
+    into.storage_type = new.storage_type.or(into.storage_type.take());
+    into.iops = new.iops.or(into.iops);
+    into.password = new.password.or(into.password.take());
+    into.port = new.port.or(into.port);
+    into.retention = new.retention.or(into.retention);
+    into.multi_az = new.multi_az.or(into.multi_az);
+    into.certificate_authority = new
+        .certificate_authority
+        .or(into.certificate_authority.take());
+}
+
+/// `ModifyDBInstance`.
+pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    let (p, region) = (&call.params, call.region.as_str());
+    let found = lab.rds.find(region, &p.str("DBInstanceIdentifier")?)?;
+    let immediately = p.opt_bool("ApplyImmediately")?.unwrap_or(false);
+    let mut at_once = AtOnce::read(p)?;
+    let mut pending = promises(p, &found)?;
+    let manage = p.opt_bool("ManageMasterUserPassword")?;
+    let rotate = p.opt_bool("RotateMasterUserPassword")?.unwrap_or(false);
+    let version = p.opt("EngineVersion");
+    p.accept(&create::ACCEPTED);
+    p.accept(&["AllowMajorVersionUpgrade", "CertificateRotationRestart"]);
+    p.finish()?;
+    if !matches!(
+        found.status,
+        "available" | "incompatible-parameters" | "stopped"
+    ) {
+        return Err(bad_state(format!(
+            "Database instance {} is not in available state: its status is {}.",
+            found.id, found.status
+        )));
+    }
+    if let Some(version) = version {
+        let engine = lab.rds.engine(lab).await?;
+        if version != engine.version && version != engine.major {
+            return Err(bad_combination(format!(
+                "Cannot upgrade postgres from {} to {version}: the lab has {} only.",
+                found.engine_version, engine.version
+            )));
+        }
+    }
+    place::check_security_groups(lab, region, &at_once.security_groups)?;
+    if let Some(name) = at_once.parameter_group.take() {
+        let major = found.engine_version.split('.').next().unwrap_or_default();
+        at_once.parameter_group = Some(place::parameter_group(lab, region, Some(&name), major)?);
+    }
+    if pending.retention == Some(0) && !replica::replicas_of(lab, region, &found.id).is_empty() {
+        return Err(bad_combination(
+            "BackupRetentionPeriod can't be set to 0: the instance is a source of read replicas.",
+        ));
+    }
+    if pending.multi_az == Some(true) {
+        let group = subnet_groups::resolve(lab, region, Some(&found.subnet_group))?;
+        place::secondary(lab, &group, &found.zone)?;
+    }
+    match (manage, &found.secret) {
+        (Some(true), None) => pending.password = Some(Hidden(random_password(32))),
+        (_, Some(_)) if rotate => pending.password = Some(Hidden(random_password(32))),
+        (_, None) if rotate => {
+            return Err(bad_combination(
+                "RotateMasterUserPassword needs ManageMasterUserPassword.",
+            ));
+        }
+        (Some(false), Some(_)) => {
+            return Err(bad_combination(
+                "The lab does not take a managed master password back; make a new instance.",
+            ));
+        }
+        _ => {}
+    }
+    if let (Some(true), None, Some(password)) = (manage, &found.secret, &pending.password) {
+        let mut copy = found.clone();
+        create::managed_secret(lab, region, &mut copy, &password.0);
+        lab.rds
+            .edit(region, &found.id, |instance| instance.secret = copy.secret);
+    }
+    // From one number of days to another: no outage, so at once.
+    let retention_at_once = pending
+        .retention
+        .filter(|days| *days > 0 && found.retention > 0);
+    if retention_at_once.is_some() {
+        pending.retention = None;
+    }
+    let scope = if immediately {
+        Scope::All
+    } else {
+        Scope::Urgent
+    };
+    let start = lab.rds.edit(region, &found.id, |instance| {
+        at_once.apply(instance);
+        instance.retention = retention_at_once.unwrap_or(instance.retention);
+        merge(&mut instance.pending, pending);
+        let due = match scope {
+            Scope::All => !instance.pending.is_empty(),
+            Scope::Urgent => instance.pending.password.is_some() || instance.pending.port.is_some(),
+        };
+        let start = due && !instance.applying;
+        instance.applying |= due;
+        start
+    });
+    let reply = operate::shown(lab, region, &found.id);
+    let (lab2, region2, id) = (Arc::clone(lab), region.to_owned(), found.id.clone());
+    if start == Some(true) {
+        lifecycle::spawn(lab, &found, async move {
+            lab2.clock.sleep(ACCEPTED_AFTER).await;
+            keep(&lab2, &region2, &id, scope).await;
+        });
+    } else if !immediately {
+        lifecycle::spawn(lab, &found, async move {
+            let wait = until_window(&lab2, &region2, &id);
+            lab2.clock.sleep(wait).await;
+            keep(&lab2, &region2, &id, Scope::All).await;
+        });
+    }
+    Ok(reply)
+}
+
+/// Lab time until the instance's maintenance window begins (a wall-clock moment, as all are).
+fn until_window(lab: &Lab, region: &str, id: &str) -> Duration {
+    let window = lab
+        .rds
+        .instance(region, id)
+        .and_then(|instance| {
+            let begin = instance.maintenance_window.split('-').next()?.to_owned();
+            names::minute_of_week(&begin)
+        })
+        .unwrap_or(0);
+    let minutes = (window + 10_080 - minute_of_week(lab.clock.now())) % 10_080;
+    Duration::from_secs(minutes.unsigned_abs() * 60)
+}
+
+/// Minutes since Monday 00:00 UTC; 1970-01-01 was a Thursday.
+fn minute_of_week(at: Timestamp) -> i64 {
+    (at.as_second().div_euclid(60) + 3 * 1440).rem_euclid(10_080)
+}
+
+/// Keeps the promises in scope, one after the other; status `available` (or what it was) after it.
+async fn keep(lab: &Arc<Lab>, region: &str, id: &str, scope: Scope) {
+    let Some(instance) = lab.rds.instance(region, id) else {
+        return;
+    };
+    let before = instance.status;
+    let done = if matches!(before, "available" | "incompatible-parameters") {
+        carry_out(lab, region, id, instance.pending, scope).await
+    } else {
+        // Something else began meanwhile (a reboot, a snapshot): the promises stand.
+        Ok(())
+    };
+    lab.rds.edit(region, id, |instance| {
+        instance.applying = false;
+        if matches!(
+            instance.status,
+            "modifying" | "resetting-master-credentials"
+        ) {
+            instance.status = before;
+        }
+    });
+    if let Err(error) = done {
+        events::instance(
+            lab,
+            region,
+            id,
+            &["failure"],
+            format!("The modification failed: {error}"),
+        );
+    }
+    let urgent = lab.rds.instance(region, id).is_some_and(|instance| {
+        instance.pending.password.is_some() || instance.pending.port.is_some()
+    });
+    if urgent && !matches!(before, "available" | "incompatible-parameters") {
+        lab.clock.sleep(ACCEPTED_AFTER).await;
+        Box::pin(keep(lab, region, id, scope)).await;
+    }
+}
+
+async fn carry_out(
+    lab: &Arc<Lab>,
+    region: &str,
+    id: &str,
+    pending: Pending,
+    scope: Scope,
+) -> Result<(), EngineError> {
+    let set = |status: &'static str| lab.rds.edit(region, id, |i| i.status = status);
+    let note = |text: &str| events::instance(lab, region, id, &["configuration change"], text);
+    if let Some(password) = pending.password {
+        set("resetting-master-credentials");
+        lab.clock.sleep(PASSWORD).await;
+        reset_password(lab, region, id, &password).await?;
+        lab.rds.edit(region, id, |i| i.pending.password = None);
+        note("Reset master credentials");
+    }
+    if let Some(port) = pending.port {
+        set("modifying");
+        change_port(lab, region, id, port).await?;
+        note(&format!("Finished updating the port number to {port}"));
+    }
+    if scope == Scope::Urgent {
+        return Ok(());
+    }
+    if let Some(class) = pending.class {
+        set("modifying");
+        note("Applying modification to database instance class");
+        lab.clock.sleep(CLASS).await;
+        lab.rds.edit(region, id, |i| i.class.clone_from(&class));
+        let done = operate::restart(lab, region, id, RESTART).await;
+        lab.rds.edit(region, id, |i| i.pending.class = None);
+        done?;
+        note("Finished applying modification to DB instance class");
+    }
+    if pending.storage.is_some() || pending.storage_type.is_some() || pending.iops.is_some() {
+        set("modifying");
+        note("Applying modification to allocated storage");
+        lab.clock.sleep(STORAGE).await;
+        lab.rds.edit(region, id, |i| {
+            i.storage = i.pending.storage.take().unwrap_or(i.storage);
+            i.iops = i.pending.iops.take().or(i.iops);
+            if let Some(kind) = i.pending.storage_type.take() {
+                i.storage_type = kind;
+            }
+        });
+        note("Finished applying modification to allocated storage");
+    }
+    if let Some(multi_az) = pending.multi_az {
+        set("modifying");
+        change_standby(lab, region, id, multi_az).await?;
+    }
+    if pending.certificate_authority.is_some() {
+        set("modifying");
+        lab.clock.sleep(SMALL).await;
+        lab.rds.edit(region, id, |i| {
+            if let Some(name) = i.pending.certificate_authority.take() {
+                i.certificate_authority = name;
+            }
+        });
+        note("Updated the certificate authority");
+    }
+    if let Some(days) = pending.retention {
+        set("modifying");
+        lab.clock.sleep(SMALL).await;
+        lab.rds.edit(region, id, |i| {
+            i.retention = days;
+            i.pending.retention = None;
+            if days == 0 {
+                i.latest_restorable = None;
+            }
+        });
+        if days == 0 {
+            note("Disabled automated backups");
+        } else {
+            note("Enabled automated backups");
+            backup::automated(lab, region, id).await;
+            set("modifying");
+        }
+    }
+    Ok(())
+}
+
+async fn reset_password(
+    lab: &Arc<Lab>,
+    region: &str,
+    id: &str,
+    password: &Hidden,
+) -> Result<(), EngineError> {
+    let engine = lab
+        .rds
+        .engine(lab)
+        .await
+        .map_err(|error| EngineError::NotStarted(error.message))?;
+    let instance = lab
+        .rds
+        .instance(region, id)
+        .ok_or_else(|| nodes::vanished(id))?;
+    let mut machine = instance.machine.lock().await;
+    let node = machine.primary()?;
+    roles::set_master_password(&engine, node, instance.port, &instance.master, &password.0).await?;
+    if let Some(secret) = &instance.secret {
+        let value = serde_json::json!({ "username": instance.master, "password": password.0 });
+        secrets::set_value(lab, region, secret, &value.to_string());
+    }
+    Ok(())
+}
+
+async fn change_port(lab: &Arc<Lab>, region: &str, id: &str, port: u16) -> Result<(), EngineError> {
+    let engine = lab
+        .rds
+        .engine(lab)
+        .await
+        .map_err(|error| EngineError::NotStarted(error.message))?;
+    lab.rds.edit(region, id, |instance| {
+        instance.port = port;
+        instance.pending.port = None;
+    });
+    operate::restart(lab, region, id, RESTART).await?;
+    let instance = lab
+        .rds
+        .instance(region, id)
+        .ok_or_else(|| nodes::vanished(id))?;
+    {
+        let mut machine = instance.machine.lock().await;
+        if let Some(standby) = machine.standby.as_mut() {
+            standby.stop(super::postgres::Stop::Fast).await;
+            nodes::start_standby(lab, &engine, region, id, &mut machine).await?;
+        }
+    }
+    for replica in replica::replicas_of(lab, region, id) {
+        let mut machine = replica.machine.lock().await;
+        nodes::reconfigure_primary(lab, &engine, region, &replica.id, &mut machine, false)?;
+    }
+    Ok(())
+}
+
+async fn change_standby(
+    lab: &Arc<Lab>,
+    region: &str,
+    id: &str,
+    wanted: bool,
+) -> Result<(), EngineError> {
+    let note = |text: &str| events::instance(lab, region, id, &["configuration change"], text);
+    let engine = lab
+        .rds
+        .engine(lab)
+        .await
+        .map_err(|error| EngineError::NotStarted(error.message))?;
+    let instance = lab
+        .rds
+        .instance(region, id)
+        .ok_or_else(|| nodes::vanished(id))?;
+    if wanted {
+        note("Applying modification to convert to a Multi-AZ DB Instance");
+        let zone = subnet_groups::resolve(lab, region, Some(&instance.subnet_group))
+            .and_then(|group| place::secondary(lab, &group, &instance.zone))
+            .map_err(|error| EngineError::NotStarted(error.message))?;
+        lab.rds
+            .edit(region, id, |instance| instance.secondary_zone = Some(zone));
+        let work = async {
+            let mut machine = instance.machine.lock().await;
+            nodes::add_standby(lab, &engine, region, id, &mut machine).await
+        };
+        let (done, ()) = tokio::join!(work, lab.clock.sleep(TO_MULTI_AZ));
+        done?;
+    } else {
+        note("Applying modification to convert to a standard (Single-AZ) DB Instance");
+        let work = async {
+            let mut machine = instance.machine.lock().await;
+            nodes::drop_standby(lab, &engine, region, id, &mut machine).await
+        };
+        let (done, ()) = tokio::join!(work, lab.clock.sleep(TO_SINGLE_AZ));
+        done?;
+        lab.rds
+            .edit(region, id, |instance| instance.secondary_zone = None);
+    }
+    lab.rds.edit(region, id, |instance| {
+        instance.multi_az = wanted;
+        instance.pending.multi_az = None;
+    });
+    note(if wanted {
+        "Finished applying modification to convert to a Multi-AZ DB Instance"
+    } else {
+        "Finished applying modification to convert to a standard (Single-AZ) DB Instance"
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_begin_on_monday() {
+        for (at, expected) in [
+            ("1970-01-01T00:00:00Z", 3 * 1440),
+            ("2026-11-22T12:30:00Z", 6 * 1440 + 750),
+            ("2026-11-23T00:00:59Z", 0),
+        ] {
+            let at: Timestamp = at.parse().unwrap();
+            assert_eq!(minute_of_week(at), expected, "{at}");
+        }
+    }
+}
