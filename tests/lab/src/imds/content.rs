@@ -87,6 +87,9 @@ fn leaves(lab: &Lab, region_name: &str, instance_id: &str) -> Option<Leaves> {
         }
     }
     role(&mut leaves, lab, region_name, instance_id);
+    if let Some(state) = crate::asg::target_lifecycle_state(lab, region_name, instance_id) {
+        leaves.insert("autoscaling/target-lifecycle-state".to_owned(), state);
+    }
     Some(leaves)
 }
 
