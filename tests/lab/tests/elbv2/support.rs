@@ -376,6 +376,10 @@ pub struct Script {
     pub health: AtomicU16,
     pub requests: AtomicUsize,
     pub connections: AtomicUsize,
+    /// Of those, how many are open.
+    pub open: AtomicUsize,
+    /// Makes it close every connection.
+    pub hang_up: Notify,
     /// Requests for `/slow` that have arrived.
     pub slow: Notify,
     /// Lets `/slow` go on.
@@ -398,11 +402,6 @@ impl Drop for Backend {
 
 impl Backend {
     pub async fn start(name: &'static str) -> Self {
-        Self::with_keep_alive(name, None).await
-    }
-
-    /// Closes each connection so long after its last answer.
-    pub async fn with_keep_alive(name: &'static str, keep_alive: Option<Duration>) -> Self {
         let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let script = Arc::new(Script {
@@ -410,6 +409,8 @@ impl Backend {
             health: AtomicU16::new(200),
             requests: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            hang_up: Notify::new(),
             slow: Notify::new(),
             release: Notify::new(),
         });
@@ -417,7 +418,7 @@ impl Backend {
         let server = tokio::spawn(async move {
             loop {
                 let (stream, _) = socket.accept().await.unwrap();
-                tokio::spawn(connection(Arc::clone(&shared), stream, keep_alive));
+                tokio::spawn(connection(Arc::clone(&shared), stream));
             }
         });
         Self {
@@ -428,39 +429,26 @@ impl Backend {
     }
 }
 
-async fn connection(script: Arc<Script>, stream: TcpStream, keep_alive: Option<Duration>) {
-    let answered = Arc::new(Notify::new());
-    let told = Arc::clone(&answered);
+async fn connection(script: Arc<Script>, stream: TcpStream) {
     let counted = Arc::new(AtomicUsize::new(0));
+    let (answering, count) = (Arc::clone(&script), Arc::clone(&counted));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (script, told) = (Arc::clone(&script), Arc::clone(&told));
-        if request.uri().path() != "/health" && counted.fetch_add(1, Ordering::Relaxed) == 0 {
-            script.connections.fetch_add(1, Ordering::Relaxed);
+        let script = Arc::clone(&answering);
+        if request.uri().path() != "/health" && count.fetch_add(1, Ordering::AcqRel) == 0 {
+            script.connections.fetch_add(1, Ordering::AcqRel);
+            script.open.fetch_add(1, Ordering::AcqRel);
         }
-        async move {
-            let response = respond(&script, request).await;
-            told.notify_one();
-            Ok::<_, Infallible>(response)
-        }
+        async move { Ok::<_, Infallible>(respond(&script, request).await) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let expiry = async {
-        match keep_alive {
-            None => std::future::pending().await,
-            Some(limit) => {
-                answered.notified().await;
-                while tokio::time::timeout(limit, answered.notified())
-                    .await
-                    .is_ok()
-                {}
-            }
-        }
-    };
     tokio::select! {
         _ = serving => {}
-        () = expiry => {}
+        () = script.hang_up.notified() => {}
+    }
+    if counted.load(Ordering::Acquire) > 0 {
+        script.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::forward::Upload;
-use super::stream::{Activity, Metered};
+use super::stream::{Activity, Metered, Pulse};
 use crate::Lab;
 use crate::elbv2::state::Shared;
 
@@ -51,6 +51,7 @@ const ENDED_CUT: u8 = 2;
 pub(super) struct Upstream {
     pub sender: SendRequest<Upload>,
     pub activity: Activity,
+    pulse: Pulse,
     ended: Arc<AtomicU8>,
 }
 
@@ -101,7 +102,7 @@ impl Backend {
     pub(super) async fn take(&self) -> Option<Upstream> {
         loop {
             let mut upstream = self.pool().pop()?;
-            if upstream.sender.ready().await.is_ok() {
+            if upstream.sender.ready().await.is_ok() && upstream.pulse.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -130,7 +131,7 @@ impl Backend {
             }
             Ok(Ok(stream)) => Metered::new(stream, shared.recorder.connection(false)),
         };
-        let activity = stream.activity();
+        let (activity, pulse) = (stream.activity(), stream.pulse());
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .handshake::<_, Upload>(TokioIo::new(stream))
@@ -140,6 +141,7 @@ impl Backend {
         let upstream = Upstream {
             sender,
             activity: activity.clone(),
+            pulse,
             ended: Arc::clone(&ended),
         };
         let (cut, limit) = (self.cut.clone(), shared.idle.subscribe());

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -66,10 +67,11 @@ impl Activity {
     }
 }
 
-/// A counted stream with its activity.
+/// A counted stream with its activity. Shared, so that [`Pulse`] can look at the socket while a
+/// connection owns the stream; the socket closes with the stream.
 #[derive(Debug)]
 pub(super) struct Metered {
-    inner: TcpStream,
+    inner: Arc<TcpStream>,
     activity: Activity,
     _open: Open,
 }
@@ -78,7 +80,7 @@ impl Metered {
     pub fn new(inner: TcpStream, open: Open) -> Self {
         let _ = inner.set_nodelay(true);
         Self {
-            inner,
+            inner: Arc::new(inner),
             activity: Activity::new(),
             _open: open,
         }
@@ -87,50 +89,103 @@ impl Metered {
     pub fn activity(&self) -> Activity {
         self.activity.clone()
     }
+
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::downgrade(&self.inner))
+    }
+}
+
+/// A look at an idle connection's socket.
+#[derive(Debug)]
+pub(super) struct Pulse(Weak<TcpStream>);
+
+impl Pulse {
+    /// Whether the other side has neither closed the connection nor sent anything, as the kernel knows
+    /// it now: the task that owns the stream may not have been told yet.
+    pub fn is_quiet(&self) -> bool {
+        let Some(stream) = self.0.upgrade() else {
+            return false;
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            rustix::net::recv(&*stream, &mut [0_u8; 1], flags),
+            Err(rustix::io::Errno::AGAIN)
+        )
+    }
 }
 
 impl AsyncRead for Metered {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        self.activity.touch();
-        Poll::Ready(Ok(()))
+        loop {
+            ready!(self.inner.poll_read_ready(cx))?;
+            match self.inner.try_read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(read) => {
+                    buffer.advance(read);
+                    self.activity.touch();
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl Metered {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        mut send: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.inner.poll_write_ready(cx))?;
+            match send(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(sent) => {
+                    self.activity.touch();
+                    return Poll::Ready(Ok(sent));
+                }
+            }
+        }
     }
 }
 
 impl AsyncWrite for Metered {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
-        self.activity.touch();
-        Poll::Ready(Ok(written))
+        self.poll_send(cx, |stream| stream.try_write(bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, parts))?;
-        self.activity.touch();
-        Poll::Ready(Ok(written))
+        self.poll_send(cx, |stream| stream.try_write_vectored(parts))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has nothing to flush.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(&*self.inner, Shutdown::Write) {
+            // The other side was faster.
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
     }
 }
