@@ -196,7 +196,10 @@ fn check_subnets(
         zones.push((subnet.zone, id.clone()));
     }
     match vpc_id {
-        Some(vpc_id) if zones.len() >= 2 => Ok((vpc_id, zones)),
+        Some(vpc_id) if zones.len() >= 2 => {
+            zones.sort();
+            Ok((vpc_id, zones))
+        }
         _ => Err(validation(
             "At least two subnets in two different Availability Zones must be specified",
         )),
@@ -385,6 +388,7 @@ pub(super) async fn set_subnets(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Ap
         .collect();
     let mut nodes: Vec<Node> = old.iter().filter(|node| is_kept(node)).cloned().collect();
     nodes.extend(allocate(lab, &call.region, new_zones)?);
+    nodes.sort_by(|one, other| one.zone.cmp(&other.zone));
     let (dropped, reopen, xml) = lab.elbv2.with(&call.region, |state| {
         let balancer = state.load_balancer(&arn)?;
         let dropped: Vec<Node> = old.iter().filter(|node| !is_kept(node)).cloned().collect();

@@ -128,8 +128,39 @@ impl Recorder {
     }
 }
 
+/// Publishes every lab minute until the lab ends.
+pub(super) async fn publish_every_minute(lab: Arc<Lab>) {
+    loop {
+        lab.clock.sleep(Duration::from_secs(60)).await;
+        publish(&lab);
+    }
+}
+
 /// One datum: metric, target group if it is about one, value, unit.
 type Datum = (&'static str, Option<String>, f64, &'static str);
+
+fn publish(lab: &Lab) {
+    for region in &lab.config.regions {
+        for (balancer, data) in collect(lab, &region.name) {
+            for (name, group, value, unit) in data {
+                let mut dimensions = Vec::new();
+                if let Some(group) = &group {
+                    dimensions.push(("TargetGroup", group.as_str()));
+                }
+                dimensions.push(("LoadBalancer", balancer.as_str()));
+                crate::cloudwatch::put(
+                    lab,
+                    &region.name,
+                    NAMESPACE,
+                    name,
+                    &dimensions,
+                    value,
+                    unit,
+                );
+            }
+        }
+    }
+}
 
 fn collect(lab: &Lab, region: &str) -> Vec<(String, Vec<Datum>)> {
     lab.elbv2.with(region, |state| {

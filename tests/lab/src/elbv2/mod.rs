@@ -55,7 +55,9 @@ pub use state::Elbv2;
 pub use targets::{deregister, register, target_group_exists, target_state};
 
 /// Starts the service's tasks.
-pub fn start(_lab: &Arc<Lab>) {}
+pub fn start(lab: &Arc<Lab>) {
+    lab.spawn(metrics::publish_every_minute(Arc::clone(lab)));
+}
 
 /// Answers a call.
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {

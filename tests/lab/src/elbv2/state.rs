@@ -60,7 +60,7 @@ pub(super) struct LoadBalancer {
     pub scheme: String,
     pub ip_address_type: String,
     pub vpc_id: String,
-    /// One node a zone, in the order in which the subnets were given.
+    /// One node a zone, in the order of the zones.
     pub nodes: Vec<Node>,
     pub security_groups: Vec<String>,
     pub created: Timestamp,
