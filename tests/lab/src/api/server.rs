@@ -66,24 +66,35 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
         Ok(body) => body.to_bytes(),
         Err(_) => {
             let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
-            return Some(render_error(Service::Ec2, &error, &request_id));
+            let service = Service::Ec2;
+            return Some(render_error(
+                service,
+                service.protocol(),
+                &error,
+                &request_id,
+            ));
         }
     };
     let signed = match sigv4::verify(&lab.iam, &parts, &body, lab.clock.now()) {
         Ok(signed) => signed,
-        Err(error) => return Some(render_error(guess_service(&parts), &error, &request_id)),
+        Err(error) => {
+            let service = guess_service(&parts);
+            let protocol = spoken(service, &parts);
+            return Some(render_error(service, protocol, &error, &request_id));
+        }
     };
     let service = signed.service;
-    let (action, params) = match parse(service, &parts, &body) {
+    let protocol = spoken(service, &parts);
+    let (action, params) = match parse(protocol, &parts, &body) {
         Ok(parsed) => parsed,
-        Err(error) => return Some(render_error(service, &error, &request_id)),
+        Err(error) => return Some(render_error(service, protocol, &error, &request_id)),
     };
     let verdict = lab.faults.take(service.scope(), &action);
     if !verdict.delay.is_zero() {
         tokio::time::sleep(verdict.delay).await;
     }
     if let Some(error) = verdict.refuse {
-        return Some(render_error(service, &error, &request_id));
+        return Some(render_error(service, protocol, &error, &request_id));
     }
     let call = Call {
         service,
@@ -113,14 +124,14 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
         return None;
     }
     Some(match result {
-        Ok(reply) => render(&call, reply),
+        Ok(reply) => render(&call, protocol, reply),
         Err(error) => {
             if error.code == "InvalidAction" || error.code == "UnknownParameter" {
                 log::error!("{} {}: {error}", service.scope(), call.action);
             } else {
                 log::debug!("{} {}: {error}", service.scope(), call.action);
             }
-            render_error(service, &error, &call.request_id)
+            render_error(service, protocol, &error, &call.request_id)
         }
     })
 }
@@ -139,10 +150,18 @@ fn guess_service(parts: &Parts) -> Service {
         .unwrap_or(Service::Ec2)
 }
 
-fn parse(service: Service, parts: &Parts, body: &[u8]) -> Result<(String, Params), ApiError> {
-    let malformed = |what: String| ApiError::new("SerializationException", what);
+/// The protocol of a request. CloudWatch speaks two: CBOR with the Rust SDK, JSON with botocore.
+fn spoken(service: Service, parts: &Parts) -> Protocol {
     match service.protocol() {
-        protocol @ (Protocol::Ec2Query | Protocol::Query) => {
+        Protocol::Cbor if parts.headers.contains_key("x-amz-target") => Protocol::Json,
+        protocol => protocol,
+    }
+}
+
+fn parse(protocol: Protocol, parts: &Parts, body: &[u8]) -> Result<(String, Params), ApiError> {
+    let malformed = |what: String| ApiError::new("SerializationException", what);
+    match protocol {
+        Protocol::Ec2Query | Protocol::Query => {
             let mut fields: Vec<(String, String)> =
                 form_urlencoded::parse(body).into_owned().collect();
             fields.extend(
@@ -236,7 +255,7 @@ fn request_id_header(request_id: &str) -> HeaderMap {
     headers
 }
 
-fn render(call: &Call, reply: Reply) -> Answer {
+fn render(call: &Call, protocol: Protocol, reply: Reply) -> Answer {
     let headers = request_id_header(&call.request_id);
     let (action, namespace, id) = (&call.action, call.service.namespace(), &call.request_id);
     match reply {
@@ -253,14 +272,17 @@ fn render(call: &Call, reply: Reply) -> Answer {
             );
             response(200, "text/xml;charset=UTF-8", headers, body.into_bytes())
         }
-        Reply::Json(value) => response(
-            200,
-            "application/x-amz-json-1.1",
-            headers,
-            value.to_string().into_bytes(),
-        ),
+        Reply::Json(value) => json_response(200, headers, &value),
+        Reply::Cbor(value) if protocol == Protocol::Json => {
+            json_response(200, headers, &cbor_to_json(value))
+        }
         Reply::Cbor(value) => cbor_response(200, headers, &value),
     }
+}
+
+fn json_response(status: u16, headers: HeaderMap, value: &Value) -> Answer {
+    let body = value.to_string().into_bytes();
+    response(status, "application/x-amz-json-1.1", headers, body)
 }
 
 fn cbor_response(status: u16, mut headers: HeaderMap, value: &ciborium::Value) -> Answer {
@@ -273,12 +295,28 @@ fn cbor_response(status: u16, mut headers: HeaderMap, value: &ciborium::Value) -
     response(status, "application/cbor", headers, body)
 }
 
-fn render_error(service: Service, error: &ApiError, request_id: &str) -> Answer {
-    let headers = request_id_header(request_id);
+fn render_error(
+    service: Service,
+    protocol: Protocol,
+    error: &ApiError,
+    request_id: &str,
+) -> Answer {
+    let mut headers = request_id_header(request_id);
+    if service.protocol() == Protocol::Cbor {
+        // A service that once spoke awsQuery tells its old error codes to clients that ask for them.
+        let fault = if error.status >= 500 {
+            "Receiver"
+        } else {
+            "Sender"
+        };
+        if let Ok(value) = format!("{};{fault}", error.code).parse() {
+            headers.insert("x-amzn-query-error", value);
+        }
+    }
     let xml = super::Xml::new()
         .text("Code", &error.code)
         .text("Message", &error.message);
-    match service.protocol() {
+    match protocol {
         Protocol::Ec2Query => {
             let body = format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>{}</Error></Errors><RequestID>{request_id}</RequestID></Response>",
@@ -306,12 +344,7 @@ fn render_error(service: Service, error: &ApiError, request_id: &str) -> Answer 
         }
         Protocol::Json => {
             let body = serde_json::json!({ "__type": error.code, "message": error.message });
-            response(
-                error.status,
-                "application/x-amz-json-1.1",
-                headers,
-                body.to_string().into_bytes(),
-            )
+            json_response(error.status, headers, &body)
         }
         Protocol::Cbor => {
             let body = ciborium::Value::Map(vec![
