@@ -1,0 +1,388 @@
+//! CloudWatch: the alarms that scale the fleet, and the metrics that a rollout is judged by.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_cloudwatch::types::{
+    AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery,
+    MetricDataResult, MetricStat, Statistic, Tag,
+};
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+use plan::observed::{Alarm, Tags, Traffic};
+
+use crate::apply::Outcome;
+use crate::connect::Cloud;
+use crate::error::{Called, EffectError, Failure, ReadError};
+
+/// Seconds: the finest that EC2's and the load balancer's metrics come in.
+const PERIOD: i32 = 60;
+/// How far back the newest replica lag is looked for, seconds.
+const LAG_WINDOW: i64 = 300;
+/// The dimension by which EC2's metrics are summed over a group.
+const GROUP_DIMENSION: &str = "AutoScalingGroupName";
+
+impl Cloud {
+    /// Our alarms: those whose name begins with the stack's and that carry its tag (a stack `a` must
+    /// not take the alarms of `a-b` for its own).
+    pub(crate) async fn observe_alarms(&self) -> Result<BTreeMap<String, Alarm>, ReadError> {
+        let pages = self
+            .look()
+            .cloudwatch
+            .describe_alarms()
+            .alarm_name_prefix(format!("{}-", self.stack()))
+            .alarm_types(AlarmType::MetricAlarm)
+            .into_paginator()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .called("cloudwatch:DescribeAlarms")?;
+        let alarms = pages.iter().flat_map(|page| page.metric_alarms()).map(seen);
+        let tagged = futures_util::future::try_join_all(alarms.map(|alarm| async move {
+            let tags = self.alarm_tags(&alarm.arn).await?;
+            Ok::<_, Failure>((alarm, tags))
+        }))
+        .await?;
+        Ok(tagged
+            .into_iter()
+            .filter(|(_, tags)| tags.as_ref().is_some_and(|tags| self.owns(tags)))
+            .map(|(alarm, _)| (alarm.name.clone(), alarm))
+            .collect())
+    }
+
+    async fn alarm_tags(&self, arn: &str) -> Result<Option<Tags>, Failure> {
+        let answer = self
+            .look()
+            .cloudwatch
+            .list_tags_for_resource()
+            .resource_arn(arn)
+            .send()
+            .await
+            .called("cloudwatch:ListTagsForResource");
+        match answer {
+            Ok(answer) => Ok(Some(
+                answer
+                    .tags()
+                    .iter()
+                    .filter_map(|tag| {
+                        Some((tag.key()?.to_owned(), tag.value().unwrap_or("").to_owned()))
+                    })
+                    .collect(),
+            )),
+            Err(failure) if failure.is("ResourceNotFound") => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The alarm of that name, refused when it is not ours.
+    async fn our_alarm(&self, name: &str) -> Result<Option<Alarm>, EffectError> {
+        let answer = self
+            .look()
+            .cloudwatch
+            .describe_alarms()
+            .alarm_names(name)
+            .alarm_types(AlarmType::MetricAlarm)
+            .send()
+            .await
+            .called("cloudwatch:DescribeAlarms")?;
+        let Some(alarm) = answer.metric_alarms().first().map(seen) else {
+            return Ok(None);
+        };
+        match self.alarm_tags(&alarm.arn).await? {
+            None => Ok(None),
+            Some(tags) => self.check_ours(name, &tags).map(|()| Some(alarm)),
+        }
+    }
+
+    /// An alarm on the group's average CPU in percent, by the minute, that fires a policy. Minutes
+    /// without data (no instance) say nothing.
+    pub(crate) async fn ensure_alarm(
+        &self,
+        name: &str,
+        group: &str,
+        threshold: f64,
+        comparison: &str,
+        periods: u32,
+        policy_arn: &str,
+    ) -> Result<Outcome, EffectError> {
+        let wanted_action = BTreeSet::from([policy_arn.to_owned()]);
+        if let Some(there) = self.our_alarm(name).await?
+            && there.group == group
+            && (there.threshold - threshold).abs() < f64::EPSILON
+            && there.comparison == comparison
+            && there.evaluation_periods == periods
+            && there.period == PERIOD.cast_unsigned()
+            && there.actions == wanted_action
+        {
+            return Ok(Outcome::Unchanged);
+        }
+        let tags = self
+            .our_tags([])
+            .iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect();
+        self.act()
+            .cloudwatch
+            .put_metric_alarm()
+            .alarm_name(name)
+            .alarm_description(format!("Average CPU of group {group}"))
+            .namespace("AWS/EC2")
+            .metric_name("CPUUtilization")
+            .dimensions(dimension(GROUP_DIMENSION, group))
+            .statistic(Statistic::Average)
+            .period(PERIOD)
+            .evaluation_periods(periods.cast_signed())
+            .threshold(threshold)
+            .comparison_operator(ComparisonOperator::from(comparison))
+            .treat_missing_data("missing")
+            .alarm_actions(policy_arn)
+            .set_tags(Some(tags))
+            .send()
+            .await
+            .called("cloudwatch:PutMetricAlarm")?;
+        Ok(Outcome::Changed)
+    }
+
+    /// Deletes an alarm of ours.
+    pub(crate) async fn delete_alarm(&self, name: &str) -> Result<Outcome, EffectError> {
+        if self.our_alarm(name).await?.is_none() {
+            return Ok(Outcome::Unchanged);
+        }
+        let answer = self
+            .act()
+            .cloudwatch
+            .delete_alarms()
+            .alarm_names(name)
+            .send()
+            .await
+            .called("cloudwatch:DeleteAlarms");
+        Outcome::gone(answer.map(drop), &["ResourceNotFound"])
+    }
+
+    /// What went through a target group in `[since, until)`, in whole minutes (CloudWatch's own
+    /// granularity: the first minute begins at or before `since`). Server errors are the targets' own
+    /// and the load balancer's answers in their place; the latter are counted by load balancer only.
+    ///
+    /// `p95_seconds` is the mean of the minutes' 95th percentiles, weighted by their requests: a
+    /// percentile of percentiles does not exist, and one quiet minute must not outvote a busy one.
+    pub async fn traffic(
+        &self,
+        load_balancer_arn: &str,
+        target_group_arn: &str,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Traffic, ReadError> {
+        let load_balancer = dimension("LoadBalancer", suffix(load_balancer_arn, "loadbalancer/"));
+        let target_group = dimension("TargetGroup", suffix(target_group_arn, ""));
+        let both = vec![load_balancer.clone(), target_group];
+        let metric = |id: &str, name: &str, statistic: &str, dimensions: Vec<Dimension>| {
+            query(id, "AWS/ApplicationELB", name, statistic, dimensions)
+        };
+        let results = self
+            .metric_data(
+                vec![
+                    metric("requests", "RequestCount", "Sum", both.clone()),
+                    metric(
+                        "target_5xx",
+                        "HTTPCode_Target_5XX_Count",
+                        "Sum",
+                        both.clone(),
+                    ),
+                    metric(
+                        "elb_5xx",
+                        "HTTPCode_ELB_5XX_Count",
+                        "Sum",
+                        vec![load_balancer],
+                    ),
+                    metric("p95", "TargetResponseTime", "p95", both),
+                ],
+                since.as_second(),
+                until.as_second(),
+            )
+            .await?;
+        let sum = |id: &str| -> f64 { values(&results, id).map(|(_, value)| value).sum() };
+        let requests: BTreeMap<i64, f64> = values(&results, "requests").collect();
+        Ok(Traffic {
+            requests: sum("requests").round() as u64,
+            server_errors: (sum("target_5xx") + sum("elb_5xx")).round() as u64,
+            p95_seconds: weighted_mean(
+                values(&results, "p95").map(|(minute, seconds)| {
+                    (seconds, requests.get(&minute).copied().unwrap_or(1.0))
+                }),
+            ),
+        })
+    }
+
+    /// The newest lag of each of these replicas in seconds, of the last five minutes before `now`. A
+    /// replica without a sample is not in it; -1 (replication is broken) is carried as it came.
+    pub async fn replica_lag(
+        &self,
+        replicas: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<String, f64>, ReadError> {
+        if replicas.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let queries = replicas
+            .iter()
+            .enumerate()
+            .map(|(index, replica)| {
+                let dimensions = vec![dimension("DBInstanceIdentifier", replica)];
+                query(
+                    &format!("lag{index}"),
+                    "AWS/RDS",
+                    "ReplicaLag",
+                    "Maximum",
+                    dimensions,
+                )
+            })
+            .collect();
+        let end = now.as_second();
+        let results = self.metric_data(queries, end - LAG_WINDOW, end).await?;
+        Ok(replicas
+            .iter()
+            .enumerate()
+            .filter_map(|(index, replica)| {
+                let newest = values(&results, &format!("lag{index}")).max_by_key(|(at, _)| *at)?;
+                Some((replica.clone(), newest.1))
+            })
+            .collect())
+    }
+
+    async fn metric_data(
+        &self,
+        queries: Vec<MetricDataQuery>,
+        since: i64,
+        until: i64,
+    ) -> Result<Vec<MetricDataResult>, Failure> {
+        let minute = i64::from(PERIOD);
+        let pages = self
+            .look()
+            .cloudwatch
+            .get_metric_data()
+            .set_metric_data_queries(Some(queries))
+            .start_time(DateTime::from_secs(since.div_euclid(minute) * minute))
+            .end_time(DateTime::from_secs(until))
+            .into_paginator()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .called("cloudwatch:GetMetricData")?;
+        Ok(pages
+            .into_iter()
+            .flat_map(|page| page.metric_data_results.unwrap_or_default())
+            .collect())
+    }
+}
+
+fn query(
+    id: &str,
+    namespace: &str,
+    name: &str,
+    statistic: &str,
+    dimensions: Vec<Dimension>,
+) -> MetricDataQuery {
+    let metric = Metric::builder()
+        .namespace(namespace)
+        .metric_name(name)
+        .set_dimensions(Some(dimensions))
+        .build();
+    MetricDataQuery::builder()
+        .id(id)
+        .metric_stat(
+            MetricStat::builder()
+                .metric(metric)
+                .period(PERIOD)
+                .stat(statistic)
+                .build(),
+        )
+        .build()
+}
+
+/// Second and value of every sample with that id; a long answer comes in several pieces.
+fn values<'a>(
+    results: &'a [MetricDataResult],
+    id: &'a str,
+) -> impl Iterator<Item = (i64, f64)> + 'a {
+    results
+        .iter()
+        .filter(move |result| result.id() == Some(id))
+        .flat_map(|result| {
+            result
+                .timestamps()
+                .iter()
+                .map(DateTime::secs)
+                .zip(result.values().iter().copied())
+        })
+}
+
+fn weighted_mean(samples: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (sum, weight) = samples.fold((0.0, 0.0), |(sum, weight), (value, of)| {
+        (sum + value * of, weight + of)
+    });
+    (weight > 0.0).then(|| sum / weight)
+}
+
+/// What CloudWatch calls the resource: `app/name/id`, `targetgroup/name/id`.
+fn suffix<'a>(arn: &'a str, after: &str) -> &'a str {
+    let resource = arn.splitn(6, ':').nth(5).unwrap_or(arn);
+    resource.strip_prefix(after).unwrap_or(resource)
+}
+
+fn dimension(name: &str, value: &str) -> Dimension {
+    Dimension::builder().name(name).value(value).build()
+}
+
+fn seen(alarm: &MetricAlarm) -> Alarm {
+    let count = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok());
+    Alarm {
+        name: alarm.alarm_name().unwrap_or("").to_owned(),
+        arn: alarm.alarm_arn().unwrap_or("").to_owned(),
+        state: alarm
+            .state_value()
+            .map_or("", |state| state.as_str())
+            .to_owned(),
+        threshold: alarm.threshold().unwrap_or(f64::NAN),
+        comparison: alarm
+            .comparison_operator()
+            .map_or("", ComparisonOperator::as_str)
+            .to_owned(),
+        period: count(alarm.period()).unwrap_or(0),
+        evaluation_periods: count(alarm.evaluation_periods()).unwrap_or(0),
+        group: alarm
+            .dimensions()
+            .iter()
+            .find(|dimension| dimension.name() == Some(GROUP_DIMENSION))
+            .and_then(Dimension::value)
+            .unwrap_or("")
+            .to_owned(),
+        actions: alarm.alarm_actions().iter().cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{suffix, weighted_mean};
+
+    #[test]
+    fn dimensions_are_the_ends_of_arns() {
+        let region = "arn:aws:elasticloadbalancing:us-east-1:123456789012";
+        assert_eq!(
+            suffix(
+                &format!("{region}:loadbalancer/app/mm/50dc6c495c0c9188"),
+                "loadbalancer/"
+            ),
+            "app/mm/50dc6c495c0c9188"
+        );
+        assert_eq!(
+            suffix(&format!("{region}:targetgroup/mm-a/73e2d6bc24d8a067"), ""),
+            "targetgroup/mm-a/73e2d6bc24d8a067"
+        );
+    }
+
+    #[test]
+    fn busy_minutes_count_for_more() {
+        let mean = weighted_mean([(0.1, 900.0), (1.1, 100.0)].into_iter()).expect("samples");
+        assert!((mean - 0.2).abs() < 1e-9);
+        assert_eq!(weighted_mean(std::iter::empty()), None);
+    }
+}

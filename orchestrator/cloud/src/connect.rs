@@ -1,0 +1,222 @@
+//! The clients: one set a region, twice. Reads retry what was throttled; effects are tried once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region as RegionName, SdkConfig};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use secrecy::{ExposeSecret, SecretString};
+
+/// To a TCP connection. AWS's endpoints answer within milliseconds; three seconds is a lost packet and its two repeats.
+const CONNECT: Duration = Duration::from_secs(3);
+/// To one answer. The slowest call that we make (`CreateAutoScalingGroup`) answers within a few seconds.
+const ATTEMPT: Duration = Duration::from_secs(20);
+/// Attempts of a read: the SDK's standard mode, with its back-off and its token bucket.
+const READ_ATTEMPTS: u32 = 3;
+
+/// AWS, as one stack sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Cloud(Arc<Inner>);
+
+struct Inner {
+    stack: String,
+    home: String,
+    regions: BTreeMap<String, Region>,
+    /// Where signed STS requests of nodes are sent instead of their own host, when set.
+    sts_endpoint: Option<String>,
+}
+
+/// One region's clients.
+pub(crate) struct Region {
+    /// For reads: throttled and failed ones are repeated.
+    pub(crate) look: Services,
+    /// For effects: one attempt.
+    pub(crate) act: Services,
+}
+
+/// One client a service.
+pub(crate) struct Services {
+    pub(crate) acm: aws_sdk_acm::Client,
+    pub(crate) autoscaling: aws_sdk_autoscaling::Client,
+    pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(crate) ec2: aws_sdk_ec2::Client,
+    pub(crate) elb: aws_sdk_elasticloadbalancingv2::Client,
+    pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    pub(crate) sts: aws_sdk_sts::Client,
+}
+
+/// Keys for [`Cloud::connect_with`].
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `AKIA…` or `ASIA…`.
+    pub access_key_id: String,
+    /// The secret half.
+    pub secret_access_key: SecretString,
+    /// For temporary credentials.
+    pub session_token: Option<SecretString>,
+}
+
+impl Cloud {
+    /// With AWS's default chain of settings and credentials: environment, profile, container, instance
+    /// role. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` count. Nothing is sent before the first call.
+    pub async fn connect(stack: &str, home_region: &str, regions: &[String]) -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(RegionName::new(home_region.to_owned()))
+            .timeout_config(timeouts())
+            .load()
+            .await;
+        let sts_endpoint = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        Self::new(stack, home_region, regions, &config, sts_endpoint)
+    }
+
+    /// With this endpoint for every service and these credentials, whatever the environment says: for
+    /// tests and tools against a local region.
+    pub fn connect_with(
+        stack: &str,
+        home_region: &str,
+        regions: &[String],
+        endpoint: &str,
+        credentials: &Credentials,
+    ) -> Self {
+        let provider = aws_credential_types::Credentials::new(
+            &credentials.access_key_id,
+            credentials.secret_access_key.expose_secret(),
+            credentials
+                .session_token
+                .as_ref()
+                .map(|token| token.expose_secret().to_owned()),
+            None,
+            "given",
+        );
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(RegionName::new(home_region.to_owned()))
+            .timeout_config(timeouts())
+            .endpoint_url(endpoint)
+            .credentials_provider(
+                aws_credential_types::provider::SharedCredentialsProvider::new(provider),
+            )
+            .build();
+        Self::new(
+            stack,
+            home_region,
+            regions,
+            &config,
+            Some(endpoint.to_owned()),
+        )
+    }
+
+    fn new(
+        stack: &str,
+        home: &str,
+        regions: &[String],
+        config: &SdkConfig,
+        sts_endpoint: Option<String>,
+    ) -> Self {
+        let clients = |name: &str| {
+            let of = |retry: RetryConfig| {
+                Services::new(
+                    &config
+                        .to_builder()
+                        .region(RegionName::new(name.to_owned()))
+                        .retry_config(retry)
+                        .build(),
+                )
+            };
+            Region {
+                look: of(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS)),
+                act: of(RetryConfig::disabled()),
+            }
+        };
+        let regions = regions
+            .iter()
+            .map(String::as_str)
+            .chain([home])
+            .map(|name| (name.to_owned(), clients(name)))
+            .collect();
+        Self(Arc::new(Inner {
+            stack: stack.to_owned(),
+            home: home.to_owned(),
+            regions,
+            sts_endpoint,
+        }))
+    }
+
+    /// The stack whose tag counts.
+    pub fn stack(&self) -> &str {
+        &self.0.stack
+    }
+
+    /// The region of database and fleet.
+    pub fn home_region(&self) -> &str {
+        &self.0.home
+    }
+
+    /// All regions, the home among them.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        self.0.regions.keys().map(String::as_str)
+    }
+
+    /// Clients for reads in the home region.
+    pub(crate) fn look(&self) -> &Services {
+        &self.home().look
+    }
+
+    /// Clients for effects in the home region.
+    pub(crate) fn act(&self) -> &Services {
+        &self.home().act
+    }
+
+    /// One region's clients.
+    pub(crate) fn region(&self, name: &str) -> Option<&Region> {
+        self.0.regions.get(name)
+    }
+
+    /// Where nodes' signed STS requests go instead of their own host.
+    pub(crate) fn sts_endpoint(&self) -> Option<&str> {
+        self.0.sts_endpoint.as_deref()
+    }
+
+    fn home(&self) -> &Region {
+        self.region(&self.0.home)
+            .expect("the home region was put in at construction")
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloud")
+            .field("stack", &self.0.stack)
+            .field("home", &self.0.home)
+            .field("regions", &self.0.regions.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    fn new(config: &SdkConfig) -> Self {
+        Self {
+            acm: aws_sdk_acm::Client::new(config),
+            autoscaling: aws_sdk_autoscaling::Client::new(config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
+            ec2: aws_sdk_ec2::Client::new(config),
+            elb: aws_sdk_elasticloadbalancingv2::Client::new(config),
+            rds: aws_sdk_rds::Client::new(config),
+            secrets: aws_sdk_secretsmanager::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
+        }
+    }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .build()
+}

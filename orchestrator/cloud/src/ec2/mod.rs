@@ -1,0 +1,48 @@
+//! EC2: network, security groups, the launch template, images, instances.
+
+mod image;
+mod instance;
+mod network;
+mod security_group;
+mod template;
+
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use plan::observed::{STACK_TAG, Tags};
+
+use crate::connect::Cloud;
+
+/// A filter with one value.
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+impl Cloud {
+    /// Everything that carries our stack's tag.
+    fn ec2_stack_filter(&self) -> Filter {
+        filter(&format!("tag:{STACK_TAG}"), self.stack())
+    }
+}
+
+fn tags_of(tags: &[Tag]) -> Tags {
+    tags.iter()
+        .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or("").to_owned())))
+        .collect()
+}
+
+fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
+    TagSpecification::builder()
+        .resource_type(kind)
+        .set_tags(Some(tag_list(tags)))
+        .build()
+}
+
+fn tag_list(tags: &Tags) -> Vec<Tag> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect()
+}
+
+/// An SDK time as ours; none when it lies outside of what a time-stamp can say.
+fn timestamp(time: Option<&aws_smithy_types::DateTime>) -> Option<jiff::Timestamp> {
+    time.and_then(|time| jiff::Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok())
+}

@@ -1,0 +1,408 @@
+//! Listeners: what a port does, and the weights that decide which target group serves.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_elasticloadbalancingv2::types::{
+    self, Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, ForwardActionConfig,
+    ProtocolEnum, RedirectActionConfig, RedirectActionStatusCodeEnum, TargetGroupTuple,
+};
+use plan::observed::{Listener, ListenerAction};
+
+use super::{not_found, tag_list};
+use crate::apply::Outcome;
+use crate::connect::Cloud;
+use crate::error::{Called, EffectError, Failure, ReadError};
+
+/// What an HTTPS listener offers: TLS 1.3 and 1.2 with forward secrecy, the policy that AWS recommends.
+const TLS_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
+
+impl Cloud {
+    /// The listeners of the load balancer of that name, by port.
+    pub(crate) async fn observe_listeners(
+        &self,
+        load_balancer: &str,
+    ) -> Result<BTreeMap<u16, Listener>, ReadError> {
+        let answer = self
+            .look()
+            .elb
+            .describe_load_balancers()
+            .names(load_balancer)
+            .send()
+            .await
+            .called("elasticloadbalancing:DescribeLoadBalancers");
+        let arn = match answer {
+            Ok(answer) => answer
+                .load_balancers()
+                .first()
+                .and_then(|found| found.load_balancer_arn())
+                .map(str::to_owned),
+            Err(failure) if not_found(&failure) => None,
+            Err(failure) => return Err(failure.into()),
+        };
+        match arn {
+            None => Ok(BTreeMap::new()),
+            Some(arn) => Ok(self.listeners(&arn).await?),
+        }
+    }
+
+    async fn listeners(&self, load_balancer: &str) -> Result<BTreeMap<u16, Listener>, Failure> {
+        let answer = self
+            .look()
+            .elb
+            .describe_listeners()
+            .load_balancer_arn(load_balancer)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .called("elasticloadbalancing:DescribeListeners");
+        match answer {
+            Ok(found) => found
+                .iter()
+                .map(|listener| seen(listener).map(|seen| (seen.port, seen)))
+                .collect(),
+            Err(failure) if not_found(&failure) => Ok(BTreeMap::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// A listener on this port with this protocol and certificate. The default action is set when it is
+    /// of another kind (or another redirect); weights between target groups are `set_weights`' alone.
+    pub(crate) async fn ensure_listener(
+        &self,
+        port: u16,
+        protocol: &str,
+        certificate: Option<&str>,
+        load_balancer: &str,
+        wanted: &ListenerAction,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "elasticloadbalancing:ModifyListener";
+        if !self.elb_is_there_and_ours(load_balancer).await? {
+            return Err(EffectError::refused(
+                "elasticloadbalancing:CreateListener",
+                "LoadBalancerNotFound",
+                format!("load balancer `{load_balancer}` does not exist"),
+            ));
+        }
+        let there = match self.listeners(load_balancer).await?.remove(&port) {
+            Some(there) => there,
+            None => {
+                match self
+                    .create_listener(port, protocol, certificate, load_balancer, wanted)
+                    .await?
+                {
+                    None => return Ok(Outcome::Changed),
+                    Some(there) => there,
+                }
+            }
+        };
+        let same_action = match (&there.action, wanted) {
+            (ListenerAction::Forward(_), ListenerAction::Forward(_)) => true,
+            (there, wanted) => there == wanted,
+        };
+        let secured = there.protocol == protocol && there.certificate.as_deref() == certificate;
+        if same_action && secured {
+            return Ok(Outcome::Unchanged);
+        }
+        let call = self.act().elb.modify_listener().listener_arn(&there.arn);
+        let call = if secured {
+            call
+        } else {
+            call.protocol(protocol.into())
+                .set_certificates(certificates(certificate))
+                .set_ssl_policy(tls_policy(protocol))
+        };
+        let call = if same_action {
+            call
+        } else {
+            call.default_actions(action(CALL, wanted)?)
+        };
+        call.send().await.called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// Creates a listener; `Some` when another one was faster.
+    async fn create_listener(
+        &self,
+        port: u16,
+        protocol: &str,
+        certificate: Option<&str>,
+        load_balancer: &str,
+        wanted: &ListenerAction,
+    ) -> Result<Option<Listener>, EffectError> {
+        const CALL: &str = "elasticloadbalancing:CreateListener";
+        let answer = self
+            .act()
+            .elb
+            .create_listener()
+            .load_balancer_arn(load_balancer)
+            .port(port.into())
+            .protocol(ProtocolEnum::from(protocol))
+            .set_certificates(certificates(certificate))
+            .set_ssl_policy(tls_policy(protocol))
+            .default_actions(action(CALL, wanted)?)
+            .set_tags(Some(tag_list(&self.our_tags([]))))
+            .send()
+            .await
+            .called(CALL);
+        match answer {
+            Ok(_) => Ok(None),
+            Err(failure) if failure.is("DuplicateListener") => self
+                .listeners(load_balancer)
+                .await?
+                .remove(&port)
+                .map(Some)
+                .ok_or_else(|| EffectError::invisible(CALL, &format!("listener {port}"))),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The weight of every target group behind the listener.
+    pub(crate) async fn set_weights(
+        &self,
+        listener: &str,
+        weights: &BTreeMap<String, u32>,
+    ) -> Result<Outcome, EffectError> {
+        self.set_default_action(listener, &ListenerAction::Forward(weights.clone()))
+            .await
+    }
+
+    /// The listener answers itself.
+    pub(crate) async fn set_fixed_response(
+        &self,
+        listener: &str,
+        status: u16,
+        body: &str,
+    ) -> Result<Outcome, EffectError> {
+        self.set_default_action(listener, &ListenerAction::Fixed(status, body.to_owned()))
+            .await
+    }
+
+    async fn set_default_action(
+        &self,
+        listener: &str,
+        wanted: &ListenerAction,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "elasticloadbalancing:ModifyListener";
+        let (ours, there) = futures_util::try_join!(self.elb_is_there_and_ours(listener), async {
+            self.listener(listener).await.map_err(EffectError::from)
+        })?;
+        let Some(there) = there.filter(|_| ours) else {
+            return Err(EffectError::refused(
+                CALL,
+                "ListenerNotFound",
+                format!("listener `{listener}` does not exist"),
+            ));
+        };
+        if there.action == *wanted {
+            return Ok(Outcome::Unchanged);
+        }
+        self.act()
+            .elb
+            .modify_listener()
+            .listener_arn(listener)
+            .default_actions(action(CALL, wanted)?)
+            .send()
+            .await
+            .called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
+    async fn listener(&self, arn: &str) -> Result<Option<Listener>, Failure> {
+        let answer = self
+            .look()
+            .elb
+            .describe_listeners()
+            .listener_arns(arn)
+            .send()
+            .await
+            .called("elasticloadbalancing:DescribeListeners");
+        match answer {
+            Ok(answer) => answer.listeners().first().map(seen).transpose(),
+            Err(failure) if not_found(&failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Deletes a listener of ours.
+    pub(crate) async fn delete_listener(&self, arn: &str) -> Result<Outcome, EffectError> {
+        if !self.elb_is_there_and_ours(arn).await? {
+            return Ok(Outcome::Unchanged);
+        }
+        let answer = self
+            .act()
+            .elb
+            .delete_listener()
+            .listener_arn(arn)
+            .send()
+            .await
+            .called("elasticloadbalancing:DeleteListener");
+        Outcome::gone(answer.map(drop), &["ListenerNotFound"])
+    }
+}
+
+fn certificates(arn: Option<&str>) -> Option<Vec<Certificate>> {
+    arn.map(|arn| vec![Certificate::builder().certificate_arn(arn).build()])
+}
+
+fn tls_policy(protocol: &str) -> Option<String> {
+    (protocol == "HTTPS").then(|| TLS_POLICY.to_owned())
+}
+
+/// An action as AWS takes it.
+fn action(call: &'static str, wanted: &ListenerAction) -> Result<Action, EffectError> {
+    let built = match wanted {
+        ListenerAction::Forward(weights) => Action::builder()
+            .r#type(ActionTypeEnum::Forward)
+            .forward_config(
+                ForwardActionConfig::builder()
+                    .set_target_groups(Some(
+                        weights
+                            .iter()
+                            .map(|(arn, weight)| {
+                                TargetGroupTuple::builder()
+                                    .target_group_arn(arn)
+                                    .weight(weight.cast_signed())
+                                    .build()
+                            })
+                            .collect(),
+                    ))
+                    .build(),
+            )
+            .build(),
+        ListenerAction::Redirect(port) => Action::builder()
+            .r#type(ActionTypeEnum::Redirect)
+            .redirect_config(
+                RedirectActionConfig::builder()
+                    .protocol("HTTPS")
+                    .port(port.to_string())
+                    .status_code(RedirectActionStatusCodeEnum::Http301)
+                    .build(),
+            )
+            .build(),
+        ListenerAction::Fixed(status, body) => Action::builder()
+            .r#type(ActionTypeEnum::FixedResponse)
+            .fixed_response_config(
+                FixedResponseActionConfig::builder()
+                    .status_code(status.to_string())
+                    .content_type("text/html")
+                    .message_body(body)
+                    .build(),
+            )
+            .build(),
+        ListenerAction::Other(kind) => {
+            return Err(EffectError::refused(
+                call,
+                "UnknownAction",
+                format!("`{kind}` is no action that a listener of ours has"),
+            ));
+        }
+    };
+    Ok(built)
+}
+
+fn seen(listener: &types::Listener) -> Result<Listener, Failure> {
+    let missing = |what: &str| Failure::incomplete("elasticloadbalancing:DescribeListeners", what);
+    Ok(Listener {
+        arn: listener
+            .listener_arn()
+            .ok_or_else(|| missing("ListenerArn"))?
+            .to_owned(),
+        port: listener
+            .port()
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or_else(|| missing("Port"))?,
+        protocol: listener
+            .protocol()
+            .map_or("", |protocol| protocol.as_str())
+            .to_owned(),
+        certificate: listener
+            .certificates()
+            .first()
+            .and_then(|certificate| certificate.certificate_arn())
+            .map(str::to_owned),
+        action: listener
+            .default_actions()
+            .iter()
+            .max_by_key(|action| action.order().unwrap_or(0))
+            .map_or_else(|| ListenerAction::Other("none".to_owned()), seen_action),
+    })
+}
+
+/// The action that ends the list (authentication may stand before it).
+fn seen_action(action: &Action) -> ListenerAction {
+    let kind = action.r#type().map_or("", ActionTypeEnum::as_str);
+    let seen = match kind {
+        "forward" => Some(ListenerAction::Forward(weights(action))),
+        "redirect" => action
+            .redirect_config()
+            .filter(|redirect| redirect.protocol() == Some("HTTPS"))
+            .and_then(|redirect| redirect.port()?.parse().ok())
+            .map(ListenerAction::Redirect),
+        "fixed-response" => action.fixed_response_config().and_then(|fixed| {
+            Some(ListenerAction::Fixed(
+                fixed.status_code()?.parse().ok()?,
+                fixed.message_body().unwrap_or("").to_owned(),
+            ))
+        }),
+        _ => None,
+    };
+    seen.unwrap_or_else(|| ListenerAction::Other(kind.to_owned()))
+}
+
+/// AWS names a single target group outside of the list, and leaves its weight out: 1.
+fn weights(action: &Action) -> BTreeMap<String, u32> {
+    let listed: BTreeMap<String, u32> = action
+        .forward_config()
+        .map(ForwardActionConfig::target_groups)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|group| {
+            let weight = u32::try_from(group.weight().unwrap_or(1)).unwrap_or(0);
+            Some((group.target_group_arn()?.to_owned(), weight))
+        })
+        .collect();
+    if listed.is_empty() {
+        action
+            .target_group_arn()
+            .map(|arn| (arn.to_owned(), 1))
+            .into_iter()
+            .collect()
+    } else {
+        listed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use plan::observed::ListenerAction;
+
+    use super::{action, seen_action};
+
+    #[test]
+    fn an_action_reads_back_as_it_was_written() {
+        let weights = BTreeMap::from([("arn:a".to_owned(), 90), ("arn:b".to_owned(), 10)]);
+        for wanted in [
+            ListenerAction::Forward(weights),
+            ListenerAction::Redirect(443),
+            ListenerAction::Fixed(503, "<p>back soon".to_owned()),
+        ] {
+            let sent = action("x:Y", &wanted).expect("an action of ours");
+            assert_eq!(seen_action(&sent), wanted);
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_make_is_carried_by_name() {
+        assert!(
+            action(
+                "x:Y",
+                &ListenerAction::Other("authenticate-oidc".to_owned())
+            )
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! One look at the world: every read at once, each on its own.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use futures_util::join;
+use plan::Observed;
+use plan::intent::Slot;
+
+use crate::connect::Cloud;
+use crate::error::ReadError;
+use crate::scope::Scope;
+
+impl Cloud {
+    /// Reads everything of the stack that AWS shows. A read that fails is named in
+    /// `Observed::unknown` by the field that it would have filled (`images/<region>` for images), with
+    /// the error's text; its field stays as it is by default, and nothing may be concluded from it.
+    ///
+    /// What AWS does not show stays empty: `databases`, `nodes`, `traffic`, `streaks`, `chat`.
+    pub async fn observe(&self, scope: &Scope) -> Observed {
+        let names = scope.spec.names();
+        let load_balancer = names.load_balancer();
+        let template = names.template();
+        let primary = names.database();
+        let subnet_group = names.db_subnet_group();
+        let target_groups = [Slot::A, Slot::B].map(|slot| names.target_group(slot));
+        let major = scope
+            .spec
+            .database
+            .engine_version
+            .as_deref()
+            .map(|version| version.split('.').next().unwrap_or(version));
+        let regions = scope.regions();
+        let images = join_all(regions.iter().map(|region| async move {
+            (region.clone(), self.observe_images(scope, region).await)
+        }));
+        let database = async {
+            join!(
+                self.observe_db_and_lag(scope, &primary),
+                self.observe_db_subnet_group(&subnet_group),
+                self.observe_db_parameter_group(&names, major),
+                self.observe_db_snapshots(&primary),
+                self.observe_engine_versions(),
+            )
+        };
+        let front = async {
+            join!(
+                self.observe_load_balancer(&load_balancer),
+                self.observe_listeners(&load_balancer),
+                self.observe_target_groups(&target_groups),
+            )
+        };
+        let fleet = async {
+            join!(
+                self.observe_template(&template),
+                self.observe_groups(),
+                self.observe_alarms(),
+                self.observe_instances(),
+            )
+        };
+        let base = async {
+            join!(
+                self.observe_network(scope),
+                self.observe_security_groups(),
+                self.observe_secrets(),
+            )
+        };
+        let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
+
+        let mut seen = Observed::default();
+        let mut note = Notes(BTreeMap::new());
+        seen.network = note.value("network", base.0);
+        seen.security_groups = note.value("security_groups", base.1);
+        seen.secrets = note.value("secrets", base.2);
+        let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
+        seen.db_instances = note.value("db_instances", instances);
+        seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);
+        seen.db_subnet_group = note.value("db_subnet_group", subnet_group);
+        seen.db_parameter_group = note.value("db_parameter_group", parameter_group);
+        seen.db_snapshots = note.value("db_snapshots", snapshots);
+        seen.engine_versions = note.value("engine_versions", versions);
+        seen.load_balancer = note.value("load_balancer", front.0);
+        seen.listeners = note.value("listeners", front.1);
+        seen.target_groups = note.value("target_groups", front.2);
+        seen.template = note.value("template", fleet.0);
+        let groups_known = fleet.1.is_ok();
+        (seen.groups, seen.policies) = note.value("groups", fleet.1);
+        if !groups_known {
+            note.0
+                .insert("policies".to_owned(), "the groups are not known".to_owned());
+        }
+        seen.alarms = note.value("alarms", fleet.2);
+        seen.instances = note.value("instances", fleet.3);
+        for (region, found) in images {
+            let found = note.value(&format!("images/{region}"), found);
+            seen.images.insert(region, found);
+        }
+        seen.unknown = note.0;
+        seen
+    }
+
+    /// The DB instances, then the lag of those that are replicas.
+    async fn observe_db_and_lag(
+        &self,
+        scope: &Scope,
+        primary: &str,
+    ) -> (
+        Result<BTreeMap<String, plan::observed::DbInstance>, ReadError>,
+        Result<BTreeMap<String, f64>, ReadError>,
+    ) {
+        let instances = self.observe_db_instances(primary).await;
+        let replicas = instances
+            .iter()
+            .flatten()
+            .filter(|(_, instance)| instance.replica_of.is_some())
+            .map(|(id, _)| id.clone())
+            .collect();
+        let lag = self.replica_lag(&replicas, scope.now).await;
+        (instances, lag)
+    }
+}
+
+/// Where failed reads are written down.
+struct Notes(BTreeMap<String, String>);
+
+impl Notes {
+    fn value<T: Default>(&mut self, what: &str, read: Result<T, ReadError>) -> T {
+        read.unwrap_or_else(|error| {
+            log::warn!(what, error:err = error; "a read failed");
+            self.0.insert(what.to_owned(), error.to_string());
+            T::default()
+        })
+    }
+}

@@ -1,0 +1,426 @@
+//! The least that orchestrator and node need from IAM, as policy documents.
+//!
+//! Three kinds of statement: reads, which AWS lets nobody narrow to a resource (the few that can be are);
+//! creations, allowed only with our stack's tag in the request; changes and deletions, allowed only on
+//! what carries it. A service that knows no tags for a call is narrowed by the resource's name instead.
+
+use plan::Spec;
+use plan::observed::STACK_TAG;
+use serde_json::{Value, json};
+
+use crate::scope::region_of;
+
+/// Both documents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policies {
+    /// For the role or user that the orchestrator runs as.
+    pub orchestrator: Value,
+    /// For the role of the nodes' instance profile.
+    pub node: Value,
+}
+
+/// The policies for this specification, in the account `account` (twelve digits).
+pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
+    let home = spec.zones.first().map(|zone| region_of(zone));
+    let place = Place {
+        stack: &spec.stack,
+        home: home.unwrap_or_default(),
+        account,
+    };
+    let mut statements = reads(spec);
+    statements.extend(ec2(spec, &place));
+    statements.extend(fleet(&place));
+    statements.extend(load_balancing(&place));
+    statements.extend(database(&place));
+    statements.extend(secrets(&place));
+    statements.push(pass_role(spec, &place));
+    Policies {
+        orchestrator: document(&statements),
+        // A node proves who it is by a signed `sts:GetCallerIdentity`, which needs no permission, and
+        // gets its configuration from the orchestrator: it needs nothing of AWS. An empty policy is
+        // not valid, so that the one statement says what must never be.
+        node: document(&[json!({
+            "Sid": "NothingOfAws",
+            "Effect": "Deny",
+            "NotAction": "sts:GetCallerIdentity",
+            "Resource": "*"
+        })]),
+    }
+}
+
+struct Place<'a> {
+    stack: &'a str,
+    home: String,
+    account: &'a str,
+}
+
+impl Place<'_> {
+    fn arn(&self, service: &str, resource: &str) -> String {
+        format!(
+            "arn:aws:{service}:{}:{}:{resource}",
+            self.home, self.account
+        )
+    }
+
+    /// The resource carries our tag.
+    fn ours(&self, key: &str) -> Value {
+        json!({ "StringEquals": { format!("{key}/{STACK_TAG}"): self.stack } })
+    }
+
+    /// The request tags what it makes as ours.
+    fn tagged(&self) -> Value {
+        self.ours("aws:RequestTag")
+    }
+}
+
+fn document(statements: &[Value]) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn allow(sid: &str, actions: &[&str], resource: &Value, condition: Option<Value>) -> Value {
+    let mut statement = json!({
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": resource,
+    });
+    if let Some(condition) = condition {
+        statement["Condition"] = condition;
+    }
+    statement
+}
+
+fn reads(spec: &Spec) -> Vec<Value> {
+    let mut regions: Vec<String> = spec.zones.iter().map(|zone| region_of(zone)).collect();
+    regions.sort();
+    regions.dedup();
+    let mut statements = vec![allow(
+        "Look",
+        &[
+            "autoscaling:DescribeAccountLimits",
+            "autoscaling:DescribeAutoScalingGroups",
+            "autoscaling:DescribeAutoScalingInstances",
+            "autoscaling:DescribeLifecycleHooks",
+            "autoscaling:DescribePolicies",
+            "autoscaling:DescribeScalingActivities",
+            "cloudwatch:DescribeAlarms",
+            "cloudwatch:GetMetricData",
+            "cloudwatch:ListTagsForResource",
+            "ec2:DescribeImages",
+            "ec2:DescribeInstances",
+            "ec2:DescribeLaunchTemplateVersions",
+            "ec2:DescribeLaunchTemplates",
+            "ec2:DescribeSecurityGroupRules",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeVpcs",
+            "elasticloadbalancing:DescribeAccountLimits",
+            "elasticloadbalancing:DescribeListeners",
+            "elasticloadbalancing:DescribeLoadBalancerAttributes",
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeTags",
+            "elasticloadbalancing:DescribeTargetGroupAttributes",
+            "elasticloadbalancing:DescribeTargetGroups",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "rds:DescribeAccountAttributes",
+            "rds:DescribeDBEngineVersions",
+            "rds:DescribeDBInstances",
+            "rds:DescribeDBParameterGroups",
+            "rds:DescribeDBParameters",
+            "rds:DescribeDBSnapshots",
+            "rds:DescribeDBSubnetGroups",
+            "rds:ListTagsForResource",
+            "secretsmanager:ListSecrets",
+        ],
+        &json!("*"),
+        Some(json!({ "StringEquals": { "aws:RequestedRegion": regions } })),
+    )];
+    if let Some(certificate) = &spec.load_balancer.certificate_arn {
+        statements.push(allow(
+            "LookAtCertificate",
+            &["acm:DescribeCertificate"],
+            &json!(certificate),
+            None,
+        ));
+    }
+    statements
+}
+
+fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
+    let account = place.account;
+    vec![
+        allow(
+            "CreateSecurityGroups",
+            &["ec2:CreateSecurityGroup"],
+            &json!(place.arn("ec2", "security-group/*")),
+            Some(place.tagged()),
+        ),
+        allow(
+            "CreateSecurityGroupsInVpc",
+            &["ec2:CreateSecurityGroup"],
+            &json!(place.arn(
+                "ec2",
+                &format!("vpc/{}", spec.network.vpc.as_deref().unwrap_or("*"))
+            )),
+            None,
+        ),
+        allow(
+            "ChangeSecurityGroups",
+            &[
+                "ec2:AuthorizeSecurityGroupIngress",
+                "ec2:DeleteSecurityGroup",
+                "ec2:RevokeSecurityGroupIngress",
+            ],
+            &json!(place.arn("ec2", "security-group/*")),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        // The rules that come with a group have no tags of their own.
+        allow(
+            "ChangeSecurityGroupRules",
+            &[
+                "ec2:AuthorizeSecurityGroupIngress",
+                "ec2:RevokeSecurityGroupIngress",
+            ],
+            &json!(place.arn("ec2", "security-group-rule/*")),
+            None,
+        ),
+        allow(
+            "CreateTemplate",
+            &["ec2:CreateLaunchTemplate"],
+            &json!(place.arn("ec2", "launch-template/*")),
+            Some(place.tagged()),
+        ),
+        allow(
+            "ChangeTemplate",
+            &[
+                "ec2:CreateLaunchTemplateVersion",
+                "ec2:DeleteLaunchTemplate",
+                "ec2:DeleteLaunchTemplateVersions",
+                "ec2:ModifyLaunchTemplate",
+            ],
+            &json!(place.arn("ec2", "launch-template/*")),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "CopyImages",
+            &["ec2:CopyImage"],
+            &json!(["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]),
+            None,
+        ),
+        allow(
+            "DeleteImages",
+            &["ec2:DeregisterImage"],
+            &json!("arn:aws:ec2:*::image/*"),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "DeleteSnapshotsOfImages",
+            &["ec2:DeleteSnapshot"],
+            &json!("arn:aws:ec2:*::snapshot/*"),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "TagAtCreation",
+            &["ec2:CreateTags"],
+            &json!([
+                format!("arn:aws:ec2:*:{account}:*/*"),
+                "arn:aws:ec2:*::image/*",
+                "arn:aws:ec2:*::snapshot/*"
+            ]),
+            Some(json!({ "StringEquals": {
+                "ec2:CreateAction": [
+                    "CopyImage", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"
+                ]
+            } })),
+        ),
+        // Auto Scaling checks, when a group is made, that its maker could have launched from the template.
+        allow(
+            "LaunchFromTemplate",
+            &["ec2:RunInstances"],
+            &json!("*"),
+            Some(json!({ "ArnLike": {
+                "ec2:LaunchTemplate": place.arn("ec2", "launch-template/*")
+            } })),
+        ),
+    ]
+}
+
+fn fleet(place: &Place<'_>) -> Vec<Value> {
+    let groups = json!(place.arn(
+        "autoscaling",
+        &format!("autoScalingGroup:*:autoScalingGroupName/{}-g*", place.stack)
+    ));
+    let alarms = json!(place.arn("cloudwatch", &format!("alarm:{}-g*", place.stack)));
+    vec![
+        allow(
+            "CreateGroups",
+            &[
+                "autoscaling:CreateAutoScalingGroup",
+                "autoscaling:CreateOrUpdateTags",
+            ],
+            &groups,
+            None,
+        ),
+        allow(
+            "ChangeGroups",
+            &[
+                "autoscaling:AttachLoadBalancerTargetGroups",
+                "autoscaling:CompleteLifecycleAction",
+                "autoscaling:DeleteAutoScalingGroup",
+                "autoscaling:DeleteTags",
+                "autoscaling:DetachLoadBalancerTargetGroups",
+                "autoscaling:EnableMetricsCollection",
+                "autoscaling:PutLifecycleHook",
+                "autoscaling:PutScalingPolicy",
+                "autoscaling:ResumeProcesses",
+                "autoscaling:SuspendProcesses",
+                "autoscaling:TerminateInstanceInAutoScalingGroup",
+                "autoscaling:UpdateAutoScalingGroup",
+            ],
+            &groups,
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "Alarms",
+            &[
+                "cloudwatch:DeleteAlarms",
+                "cloudwatch:PutMetricAlarm",
+                "cloudwatch:TagResource",
+            ],
+            &alarms,
+            None,
+        ),
+    ]
+}
+
+fn load_balancing(place: &Place<'_>) -> Vec<Value> {
+    let stack = place.stack;
+    let balancer = place.arn(
+        "elasticloadbalancing",
+        &format!("loadbalancer/app/{stack}/*"),
+    );
+    let listener = place.arn("elasticloadbalancing", &format!("listener/app/{stack}/*"));
+    let targets = place.arn("elasticloadbalancing", &format!("targetgroup/{stack}-*/*"));
+    vec![
+        allow(
+            "CreateLoadBalancing",
+            &[
+                "elasticloadbalancing:CreateListener",
+                "elasticloadbalancing:CreateLoadBalancer",
+                "elasticloadbalancing:CreateTargetGroup",
+            ],
+            &json!([balancer, targets]),
+            Some(place.tagged()),
+        ),
+        allow(
+            "TagLoadBalancingAtCreation",
+            &["elasticloadbalancing:AddTags"],
+            &json!([balancer, listener, targets]),
+            Some(json!({ "StringEquals": {
+                "elasticloadbalancing:CreateAction": [
+                    "CreateListener", "CreateLoadBalancer", "CreateTargetGroup"
+                ]
+            } })),
+        ),
+        allow(
+            "ChangeLoadBalancing",
+            &[
+                "elasticloadbalancing:DeleteListener",
+                "elasticloadbalancing:DeleteLoadBalancer",
+                "elasticloadbalancing:DeleteTargetGroup",
+                "elasticloadbalancing:ModifyListener",
+                "elasticloadbalancing:ModifyLoadBalancerAttributes",
+                "elasticloadbalancing:ModifyTargetGroup",
+                "elasticloadbalancing:ModifyTargetGroupAttributes",
+                "elasticloadbalancing:SetSecurityGroups",
+                "elasticloadbalancing:SetSubnets",
+            ],
+            &json!([balancer, listener, targets]),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
+
+fn database(place: &Place<'_>) -> Vec<Value> {
+    let stack = place.stack;
+    let instances = [
+        place.arn("rds", &format!("db:{stack}-db")),
+        place.arn("rds", &format!("db:{stack}-db-replica-*")),
+    ];
+    let groups = [
+        place.arn("rds", &format!("subgrp:{stack}-db")),
+        place.arn("rds", &format!("pg:{stack}-db-*")),
+    ];
+    let snapshots = place.arn("rds", &format!("snapshot:{stack}-*"));
+    let all: Vec<&String> = instances
+        .iter()
+        .chain(&groups)
+        .chain([&snapshots])
+        .collect();
+    vec![
+        allow(
+            "CreateDatabase",
+            &[
+                "rds:AddTagsToResource",
+                "rds:CreateDBInstance",
+                "rds:CreateDBInstanceReadReplica",
+                "rds:CreateDBParameterGroup",
+                "rds:CreateDBSnapshot",
+                "rds:CreateDBSubnetGroup",
+            ],
+            &json!(all),
+            None,
+        ),
+        allow(
+            "ChangeDatabase",
+            &[
+                "rds:DeleteDBInstance",
+                "rds:DeleteDBParameterGroup",
+                "rds:DeleteDBSnapshot",
+                "rds:DeleteDBSubnetGroup",
+                "rds:ModifyDBInstance",
+                "rds:ModifyDBParameterGroup",
+                "rds:ModifyDBSubnetGroup",
+                "rds:RebootDBInstance",
+                "rds:ResetDBParameterGroup",
+            ],
+            &json!(all),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
+
+fn secrets(place: &Place<'_>) -> Vec<Value> {
+    let resource = json!(place.arn("secretsmanager", &format!("secret:{}/*", place.stack)));
+    vec![
+        allow(
+            "CreateSecrets",
+            &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+            &resource,
+            Some(place.tagged()),
+        ),
+        allow(
+            "UseSecrets",
+            &[
+                "secretsmanager:DeleteSecret",
+                "secretsmanager:DescribeSecret",
+                "secretsmanager:GetSecretValue",
+                "secretsmanager:RestoreSecret",
+            ],
+            &resource,
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
+
+fn pass_role(spec: &Spec, place: &Place<'_>) -> Value {
+    allow(
+        "GiveNodesTheirRole",
+        &["iam:PassRole"],
+        &json!(format!(
+            "arn:aws:iam::{}:role/{}",
+            place.account, spec.fleet.instance_profile
+        )),
+        Some(json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })),
+    )
+}
