@@ -179,6 +179,12 @@ pub struct RolloutIntent {
     /// Green nodes that may be members of blue's cluster.
     #[serde(default)]
     pub joined: BTreeSet<String>,
+    /// Blue's group; none until the first look at the request.
+    #[serde(default)]
+    pub blue_group: Option<String>,
+    /// Blue's slot; green takes the other one.
+    #[serde(default)]
+    pub blue_slot: Slot,
     /// Green nodes that failed before they served.
     #[serde(default)]
     pub failed: BTreeSet<String>,

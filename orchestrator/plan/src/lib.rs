@@ -5,7 +5,7 @@
 //!                         \                     /
 //!                          plan(intent, observed, now) -> Decision
 //!                                     |
-//!                          lint(decision, observed)   knows nothing of the planner, may refuse
+//!                          lint(decision, observed, intent)   knows nothing of the planner, may refuse
 //! ```
 //!
 //! Pure and total: no I/O, clock, randomness, environment or unordered maps; no `Result`, no panic.
@@ -14,11 +14,47 @@
 pub mod action;
 pub mod decision;
 pub mod intent;
+pub mod lint;
 pub mod observed;
+pub mod rollout;
 pub mod spec;
+
+mod down;
+mod draft;
+mod lifecycle;
+mod nodes;
+mod stack;
+mod view;
 
 pub use action::Action;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
+pub use lint::{Refusal, lint};
 pub use observed::Observed;
 pub use spec::Spec;
+
+use jiff::Timestamp;
+
+use draft::Draft;
+use view::View;
+
+/// The next step: of a rollout that is under way, else of the stack.
+pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
+    let view = View::new(intent, observed, now);
+    let mut draft = Draft::new(&view);
+    let phase = match (intent.want, view.live_rollout()) {
+        (Want::Down { delete_database }, _) => down::remove(&view, &mut draft, delete_database),
+        (Want::Up, Some(rollout)) => {
+            let base = stack::base(&view, &mut draft);
+            // What the stack waits for comes after what the rollout waits for; what it is stuck on is
+            // its own affair until the rollout needs it.
+            let beneath = std::mem::take(&mut draft.reasons);
+            draft.stuck = None;
+            let phase = rollout::advance(&view, &mut draft, rollout, base.as_ref());
+            draft.reasons.extend(beneath);
+            phase
+        }
+        (Want::Up, None) => stack::converge(&view, &mut draft),
+    };
+    draft.finish(&view, phase)
+}

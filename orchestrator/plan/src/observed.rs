@@ -19,7 +19,9 @@ pub const PART_TAG: &str = "mattermost:part";
 /// One look at the world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Reads that failed, by what was read: nothing may be concluded from their absence.
+    /// Reads that failed, with why, by the field below that they would have filled, or a part of one
+    /// (`db_instances`, `images/us-west-2`): nothing may be concluded from an absence there. A key that
+    /// names no field makes everything unknown.
     pub unknown: BTreeMap<String, String>,
     /// The VPC and its subnets.
     pub network: Option<Network>,

@@ -1,0 +1,154 @@
+//! What happens to the members of a group, whichever group and whenever: their goals, and the ends of
+//! their lifecycle hooks.
+//!
+//! ```text
+//!   Pending:Wait ── verified ──> CONTINUE ──> InService ── scale in ──> Terminating:Wait
+//!        └── failed ──> ABANDON (Auto Scaling launches another)              └── drained, or gone ──> CONTINUE
+//! ```
+
+use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
+use crate::decision::NodeGoal;
+use crate::draft::Draft;
+use crate::nodes::{failure_of, settled_goal, verified};
+use crate::observed::{Failure, Group};
+use crate::view::{View, is_leaving, live_members};
+
+/// How long a leaving node may be without a session before it counts as gone.
+const UNREACHABLE_SECONDS: u32 = 120;
+
+/// What was found of a group's members.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// Not leaving, oldest first.
+    pub live: Vec<String>,
+    /// Of these: verified for the goal that they have, whatever their lifecycle.
+    pub verified: Vec<String>,
+    /// Of these: `InService` as well.
+    pub serving: Vec<String>,
+    /// Members that failed, live or leaving.
+    pub failed: Vec<(String, Failure)>,
+    /// One sentence per live member that is not verified.
+    pub waits: Vec<String>,
+}
+
+/// Gives every member its goal and ends the hooks that are due.
+pub(crate) fn tend(
+    view: &View<'_>,
+    draft: &mut Draft,
+    group: &Group,
+    goal_of: impl Fn(&str) -> NodeGoal,
+) -> Members {
+    let live = live_members(view, group);
+    let mut found = Members {
+        live: live.iter().map(|id| (*id).to_owned()).collect(),
+        ..Members::default()
+    };
+    for (instance, member) in &group.members {
+        let node = view.node(instance);
+        if let Some(failure) = node.and_then(failure_of) {
+            found.failed.push((instance.clone(), failure));
+        }
+        if is_leaving(&member.lifecycle) {
+            leave(view, draft, group, instance, &member.lifecycle);
+            continue;
+        }
+        if !live.contains(&instance.as_str()) {
+            continue;
+        }
+        let goal = settled_goal(goal_of(instance), node);
+        let state = verified(view, instance, &goal);
+        draft.nodes.insert(instance.clone(), goal);
+        match &state {
+            Ok(()) => {
+                found.verified.push(instance.clone());
+                if member.lifecycle == "InService" {
+                    found.serving.push(instance.clone());
+                }
+            }
+            Err(why) => found.waits.push(why.clone()),
+        }
+        if member.lifecycle == "Pending:Wait" {
+            let failed = found.failed.iter().any(|(id, _)| id == instance);
+            let result = match (&state, failed) {
+                (Ok(()), _) => "CONTINUE",
+                (_, true) => "ABANDON",
+                _ => continue,
+            };
+            let what = format!("launch of {instance} ends with {result}");
+            complete(view, draft, group, LAUNCH_HOOK, instance, result, &what);
+        }
+    }
+    found
+}
+
+/// A leaving node closes its connections; its hook ends when that is done, or when nobody is left to do it.
+fn leave(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str, lifecycle: &str) {
+    if matches!(lifecycle, "Terminating" | "Terminating:Wait") {
+        draft.nodes.insert(instance.to_owned(), NodeGoal::Drain);
+    }
+    if lifecycle != "Terminating:Wait" {
+        return;
+    }
+    match still_draining(view, instance) {
+        Some(text) => draft.wait("draining", text),
+        None => {
+            let what = format!("{instance} may end");
+            complete(
+                view,
+                draft,
+                group,
+                TERMINATE_HOOK,
+                instance,
+                "CONTINUE",
+                &what,
+            );
+        }
+    }
+}
+
+/// Why a leaving node is not done yet.
+fn still_draining(view: &View<'_>, instance: &str) -> Option<String> {
+    let state = view
+        .observed
+        .instances
+        .get(instance)
+        .map(|seen| seen.state.as_str());
+    if matches!(state, Some("terminated" | "shutting-down" | "stopped")) {
+        return None;
+    }
+    let node = view.node(instance)?;
+    match node.phase.as_str() {
+        // Nothing is running there: there is nothing to drain.
+        "drained" | "failed" | "unknown" | "enrolled" | "configured" | "fetched" | "verified"
+        | "installed" => return None,
+        _ => {}
+    }
+    if !node.connected
+        && let Some(since) = node.disconnected_since
+        && view.now >= view.after(since, UNREACHABLE_SECONDS)
+    {
+        return None;
+    }
+    Some(format!(
+        "{instance} is leaving: `{}`, {} connections",
+        node.phase, node.connections
+    ))
+}
+
+fn complete(
+    view: &View<'_>,
+    draft: &mut Draft,
+    group: &Group,
+    hook: &str,
+    instance: &str,
+    result: &str,
+    what: &str,
+) {
+    let action = Action::CompleteLifecycle {
+        group: group.name.clone(),
+        hook: hook.to_owned(),
+        instance: instance.to_owned(),
+        result: result.to_owned(),
+    };
+    draft.set(view, "lifecycle", what, action);
+}

@@ -1,0 +1,532 @@
+//! A second opinion: refuses what must never be done, whatever a planner says. Knows nothing of how a
+//! decision came about; it reads the decision against the observation alone.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::decision::{Decision, NodeGoal};
+use crate::intent::{Intent, Phase, Want};
+use crate::observed::{ListenerAction, Node, Observed, STACK_TAG, Tags};
+
+/// Why an action must not be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{action}: {text}")]
+pub struct Refusal {
+    /// Stable word: `last_serving_group`, `two_owners`, …
+    pub rule: String,
+    /// The action's key, or the node.
+    pub action: String,
+    /// The sentence.
+    pub text: String,
+}
+
+/// Refuses a decision that breaks an invariant. All reasons at once.
+pub fn lint(decision: &Decision, observed: &Observed, intent: &Intent) -> Result<(), Vec<Refusal>> {
+    let judge = Judge {
+        decision,
+        observed,
+        intent,
+    };
+    let mut refusals = Vec::new();
+    for action in &decision.actions {
+        if let Err((rule, text)) = judge.action(action) {
+            refusals.push(Refusal {
+                rule: rule.to_owned(),
+                action: action.key(),
+                text,
+            });
+        }
+    }
+    refusals.extend(judge.migrations());
+    refusals.extend(judge.way_back());
+    if refusals.is_empty() {
+        Ok(())
+    } else {
+        Err(refusals)
+    }
+}
+
+type Verdict = Result<(), (&'static str, String)>;
+
+struct Judge<'a> {
+    decision: &'a Decision,
+    observed: &'a Observed,
+    intent: &'a Intent,
+}
+
+impl Judge<'_> {
+    fn action(&self, action: &Action) -> Verdict {
+        match action {
+            Action::SetWeights { weights, .. } => {
+                let total: u32 = weights.values().sum();
+                if total == 0 {
+                    return Err(("no_owner", "nobody would get the traffic".to_owned()));
+                }
+                let sharers = weights.values().filter(|weight| **weight > 0).count();
+                let shifting = matches!(self.decision.next, Phase::Shifting { .. });
+                if sharers > 1 && !shifting {
+                    return Err((
+                        "two_owners",
+                        "two colours would own the traffic outside of a shift".to_owned(),
+                    ));
+                }
+                for (arn, weight) in weights {
+                    if *weight > self.weight(arn) {
+                        self.can_carry(arn)?;
+                    }
+                }
+                Ok(())
+            }
+            Action::SetFixedResponse { .. } => {
+                let phase = &self.decision.next;
+                let cutover = self.decision_is_cutover();
+                if cutover && matches!(phase, Phase::Closed | Phase::ReturningTraffic) {
+                    Ok(())
+                } else {
+                    Err((
+                        "no_owner",
+                        "users would be turned away outside of a cutover".to_owned(),
+                    ))
+                }
+            }
+            Action::SetGroupSize {
+                group,
+                min,
+                desired,
+                ..
+            } => self.size(group, *min, *desired),
+            Action::DeleteGroup { group, .. } => {
+                let seen = self.observed.groups.get(group);
+                self.tagged(seen.map(|seen| &seen.tags), group)?;
+                self.not_serving(group)
+            }
+            Action::TerminateInstance { group, .. } => self.tagged(
+                self.observed.groups.get(group).map(|seen| &seen.tags),
+                group,
+            ),
+            Action::DeleteTargetGroup { arn } => {
+                let seen = self
+                    .observed
+                    .target_groups
+                    .values()
+                    .find(|seen| seen.arn == *arn);
+                self.tagged(seen.map(|seen| &seen.tags), arn)?;
+                if self.weight(arn) > 0 && self.is_up() {
+                    return Err((
+                        "has_weight",
+                        "the target group still gets traffic".to_owned(),
+                    ));
+                }
+                Ok(())
+            }
+            Action::DeleteLoadBalancer { arn } => {
+                self.only_down("the load balancer")?;
+                let seen = self
+                    .observed
+                    .load_balancer
+                    .as_ref()
+                    .filter(|seen| seen.arn == *arn);
+                self.tagged(seen.map(|seen| &seen.tags), arn)
+            }
+            Action::DeleteListener { .. } => self.only_down("a listener"),
+            Action::DeleteTemplate { name } => {
+                self.only_down("the launch template")?;
+                self.tagged(self.observed.template.as_ref().map(|seen| &seen.tags), name)
+            }
+            Action::DeleteTemplateVersions { name, versions } => {
+                self.tagged(self.observed.template.as_ref().map(|seen| &seen.tags), name)?;
+                self.unused_versions(versions)
+            }
+            Action::DeleteImage { region, image } => {
+                let seen = self
+                    .observed
+                    .images
+                    .get(region)
+                    .and_then(|images| images.get(image));
+                self.tagged(seen.map(|seen| &seen.tags), image)
+            }
+            Action::DeleteDbInstance { id, final_snapshot } => {
+                self.database(id, final_snapshot.as_deref())
+            }
+            Action::DeleteDbSnapshot { id } => self.tagged(
+                self.observed.db_snapshots.get(id).map(|seen| &seen.tags),
+                id,
+            ),
+            Action::DeleteDbSubnetGroup { .. } | Action::DeleteDbParameterGroup { .. } => {
+                if self.deletes_database() {
+                    Ok(())
+                } else {
+                    Err(("keeps_database", "the database is to be kept".to_owned()))
+                }
+            }
+            Action::DeleteSecret { name } => {
+                self.only_down("a secret")?;
+                self.tagged(self.observed.secrets.get(name).map(|seen| &seen.tags), name)
+            }
+            Action::DeleteSecurityGroup { part, id } => {
+                self.only_down("a security group")?;
+                let seen = self
+                    .observed
+                    .security_groups
+                    .get(part)
+                    .filter(|seen| seen.id == *id);
+                self.tagged(seen.map(|seen| &seen.tags), id)
+            }
+            Action::SetDbInstance { id, change } if change.deletion_protection == Some(false) => {
+                if self.deletes_database() || !self.intent.spec.database.deletion_protection {
+                    self.tagged(
+                        self.observed.db_instances.get(id).map(|seen| &seen.tags),
+                        id,
+                    )
+                } else {
+                    Err((
+                        "keeps_database",
+                        "deletion protection is lifted by `down --delete-database` only".to_owned(),
+                    ))
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.intent.want == Want::Up
+    }
+
+    fn deletes_database(&self) -> bool {
+        matches!(
+            self.intent.want,
+            Want::Down {
+                delete_database: true
+            }
+        )
+    }
+
+    fn decision_is_cutover(&self) -> bool {
+        let rollout = self
+            .decision
+            .rollout
+            .as_ref()
+            .or(self.intent.rollout.as_ref());
+        rollout.is_some_and(|rollout| rollout.mode == crate::intent::Mode::Cutover)
+    }
+
+    fn only_down(&self, what: &str) -> Verdict {
+        if self.is_up() {
+            Err((
+                "not_going_down",
+                format!("{what} is deleted by `down` only"),
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tagged(&self, tags: Option<&Tags>, what: &str) -> Verdict {
+        match tags.and_then(|tags| tags.get(STACK_TAG)) {
+            Some(stack) if *stack == self.intent.spec.stack => Ok(()),
+            _ => Err((
+                "not_ours",
+                format!(
+                    "`{what}` does not carry the tag {STACK_TAG}={}",
+                    self.intent.spec.stack
+                ),
+            )),
+        }
+    }
+
+    /// Percent (or parts) of the traffic that a target group gets now.
+    fn weight(&self, arn: &str) -> u32 {
+        self.observed
+            .listeners
+            .values()
+            .filter_map(|listener| match &listener.action {
+                ListenerAction::Forward(weights) => weights.get(arn).copied(),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Traffic goes only where enough targets are healthy; out of a maintenance page, where nobody is
+    /// probed, where enough nodes vouch for themselves.
+    fn can_carry(&self, arn: &str) -> Verdict {
+        let floor = self.intent.spec.fleet.min;
+        let Some(group) = self
+            .observed
+            .target_groups
+            .values()
+            .find(|group| group.arn == arn)
+        else {
+            return Err(("unhealthy", "the target group is not visible".to_owned()));
+        };
+        let healthy = group
+            .targets
+            .values()
+            .filter(|state| *state == "healthy")
+            .count() as u32;
+        if healthy >= floor {
+            return Ok(());
+        }
+        let closed = self
+            .observed
+            .listeners
+            .values()
+            .any(|listener| matches!(listener.action, ListenerAction::Fixed(..)));
+        let serving = self
+            .observed
+            .groups
+            .values()
+            .filter(|seen| seen.target_groups.contains(arn))
+            .flat_map(|seen| seen.members.iter())
+            .filter(|(id, member)| {
+                member.lifecycle == "InService" && self.observed.nodes.get(*id).is_some_and(serves)
+            })
+            .count() as u32;
+        if closed && serving >= floor {
+            return Ok(());
+        }
+        // Nobody serves at all: a listener that is being named its groups takes nothing away.
+        let nobody = self
+            .observed
+            .target_groups
+            .values()
+            .all(|group| group.targets.is_empty());
+        if nobody
+            && !self
+                .observed
+                .groups
+                .values()
+                .any(|seen| !seen.members.is_empty())
+        {
+            return Ok(());
+        }
+        Err((
+            "unhealthy",
+            format!(
+                "`{}` has {healthy} healthy targets, the floor is {floor}",
+                group.name
+            ),
+        ))
+    }
+
+    fn not_serving(&self, group: &str) -> Verdict {
+        if !self.is_up() {
+            return Ok(());
+        }
+        let owner = self
+            .decision
+            .record
+            .as_ref()
+            .unwrap_or(&self.intent.record)
+            .group
+            .as_deref();
+        if owner == Some(group) {
+            return Err((
+                "last_serving_group",
+                "this group owns the traffic".to_owned(),
+            ));
+        }
+        let weighs = self.observed.groups.get(group).is_some_and(|seen| {
+            // A group without nodes carries nothing, even if it is attached to a slot that does.
+            !seen.members.is_empty() && seen.target_groups.iter().any(|arn| self.weight(arn) > 0)
+        });
+        if weighs {
+            return Err(("has_weight", "this group still gets traffic".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn size(&self, group: &str, min: u32, desired: u32) -> Verdict {
+        if !self.is_up() {
+            return Ok(());
+        }
+        let Some(seen) = self.observed.groups.get(group) else {
+            return Ok(());
+        };
+        let floor = self.intent.spec.fleet.min;
+        let owner = self
+            .decision
+            .record
+            .as_ref()
+            .unwrap_or(&self.intent.record)
+            .group
+            .as_deref();
+        if owner == Some(group)
+            && (min.min(desired) < floor.min(seen.min.max(1)) || desired < floor)
+        {
+            return Err((
+                "under_floor",
+                format!("the owner would have {desired} nodes, the floor is {floor}"),
+            ));
+        }
+        let shrinks = desired < seen.desired;
+        if shrinks
+            && desired < floor
+            && seen.target_groups.iter().any(|arn| self.weight(arn) > 0)
+            && !seen.members.is_empty()
+        {
+            return Err((
+                "has_weight",
+                format!("the group still gets traffic and would have {desired} nodes"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn unused_versions(&self, versions: &BTreeSet<u64>) -> Verdict {
+        let record = self.decision.record.as_ref().unwrap_or(&self.intent.record);
+        let proven = record
+            .proven
+            .as_ref()
+            .and_then(|proven| proven.template_version);
+        for version in versions {
+            if proven == Some(*version) && self.is_up() {
+                return Err((
+                    "proven",
+                    format!("version {version} is what one would come back to"),
+                ));
+            }
+            let user = self
+                .observed
+                .groups
+                .values()
+                .find(|group| group.template_version == *version && !group.members.is_empty());
+            if let Some(group) = user {
+                return Err((
+                    "in_use",
+                    format!("`{}` launches from version {version}", group.name),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn database(&self, id: &str, final_snapshot: Option<&str>) -> Verdict {
+        let Some(seen) = self.observed.db_instances.get(id) else {
+            return Err(("not_ours", format!("DB instance `{id}` is not visible")));
+        };
+        self.tagged(Some(&seen.tags), id)?;
+        if seen.replica_of.is_some() {
+            return Ok(());
+        }
+        if !self.deletes_database() {
+            return Err(("keeps_database", "the database is to be kept".to_owned()));
+        }
+        if final_snapshot.is_none() {
+            return Err((
+                "no_snapshot",
+                "the primary goes with a final snapshot only".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// One migrator at most, never of the old colour, and after a snapshot.
+    fn migrations(&self) -> Vec<Refusal> {
+        let mut found = Vec::new();
+        let mut refuse = |rule: &str, action: &str, text: String| {
+            found.push(Refusal {
+                rule: rule.to_owned(),
+                action: action.to_owned(),
+                text,
+            });
+        };
+        let migrates = |goal: &NodeGoal| matches!(goal, NodeGoal::Serve { migrate: true, .. });
+        let fresh: Vec<&String> = self
+            .decision
+            .nodes
+            .iter()
+            .filter(|(id, goal)| {
+                let done = self
+                    .observed
+                    .nodes
+                    .get(*id)
+                    .is_some_and(|node| node.migrated && node.goal.as_ref() == Some(goal));
+                migrates(goal) && !done
+            })
+            .map(|(id, _)| id)
+            .collect();
+        if fresh.len() > 1 {
+            refuse(
+                "one_migration",
+                fresh[1],
+                format!("{} nodes would migrate", fresh.len()),
+            );
+        }
+        let rollout = self
+            .decision
+            .rollout
+            .as_ref()
+            .or(self.intent.rollout.as_ref());
+        let live =
+            rollout.filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack));
+        if let (Some(rollout), Some(migrator)) = (live, fresh.first()) {
+            let blue = rollout
+                .blue_group
+                .as_deref()
+                .and_then(|name| self.observed.groups.get(name));
+            if blue.is_some_and(|blue| blue.members.contains_key(*migrator)) {
+                refuse(
+                    "old_colour",
+                    migrator,
+                    "a node of the old colour would migrate".to_owned(),
+                );
+            }
+            let snapshot = self
+                .intent
+                .spec
+                .names()
+                .rollout_snapshot(rollout.generation);
+            let taken = self
+                .observed
+                .db_snapshots
+                .get(&snapshot)
+                .is_some_and(|seen| seen.status == "available");
+            if !taken && !self.observed.unknown.contains_key("db_snapshots") {
+                refuse(
+                    "no_snapshot",
+                    migrator,
+                    format!("the snapshot `{snapshot}` is not `available`"),
+                );
+            }
+        }
+        found
+    }
+
+    /// One goes back to what is proven, by number.
+    fn way_back(&self) -> Option<Refusal> {
+        let rollout = self
+            .decision
+            .rollout
+            .as_ref()
+            .or(self.intent.rollout.as_ref())?;
+        if !matches!(
+            self.decision.next,
+            Phase::ReturningTraffic | Phase::RemovingGreen
+        ) {
+            return None;
+        }
+        let proven = self.intent.record.proven.as_ref();
+        let same = proven.is_some_and(|proven| {
+            (&proven.image_id, &proven.version, &proven.sha256)
+                == (
+                    &rollout.from.image_id,
+                    &rollout.from.version,
+                    &rollout.from.sha256,
+                )
+        });
+        (!same).then(|| Refusal {
+            rule: "unproven".to_owned(),
+            action: rollout.id.clone(),
+            text: format!("{} is not what was last proven", rollout.from.version),
+        })
+    }
+}
+
+/// A node that vouches for itself.
+fn serves(node: &Node) -> bool {
+    node.phase == "serving" && node.current && node.connected
+}

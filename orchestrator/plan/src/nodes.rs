@@ -1,0 +1,207 @@
+//! What a node should become, and whether it is that: verified means all of node.md's evidence at once.
+
+use crate::decision::NodeGoal;
+use crate::intent::{Record, Target};
+use crate::observed::{Failure, Node};
+use crate::view::View;
+
+/// How nodes of one colour serve.
+#[derive(Clone, Debug)]
+pub(crate) struct Colour<'a> {
+    pub target: &'a Target,
+    pub cluster: Option<String>,
+    pub scheduler: bool,
+    pub expected_migrations: u32,
+    pub rollout: Option<String>,
+}
+
+impl<'a> Colour<'a> {
+    /// A colour that serves users: member of the stack's cluster when there is one.
+    pub fn serving(view: &View<'_>, target: &'a Target, record: &Record) -> Self {
+        Self {
+            target,
+            cluster: view.spec().mattermost.cluster.then(|| view.names.cluster()),
+            scheduler: true,
+            expected_migrations: record.migrations.unwrap_or(0),
+            rollout: None,
+        }
+    }
+
+    pub fn serve(&self, migrate: bool) -> NodeGoal {
+        NodeGoal::Serve {
+            version: self.target.version.clone(),
+            sha256: self.target.sha256.clone(),
+            url: self.target.url.clone(),
+            migrate,
+            expected_migrations: if migrate { 0 } else { self.expected_migrations },
+            cluster: self.cluster.clone(),
+            scheduler: self.scheduler,
+            rollout: self.rollout.clone(),
+            settings: self.target.settings.clone(),
+        }
+    }
+
+    pub fn prepare(&self) -> NodeGoal {
+        NodeGoal::Prepare {
+            version: self.target.version.clone(),
+            sha256: self.target.sha256.clone(),
+            url: self.target.url.clone(),
+            rollout: self.rollout.clone(),
+            settings: self.target.settings.clone(),
+        }
+    }
+}
+
+/// The goal as it is given: what the node already has, when that asks for the same server. A goal that
+/// differs in words only would make every node of a colour report anew for nothing.
+pub(crate) fn settled_goal(wanted: NodeGoal, node: Option<&Node>) -> NodeGoal {
+    match node.and_then(|node| node.goal.as_ref().map(|given| (node, given))) {
+        Some((node, given)) if asks_the_same(&wanted, given, node) => given.clone(),
+        _ => wanted,
+    }
+}
+
+/// Whether a node with the goal `given` runs the server that `wanted` asks for.
+fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
+    match (wanted, given) {
+        (
+            NodeGoal::Serve {
+                version,
+                sha256,
+                url,
+                migrate,
+                cluster,
+                scheduler,
+                settings,
+                ..
+            },
+            NodeGoal::Serve {
+                version: given_version,
+                sha256: given_sha256,
+                url: given_url,
+                migrate: given_migrate,
+                cluster: given_cluster,
+                scheduler: given_scheduler,
+                settings: given_settings,
+                ..
+            },
+        ) => {
+            let served = node.current && node.phase == "serving";
+            (version, sha256, url) == (given_version, given_sha256, given_url)
+                && (cluster, scheduler, settings)
+                    == (given_cluster, given_scheduler, given_settings)
+                && (migrate == given_migrate || (*given_migrate && served))
+        }
+        (one, other) => one == other,
+    }
+}
+
+/// Why a node is not verified yet; `Ok` when it is. `goal` is the one given to it now.
+pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Result<(), String> {
+    let Some(node) = view.node(instance) else {
+        return Err(format!("{instance} has not called yet"));
+    };
+    let NodeGoal::Serve {
+        version,
+        migrate,
+        expected_migrations,
+        ..
+    } = goal
+    else {
+        return Err(format!("{instance} is not asked to serve"));
+    };
+    if let Some(failure) = failure_of(node) {
+        return Err(format!(
+            "{instance} failed in `{}`: {}",
+            failure.phase, failure.error
+        ));
+    }
+    if node.goal.as_ref() != Some(goal) || !node.current {
+        return Err(format!(
+            "{instance} has not taken up its goal yet (`{}`)",
+            node.phase
+        ));
+    }
+    if node.phase != "serving" {
+        let note = if node.note.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", node.note)
+        };
+        return Err(format!("{instance} is in `{}`{note}", node.phase));
+    }
+    if !node.connected {
+        return Err(format!("{instance} has no session: its last word is old"));
+    }
+    if !is_version(&node.mattermost_version, version) {
+        return Err(format!(
+            "{instance} runs `{}`, not {version}",
+            node.mattermost_version
+        ));
+    }
+    let needed = view.reads_in_a_row();
+    if node.consecutive_ok < needed {
+        return Err(format!(
+            "{instance} answered {} of {needed} full pings in a row",
+            node.consecutive_ok
+        ));
+    }
+    if !migrate && node.migrations_applied < *expected_migrations {
+        return Err(format!(
+            "{instance} sees {} of {expected_migrations} migrations",
+            node.migrations_applied
+        ));
+    }
+    if *migrate && !node.migrated {
+        return Err(format!(
+            "{instance} has not said that the migration is done"
+        ));
+    }
+    Ok(())
+}
+
+/// `X-Version-Id` begins with the version: `11.10.0` or `11.10.0.<build>.…`.
+fn is_version(answered: &str, wanted: &str) -> bool {
+    answered
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The node's failure, when its last word about its present goal is `failed`.
+pub(crate) fn failure_of(node: &Node) -> Option<Failure> {
+    (node.phase == "failed" && node.current).then(|| node.failure.clone().unwrap_or_default())
+}
+
+/// A failure as lines for people: phase, code, error, hint, last journal lines.
+pub(crate) fn failure_lines(instance: &str, failure: &Failure) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{instance} failed in `{}` ({}): {}",
+        failure.phase, failure.code, failure.error
+    )];
+    if !failure.hint.is_empty() {
+        lines.push(format!("hint: {}", failure.hint));
+    }
+    let skip = failure.journal.len().saturating_sub(20);
+    lines.extend(
+        failure
+            .journal
+            .iter()
+            .skip(skip)
+            .map(|line| format!("  {line}")),
+    );
+    lines
+}
+
+/// Failures that another node of the same colour would meet as well: no second try.
+pub(crate) fn is_mismatch(failure: &Failure) -> bool {
+    failure.phase == "migrating"
+        || [
+            "mismatch",
+            "digest",
+            "signature",
+            "migration",
+            "wrong_version",
+        ]
+        .iter()
+        .any(|word| failure.code.contains(word))
+}

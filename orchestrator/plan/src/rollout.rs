@@ -1,0 +1,331 @@
+//! The rollout: green beside blue, the weights between them, and the way back.
+//!
+//! ```text
+//!  Requested ─ Preflight ─ Imaging ─ Snapshot ─ Pinned ─ GreenCreated ─ Canary ─ Full ─ Joined
+//!                                                                                         │
+//!      Done ─ Retained ─ Draining ─ Promoted ─ Baking ─ Shifting(100) ─ … ─ Shifting(10) ─┘
+//!                                      ▲
+//!       before it every phase may turn back: ReturningTraffic ─ RemovingGreen ─ RolledBack
+//!
+//!  Cutover: … Imaging ─ Pinned ─ GreenCreated ─ Prepared ─ Closed ─ Snapshot ─ Canary ─ Full ─ Shifting(100) ─ …
+//! ```
+//!
+//! A phase says what is made true in it and which gate ends it; it answers with a [`Step`]. Where a step
+//! leads is decided in one place, [`advance`]: pause, abort, failures of green, and deadlines are the same
+//! for every phase.
+
+mod back;
+mod cutover;
+mod green;
+mod imaging;
+mod join;
+pub(crate) mod pin;
+mod preflight;
+mod promote;
+mod request;
+mod scene;
+mod shift;
+
+pub use request::{Ask, Refused, Skew, request, skew};
+
+use jiff::Timestamp;
+
+use crate::draft::Draft;
+use crate::intent::{Mode, Phase, RolloutIntent};
+use crate::nodes::{failure_lines, is_mismatch};
+use crate::stack::Base;
+use crate::view::View;
+use scene::Scene;
+
+/// What a phase answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The gate is not met; the reasons are in the draft.
+    Stay,
+    /// The gate is met.
+    Go(Phase),
+    /// Turn back, because of this.
+    Back(Vec<String>),
+    /// Nothing was touched: end here.
+    Stop(Vec<String>),
+    /// A person is needed.
+    Stuck(String),
+}
+
+/// Failures of green nodes, in one rollout, that turn it back.
+const FAILURES: usize = 2;
+
+/// One look at a live rollout.
+pub(crate) fn advance(
+    view: &View<'_>,
+    draft: &mut Draft,
+    rollout: &RolloutIntent,
+    base: Option<&Base>,
+) -> Phase {
+    let mut scene = Scene::new(view, rollout, base);
+    scene.tend(draft);
+    let step = match &rollout.phase {
+        Phase::Stuck { .. } => stuck(&scene),
+        _ => interrupted(draft, &scene).unwrap_or_else(|| {
+            let step = phase(draft, &scene);
+            overdue(draft, &scene, step)
+        }),
+    };
+    let step = match step {
+        Step::Go(next) if rollout.paused && !is_way_back(&next) => {
+            draft.wait(
+                "paused",
+                format!(
+                    "paused before {}: `orchestrator rollout resume` goes on",
+                    word(&next)
+                ),
+            );
+            // An arrow that is not taken leaves no record.
+            draft.record = view.record().clone();
+            Step::Stay
+        }
+        step => step,
+    };
+    enter(draft, view.now, step)
+}
+
+/// What the present phase makes true, and whether its gate is met.
+fn phase(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    match &scene.rollout.phase {
+        Phase::Requested => preflight::requested(draft, scene),
+        Phase::Preflight => preflight::preflight(draft, scene),
+        Phase::Imaging => imaging::imaging(draft, scene),
+        Phase::Snapshot => imaging::snapshot(draft, scene),
+        Phase::Pinned => pin::pinned(draft, scene),
+        Phase::GreenCreated => green::created(draft, scene),
+        Phase::Prepared => cutover::prepared(draft, scene),
+        Phase::Closed => cutover::closed(draft, scene),
+        Phase::Canary => green::canary(draft, scene),
+        Phase::Full => green::full(draft, scene),
+        Phase::Joined => join::joined(draft, scene),
+        Phase::Shifting { weight } => shift::shifting(draft, scene, *weight),
+        Phase::Baking => shift::baking(draft, scene),
+        Phase::Promoted => promote::promoted(draft, scene),
+        Phase::Draining => promote::draining(draft, scene),
+        Phase::Retained => promote::retained(draft, scene),
+        Phase::ReturningTraffic => back::returning_traffic(draft, scene),
+        Phase::RemovingGreen => back::removing_green(draft, scene),
+        // A stack's phase in a rollout's row: a row that we did not write.
+        other => Step::Stuck(format!("a rollout cannot be in phase `{}`", word(other))),
+    }
+}
+
+/// What turns a rollout back from any phase in which that is still possible: an abort, green nodes that
+/// fail, a green node lost after it was verified.
+fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
+    let rollout = scene.rollout;
+    if !can_turn_back(&rollout.phase) {
+        return None;
+    }
+    if rollout.abort {
+        return Some(Step::Back(vec!["aborted by the operator".to_owned()]));
+    }
+    if let Some(intent) = &mut draft.rollout {
+        intent
+            .failed
+            .extend(scene.green_members.failed.iter().map(|(id, _)| id.clone()));
+        if intent.failed.len() >= FAILURES
+            || scene
+                .green_members
+                .failed
+                .iter()
+                .any(|(_, failure)| is_mismatch(failure))
+        {
+            let lines = scene
+                .green_members
+                .failed
+                .iter()
+                .flat_map(|(id, failure)| failure_lines(id, failure));
+            let mut text = vec![format!("{} green node(s) failed", intent.failed.len())];
+            text.extend(lines);
+            return Some(Step::Back(text));
+        }
+    }
+    let lost = rollout
+        .verified
+        .iter()
+        .find(|id| !scene.green_members.live.contains(id));
+    lost.map(|id| {
+        Step::Back(vec![format!(
+            "green node {id} was lost after it was verified"
+        )])
+    })
+}
+
+/// Stuck stays until a person says `abort`: then it goes on where it was hindered.
+fn stuck(scene: &Scene<'_>) -> Step {
+    if !scene.rollout.abort {
+        return Step::Stay;
+    }
+    if scene.is_promoted() {
+        Step::Go(Phase::Draining)
+    } else {
+        Step::Go(Phase::ReturningTraffic)
+    }
+}
+
+/// A gate that is still not met at its deadline.
+fn overdue(draft: &mut Draft, scene: &Scene<'_>, step: Step) -> Step {
+    let Some(deadline) = deadline(scene) else {
+        return step;
+    };
+    if step != Step::Stay {
+        return step;
+    }
+    if let Some(first) = draft
+        .reasons
+        .iter_mut()
+        .find(|reason| reason.deadline.is_none())
+    {
+        first.deadline = Some(deadline);
+    }
+    if scene.view.now < deadline {
+        return step;
+    }
+    let name = word(&scene.rollout.phase);
+    let waited: Vec<String> = draft
+        .reasons
+        .iter()
+        .map(|reason| reason.text.clone())
+        .collect();
+    let mut lines = vec![format!(
+        "{name} did not end before its deadline, {deadline}"
+    )];
+    lines.extend(waited.into_iter().map(|text| format!("waited for: {text}")));
+    for (id, failure) in &scene.green_members.failed {
+        lines.extend(failure_lines(id, failure));
+    }
+    match &scene.rollout.phase {
+        Phase::Preflight => Step::Stop(lines),
+        phase if can_turn_back(phase) => Step::Back(lines),
+        _ => Step::Stuck(lines.join("; ")),
+    }
+}
+
+/// Until when the present phase may last.
+pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
+    let limits = &scene.view.spec().rollout;
+    let migration = if scene.needs_migration() {
+        limits.migration_deadline_seconds
+    } else {
+        0
+    };
+    let nodes = scene.size().max(1);
+    let seconds = match &scene.rollout.phase {
+        Phase::Canary => limits.node_deadline_seconds.saturating_add(migration),
+        // All green nodes boot at once; Auto Scaling may need a second try.
+        Phase::Full | Phase::Prepared => limits.node_deadline_seconds.saturating_mul(2),
+        // One after the other.
+        Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
+        Phase::Shifting { .. } => limits
+            .step_seconds
+            .saturating_add(limits.phase_deadline_seconds),
+        Phase::Baking if limits.manual_promote => return None,
+        Phase::Baking => limits
+            .bake_seconds
+            .saturating_add(limits.phase_deadline_seconds),
+        Phase::Draining => limits
+            .phase_deadline_seconds
+            .saturating_add(scene.view.spec().fleet.drain_seconds.saturating_mul(nodes)),
+        Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
+        _ => limits.phase_deadline_seconds,
+    };
+    Some(scene.view.after(scene.rollout.entered, seconds))
+}
+
+/// Phases before the point of no return in which something may have been made already.
+fn can_turn_back(phase: &Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Requested
+            | Phase::Preflight
+            | Phase::Imaging
+            | Phase::Snapshot
+            | Phase::Pinned
+            | Phase::GreenCreated
+            | Phase::Prepared
+            | Phase::Closed
+            | Phase::Canary
+            | Phase::Full
+            | Phase::Joined
+            | Phase::Shifting { .. }
+            | Phase::Baking
+    )
+}
+
+fn is_way_back(phase: &Phase) -> bool {
+    matches!(
+        phase,
+        Phase::ReturningTraffic | Phase::RemovingGreen | Phase::RolledBack
+    )
+}
+
+/// The one arrow function.
+fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
+    let Some(rollout) = &mut draft.rollout else {
+        return Phase::Ready;
+    };
+    let (next, why) = match step {
+        Step::Stay => return rollout.phase.clone(),
+        Step::Go(next) => (next, Vec::new()),
+        Step::Back(why) => (Phase::ReturningTraffic, why),
+        Step::Stop(why) => (Phase::RolledBack, why),
+        Step::Stuck(reason) => (Phase::Stuck { reason }, Vec::new()),
+    };
+    if next == rollout.phase {
+        return next;
+    }
+    for line in &why {
+        draft.reasons.push(crate::decision::Reason {
+            gate: "turned_back".to_owned(),
+            text: line.clone(),
+            deadline: None,
+        });
+    }
+    rollout.failure.extend(why);
+    if is_way_back(&next) {
+        rollout.abort = false;
+        rollout.paused = false;
+    }
+    if matches!(rollout.phase, Phase::Stuck { .. }) {
+        rollout.abort = false;
+    }
+    if next == Phase::RolledBack {
+        draft.record.generation = draft.record.generation.max(rollout.generation);
+    }
+    rollout.phase = next.clone();
+    rollout.entered = now;
+    rollout.windows = 0;
+    rollout.bad_windows = 0;
+    rollout.history.clear();
+    rollout.window = None;
+    next
+}
+
+/// After the phases that both modes share, which comes next.
+pub(crate) fn after(mode: Mode, phase: &Phase) -> Phase {
+    match (mode, phase) {
+        (Mode::Overlap, Phase::Imaging) => Phase::Snapshot,
+        (Mode::Overlap, Phase::Snapshot) | (Mode::Cutover, Phase::Imaging) => Phase::Pinned,
+        (Mode::Overlap, Phase::GreenCreated) | (Mode::Cutover, Phase::Snapshot) => Phase::Canary,
+        (Mode::Cutover, Phase::GreenCreated) => Phase::Prepared,
+        (Mode::Overlap, Phase::Full) => Phase::Joined,
+        (_, other) => other.clone(),
+    }
+}
+
+/// A phase's name for people and programs.
+pub fn word(phase: &Phase) -> String {
+    match phase {
+        Phase::Shifting { weight } => format!("shifting({weight})"),
+        other => serde_json::to_value(other)
+            .ok()
+            .and_then(|value| value.get("phase")?.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+    }
+}

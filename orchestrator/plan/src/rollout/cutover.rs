@@ -1,0 +1,84 @@
+//! Without a cluster licence the colours must not run at once: green is installed beside blue, the
+//! door is closed, blue stops, green migrates and starts, the door opens on green.
+
+use crate::draft::Draft;
+use crate::intent::Phase;
+use crate::rollout::back::close;
+use crate::rollout::green::grow;
+use crate::rollout::scene::Scene;
+use crate::rollout::{Step, pin};
+
+/// Green's nodes have the release installed and verified; no server runs there.
+pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    let size = scene.size();
+    if !grow(draft, scene, size) {
+        return Step::Stay;
+    }
+    let ready = scene
+        .green_members
+        .live
+        .iter()
+        .filter(|id| {
+            scene.view.node(id).is_some_and(|node| {
+                node.phase == "installed"
+                    && node.current
+                    && draft.nodes.get(*id) == node.goal.as_ref()
+            })
+        })
+        .count() as u32;
+    if ready < size {
+        draft.wait(
+            "green_not_prepared",
+            format!(
+                "{ready} of {size} green nodes have {} installed",
+                scene.rollout.to.version
+            ),
+        );
+        return Step::Stay;
+    }
+    Step::Go(Phase::Closed)
+}
+
+/// The listener answers 503 with the maintenance page; blue's servers are stopped.
+pub(super) fn closed(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    let view = scene.view;
+    let Some(blue) = scene.blue else {
+        draft.wait(
+            "blue",
+            format!("group `{}` is not visible", scene.blue_name),
+        );
+        return Step::Stay;
+    };
+    // A server that is stopped on purpose is no reason to replace its node: it is the way back.
+    if !pin::suspend(view, draft, blue, &[&pin::PINNED, &pin::UNPROBED]) {
+        return Step::Stay;
+    }
+    if !scene.is_closed() {
+        close(draft, scene);
+        return Step::Stay;
+    }
+    let running: Vec<&String> = scene
+        .blue_members
+        .live
+        .iter()
+        .filter(|id| {
+            !view
+                .node(id)
+                .is_some_and(|node| node.phase == "drained" && node.current)
+        })
+        .collect();
+    if let Some(first) = running.first() {
+        let phase = view
+            .node(first)
+            .map_or("unknown", |node| node.phase.as_str());
+        draft.wait(
+            "blue_stops",
+            format!(
+                "{} blue node(s) still run; {first} is in `{phase}`",
+                running.len()
+            ),
+        );
+        return Step::Stay;
+    }
+    Step::Go(Phase::Snapshot)
+}

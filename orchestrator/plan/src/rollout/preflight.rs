@@ -1,0 +1,239 @@
+//! Before anything is touched: may this rollout be, and is the stack in a state to begin it?
+
+use crate::draft::Draft;
+use crate::intent::{Mode, Phase};
+use crate::rollout::Step;
+use crate::rollout::request::{Skew, skew};
+use crate::rollout::scene::Scene;
+
+/// Seconds that a replica may be behind.
+const LAG_SECONDS: f64 = 60.0;
+/// Connections that stay free for people, backups and the orchestrator.
+const RESERVE: u32 = 15;
+/// `MaxOpenConns` of Mattermost 11 (mattermost.md).
+const OPEN_CONNECTIONS: u32 = 100;
+/// `MaxOpenConns` before that.
+const OPEN_CONNECTIONS_BEFORE_11: u32 = 300;
+/// Listening for configuration changes and the migration lock.
+const EXTRA_CONNECTIONS: u32 = 2;
+
+/// The request becomes a rollout: what it starts from is written down once.
+pub(super) fn requested(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    let record = scene.view.record();
+    if let Some(rollout) = &mut draft.rollout {
+        rollout.blue_group = Some(scene.view.owner());
+        rollout.blue_slot = record.slot;
+        rollout.migrations_before = record.migrations.or_else(|| {
+            scene
+                .view
+                .observed
+                .databases
+                .as_ref()
+                .map(|seen| seen.migrations_applied)
+        });
+    }
+    draft.record.generation = record.generation.max(scene.rollout.generation);
+    Step::Go(Phase::Preflight)
+}
+
+/// Refusals end the rollout at once; a state that may pass is waited for until the deadline.
+pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    let refusals = refusals(scene);
+    if !refusals.is_empty() {
+        return Step::Stop(refusals);
+    }
+    let before = draft.reasons.len();
+    database(draft, scene);
+    blue(draft, scene);
+    room(draft, scene);
+    if scene.base.is_none() || scene.balancer.is_none() {
+        draft.wait("stack", "the stack is not complete");
+    }
+    if draft.reasons.len() > before {
+        Step::Stay
+    } else {
+        Step::Go(Phase::Imaging)
+    }
+}
+
+/// What waiting would not change.
+fn refusals(scene: &Scene<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let rollout = scene.rollout;
+    let record = scene.view.record();
+    match &record.proven {
+        None => found.push("nothing is proven that one could come back to".to_owned()),
+        Some(proven) if *proven != rollout.from => {
+            found.push("what serves is not what this rollout was made for: ask again".to_owned());
+        }
+        Some(_) => {}
+    }
+    match skew(&rollout.from.version, &rollout.to.version) {
+        Err(text) => found.push(text),
+        Ok(Skew::ExtendedSupport) if rollout.mode == Mode::Overlap => {
+            found.push(
+                "versions this far apart must not run together: only a cutover is allowed"
+                    .to_owned(),
+            );
+        }
+        Ok(_) => {}
+    }
+    let ours = &scene.view.spec().mattermost;
+    if rollout.mode == Mode::Overlap && !ours.cluster && !ours.accept_unlicensed_nodes {
+        found.push(
+            "both colours at once need a cluster licence: only a cutover is allowed".to_owned(),
+        );
+    }
+    found.extend(connection_budget(scene).err());
+    let known = scene.view.observed.template.as_ref();
+    if let (Some(template), Some(number)) = (known, rollout.from.template_version)
+        && !template.versions.contains_key(&number)
+    {
+        found.push(format!("template version {number}, to which one would come back, is gone: `orchestrator up` makes it again"));
+    }
+    found
+}
+
+/// Connections of both colours against the server's limit: (needed, limit).
+pub(crate) fn connection_budget(scene: &Scene<'_>) -> Result<Option<(u32, u32)>, String> {
+    let Some(seen) = scene
+        .view
+        .observed
+        .databases
+        .as_ref()
+        .filter(|seen| seen.max_connections > 0)
+    else {
+        return Ok(None);
+    };
+    let per = |version: &str, settings: &std::collections::BTreeMap<String, String>| {
+        let default = if version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or(0)
+            >= 11
+        {
+            OPEN_CONNECTIONS
+        } else {
+            OPEN_CONNECTIONS_BEFORE_11
+        };
+        let set = settings
+            .get("MM_SQLSETTINGS_MAXOPENCONNS")
+            .and_then(|value| value.parse().ok());
+        set.unwrap_or(default).saturating_add(EXTRA_CONNECTIONS)
+    };
+    let (from, to) = (&scene.rollout.from, &scene.rollout.to);
+    let blue = per(&from.version, &from.settings);
+    let green = per(&to.version, &to.settings);
+    let size = scene.size();
+    // In a cutover they never run at once.
+    let one = if scene.is_cutover() {
+        blue.max(green)
+    } else {
+        blue.saturating_add(green)
+    };
+    let needed = size.saturating_mul(one).saturating_add(RESERVE);
+    if needed <= seen.max_connections {
+        return Ok(Some((needed, seen.max_connections)));
+    }
+    Err(format!(
+        "{size} blue and {size} green node(s) may open {needed} connections ({RESERVE} of them in reserve), the database allows {}: raise `database.max_connections` or set MM_SQLSETTINGS_MAXOPENCONNS",
+        seen.max_connections
+    ))
+}
+
+fn database(draft: &mut Draft, scene: &Scene<'_>) {
+    let view = scene.view;
+    if view.observed.databases.is_none() {
+        draft.wait("databases", "the database could not be looked into yet");
+    }
+    match view.primary() {
+        Some(primary) if view.db_is_settled(primary) => {}
+        Some(primary) => draft.wait(
+            "primary",
+            format!(
+                "`{}` is `{}`; it must be read `available` {} times in a row",
+                primary.id,
+                primary.status,
+                view.reads_in_a_row()
+            ),
+        ),
+        None => draft.wait("primary", "the DB primary is not there"),
+    }
+    for number in 1..=view.spec().database.replicas {
+        let id = view.names.replica(number);
+        match view.observed.db_instances.get(&id) {
+            Some(replica) if replica.status == "available" => {}
+            Some(replica) => {
+                draft.wait("replica", format!("replica `{id}` is `{}`", replica.status))
+            }
+            None => draft.wait("replica", format!("replica `{id}` is not there")),
+        }
+        if let Some(lag) = view.observed.replica_lag_seconds.get(&id)
+            && *lag > LAG_SECONDS
+        {
+            draft.wait(
+                "replica_lag",
+                format!("replica `{id}` is {lag:.0} s behind, {LAG_SECONDS:.0} s are allowed"),
+            );
+        }
+    }
+}
+
+/// Blue is whole, and nothing alarms.
+fn blue(draft: &mut Draft, scene: &Scene<'_>) {
+    let view = scene.view;
+    let Some(blue) = scene.blue else {
+        draft.wait("blue", format!("group `{}` is not there", scene.blue_name));
+        return;
+    };
+    let serving = scene
+        .blue_members
+        .serving
+        .iter()
+        .filter(|id| view.is_settled(scene.blue_slot(), id))
+        .count() as u32;
+    if serving < blue.desired.max(scene.floor()) || blue.members.len() as u32 != blue.desired {
+        let mut text = format!(
+            "{serving} of {} blue nodes are verified and healthy",
+            blue.desired
+        );
+        for why in &scene.blue_members.waits {
+            text.push_str("; ");
+            text.push_str(why);
+        }
+        draft.wait("blue", text);
+    }
+    let alarm = view.names.cpu_high_alarm(&blue.name);
+    if view
+        .observed
+        .alarms
+        .get(&alarm)
+        .is_some_and(|alarm| alarm.state == "ALARM")
+    {
+        draft.wait(
+            "alarm",
+            format!("`{alarm}` is in ALARM: the fleet is about to grow"),
+        );
+    }
+}
+
+/// Addresses for a second colour.
+fn room(draft: &mut Draft, scene: &Scene<'_>) {
+    let Some(network) = &scene.view.observed.network else {
+        draft.wait("network", "the subnets could not be read");
+        return;
+    };
+    let free: u32 = network
+        .subnets
+        .iter()
+        .map(|subnet| subnet.free_addresses)
+        .sum();
+    let needed = scene.size() + 1;
+    if free < needed {
+        draft.wait(
+            "addresses",
+            format!("the subnets have {free} free addresses, {needed} are needed"),
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! Both colours as they are seen now, and what each of their nodes should be.
+
+use crate::decision::NodeGoal;
+use crate::draft::Draft;
+use crate::intent::{Mode, Phase, RolloutIntent, Slot};
+use crate::lifecycle::{Members, tend};
+use crate::nodes::{Colour, failure_of};
+use crate::observed::{Group, ListenerAction, Node};
+use crate::stack::{Balancer, Base, observed_balancer};
+use crate::view::{View, live_members};
+
+/// Everything that a phase looks at.
+pub(crate) struct Scene<'a> {
+    pub view: &'a View<'a>,
+    pub rollout: &'a RolloutIntent,
+    pub base: Option<&'a Base>,
+    pub balancer: Option<Balancer>,
+    pub blue: Option<&'a Group>,
+    pub green: Option<&'a Group>,
+    pub blue_name: String,
+    pub green_name: String,
+    pub blue_members: Members,
+    pub green_members: Members,
+    /// The green node that migrates, or the canary where there is nothing to migrate.
+    pub migrator: Option<String>,
+    /// Why no node may migrate any more.
+    pub no_migrator: Option<String>,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(view: &'a View<'a>, rollout: &'a RolloutIntent, base: Option<&'a Base>) -> Self {
+        let blue_name = rollout.blue_group.clone().unwrap_or_else(|| view.owner());
+        let green_name = view.names.group(rollout.generation);
+        let mut scene = Self {
+            view,
+            rollout,
+            base,
+            balancer: observed_balancer(view),
+            blue: view.group(&blue_name),
+            green: view.group(&green_name).filter(|_| green_name != blue_name),
+            blue_name,
+            green_name,
+            blue_members: Members::default(),
+            green_members: Members::default(),
+            migrator: None,
+            no_migrator: None,
+        };
+        match scene.choose_migrator() {
+            Ok(migrator) => scene.migrator = migrator,
+            Err(why) => scene.no_migrator = Some(why),
+        }
+        scene
+    }
+
+    pub fn green_slot(&self) -> Slot {
+        self.rollout.blue_slot.other()
+    }
+
+    pub fn blue_slot(&self) -> Slot {
+        self.rollout.blue_slot
+    }
+
+    pub fn is_cutover(&self) -> bool {
+        self.rollout.mode == Mode::Cutover
+    }
+
+    /// Green is the recorded owner.
+    pub fn is_promoted(&self) -> bool {
+        self.view.record().group.as_deref() == Some(self.green_name.as_str())
+    }
+
+    /// Another version migrates; another image or other settings do not.
+    pub fn needs_migration(&self) -> bool {
+        self.rollout.from.version != self.rollout.to.version
+    }
+
+    /// Nodes that green needs: what blue had when it was pinned.
+    pub fn size(&self) -> u32 {
+        let floor = self.view.spec().fleet.min;
+        self.rollout
+            .pinned
+            .map(|(_, _, desired)| desired)
+            .or_else(|| self.blue.map(|blue| blue.desired))
+            .unwrap_or(floor)
+            .max(floor)
+    }
+
+    pub fn floor(&self) -> u32 {
+        self.view.spec().fleet.min
+    }
+
+    /// Green's percent of the traffic as the listener says; none while it answers itself.
+    pub fn green_weight(&self) -> Option<u32> {
+        let balancer = self.balancer.as_ref()?;
+        match &self.view.listener()?.action {
+            ListenerAction::Forward(weights) => Some(
+                weights
+                    .get(balancer.target_group(self.green_slot()))
+                    .copied()
+                    .unwrap_or(0),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The listener answers 503 by itself.
+    pub fn is_closed(&self) -> bool {
+        self.view
+            .listener()
+            .is_some_and(|listener| matches!(listener.action, ListenerAction::Fixed(..)))
+    }
+
+    /// Migrations that were read back, or none were needed.
+    pub fn migrations(&self) -> Option<u32> {
+        if self.needs_migration() {
+            self.rollout.migrations
+        } else {
+            Some(self.rollout.migrations_before.unwrap_or(0))
+        }
+    }
+
+    /// Goals and hooks of both colours.
+    pub fn tend(&mut self, draft: &mut Draft) {
+        if let Some(blue) = self.blue {
+            let stopped = self.blue_is_stopped();
+            let colour = Colour {
+                expected_migrations: self.rollout.migrations_before.unwrap_or(0),
+                ..Colour::serving(self.view, &self.rollout.from, self.view.record())
+            };
+            self.blue_members = tend(self.view, draft, blue, |_| {
+                if stopped {
+                    NodeGoal::Drain
+                } else {
+                    colour.serve(false)
+                }
+            });
+        }
+        if let Some(green) = self.green {
+            self.green_members = tend(self.view, draft, green, |instance| {
+                self.green_goal(instance)
+            });
+        }
+        if let Some(rollout) = &mut draft.rollout {
+            if rollout.migrator.is_none() || self.migrator.is_some() {
+                rollout.migrator.clone_from(&self.migrator);
+            }
+            if self.needs_migration()
+                && rollout.migrations.is_none()
+                && let Some(node) = self.migrator.as_ref().and_then(|id| {
+                    self.green_members
+                        .verified
+                        .contains(id)
+                        .then(|| self.view.node(id))
+                        .flatten()
+                })
+            {
+                rollout.migrations = Some(node.migrations_applied);
+            }
+        }
+    }
+
+    /// Cutover: between closing and its end, or until green is stopped on the way back.
+    fn blue_is_stopped(&self) -> bool {
+        if !self.is_cutover() {
+            return false;
+        }
+        match self.rollout.phase {
+            // Only once nobody is sent there any more.
+            Phase::Closed => self.is_closed(),
+            Phase::Snapshot
+            | Phase::Canary
+            | Phase::Full
+            | Phase::Shifting { .. }
+            | Phase::Baking
+            | Phase::Promoted
+            | Phase::Draining => true,
+            Phase::ReturningTraffic => !self.green_is_stopped(),
+            _ => false,
+        }
+    }
+
+    /// No green node runs a server any more.
+    pub fn green_is_stopped(&self) -> bool {
+        self.green.is_none_or(|green| {
+            green.members.keys().all(|id| {
+                let gone = self.view.observed.instances.get(id).is_some_and(|seen| {
+                    matches!(seen.state.as_str(), "terminated" | "shutting-down")
+                });
+                gone || self.view.node(id).is_none_or(is_idle)
+            })
+        })
+    }
+
+    fn green_goal(&self, instance: &str) -> NodeGoal {
+        let phase = &self.rollout.phase;
+        if self.is_cutover() && matches!(phase, Phase::ReturningTraffic | Phase::RemovingGreen) {
+            return NodeGoal::Drain;
+        }
+        let serving = self.is_cutover()
+            || self.rollout.joined.contains(instance)
+            || matches!(
+                phase,
+                Phase::Shifting { .. }
+                    | Phase::Baking
+                    | Phase::Promoted
+                    | Phase::Draining
+                    | Phase::Retained
+            );
+        let mut colour = Colour {
+            expected_migrations: self.migrations().unwrap_or(0),
+            rollout: Some(self.rollout.id.clone()),
+            ..Colour::serving(self.view, &self.rollout.to, self.view.record())
+        };
+        if !serving {
+            colour.scheduler = false;
+            colour.cluster = colour
+                .cluster
+                .map(|_| self.view.names.quarantine(self.rollout.generation));
+        }
+        let chosen = self.migrator.as_deref() == Some(instance);
+        match phase {
+            Phase::Prepared | Phase::Closed | Phase::Snapshot => colour.prepare(),
+            Phase::Canary if self.is_cutover() && !chosen => colour.prepare(),
+            _ if self.migrations().is_some() => colour.serve(false),
+            // Until the migration was read back only one node may touch the schema.
+            Phase::Canary if chosen => colour.serve(true),
+            _ => colour.prepare(),
+        }
+    }
+
+    /// The recorded migrator while it lives; another only when the former one is gone and the schema is
+    /// provably as it was. Never a node of the old colour.
+    fn choose_migrator(&self) -> Result<Option<String>, String> {
+        let Some(green) = self.green.filter(|_| self.rollout.phase == Phase::Canary) else {
+            return Ok(self.rollout.migrator.clone());
+        };
+        let live = live_members(self.view, green);
+        let Some(recorded) = &self.rollout.migrator else {
+            return Ok(live.first().map(|id| (*id).to_owned()));
+        };
+        let there = green.members.contains_key(recorded);
+        let failed = self
+            .view
+            .node(recorded)
+            .is_some_and(|node| failure_of(node).is_some());
+        if there && (!failed || live.contains(&recorded.as_str())) {
+            return Ok(Some(recorded.clone()));
+        }
+        let next = live.first().map(|id| (*id).to_owned());
+        if self.migrations().is_some() {
+            return Ok(next);
+        }
+        let before = self.rollout.migrations_before;
+        match (&self.view.observed.databases, before) {
+            (Some(seen), Some(before)) if seen.migrations_applied == before => {
+                let began = self.view.node(recorded).is_some_and(may_have_migrated);
+                if began {
+                    Err(format!(
+                        "node {recorded} ended during the migration; no other node may repeat it"
+                    ))
+                } else {
+                    Ok(next)
+                }
+            }
+            (Some(seen), _) => Err(format!(
+                "node {recorded} ended during the migration, {} migrations are applied; the snapshot `{}` was taken before it",
+                seen.migrations_applied,
+                self.view.names.rollout_snapshot(self.rollout.generation)
+            )),
+            // Not known: wait.
+            (None, _) => Ok(None),
+        }
+    }
+}
+
+/// The agent is there and no server runs.
+fn is_idle(node: &Node) -> bool {
+    matches!(
+        node.phase.as_str(),
+        "drained"
+            | "failed"
+            | "unknown"
+            | "enrolled"
+            | "configured"
+            | "fetched"
+            | "verified"
+            | "installed"
+    )
+}
+
+fn may_have_migrated(node: &Node) -> bool {
+    matches!(node.phase.as_str(), "migrating" | "starting" | "serving")
+        || node.failure.as_ref().is_some_and(|failure| {
+            matches!(failure.phase.as_str(), "migrating" | "starting" | "serving")
+        })
+}

@@ -1,0 +1,413 @@
+//! RDS: groups, primary, replicas, and by SQL the databases and roles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::action::{Action, DatabaseWanted, DbChange, DbPrimary};
+use crate::draft::Draft;
+use crate::observed::{DbInstance, Network};
+use crate::stack::{NOTICE, is_ours};
+use crate::view::View;
+
+/// The newest PostgreSQL that is taken unless the specification says otherwise.
+const NEWEST_MAJOR: u32 = 17;
+
+/// States of a DB instance that RDS does not leave by itself.
+const NEEDS_A_PERSON: [&str; 8] = [
+    "failed",
+    "restore-error",
+    "storage-full",
+    "inaccessible-encryption-credentials",
+    "incompatible-network",
+    "incompatible-option-group",
+    "incompatible-parameters",
+    "incompatible-restore",
+];
+
+/// The engine version for a new primary: the newest that RDS offers of what is asked for.
+pub(crate) fn engine_version(view: &View<'_>) -> Option<String> {
+    let wanted = view.spec().database.engine_version.as_deref();
+    let fits = |version: &str| match wanted {
+        Some(wanted) => version == wanted || version.starts_with(&format!("{wanted}.")),
+        None => major(version) <= NEWEST_MAJOR,
+    };
+    let numbers = |version: &str| -> Vec<u32> {
+        version
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0))
+            .collect()
+    };
+    view.observed
+        .engine_versions
+        .iter()
+        .filter(|version| fits(version))
+        .max_by_key(|version| numbers(version))
+        .cloned()
+        .or_else(|| wanted.map(str::to_owned))
+}
+
+fn major(version: &str) -> u32 {
+    version
+        .split('.')
+        .next()
+        .and_then(|part| part.parse().ok())
+        .unwrap_or(u32::MAX)
+}
+
+/// The primary, once it is available. Before it: subnet group and parameter group.
+pub(super) fn primary(
+    view: &View<'_>,
+    draft: &mut Draft,
+    network: &Network,
+    security_group: &str,
+) -> Option<DbInstance> {
+    if !draft.knows(view, "db_instances")
+        || !draft.knows(view, "db_subnet_group")
+        || !draft.knows(view, "db_parameter_group")
+    {
+        return None;
+    }
+    let seen = view.primary();
+    let version = seen
+        .map(|seen| seen.engine_version.clone())
+        .or_else(|| engine_version(view));
+    let Some(version) = version else {
+        if draft.knows(view, "engine_versions") {
+            draft.stick("engine_version", format!("RDS offers no PostgreSQL up to {NEWEST_MAJOR}: name one in `database.engine_version`"));
+        }
+        return None;
+    };
+    let subnets = subnet_group(view, draft, network);
+    let parameters = parameter_group(view, draft, &version);
+    let Some(seen) = seen else {
+        if subnets && parameters {
+            create(view, draft, version, security_group);
+        }
+        return None;
+    };
+    let what = format!("DB instance `{}`", seen.id);
+    if !is_ours(view, draft, &what, &seen.tags) || !is_usable(draft, seen) {
+        return None;
+    }
+    drift(view, draft, seen, security_group, true);
+    reboot(view, draft, seen);
+    if seen.public {
+        draft.wait(NOTICE, format!("{what} is publicly accessible: `aws rds modify-db-instance --no-publicly-accessible` mends it"));
+    }
+    Some(seen.clone())
+}
+
+fn create(view: &View<'_>, draft: &mut Draft, engine_version: String, security_group: &str) {
+    let spec = &view.spec().database;
+    let id = view.names.database();
+    let what = format!("DB instance `{id}`");
+    let wanted = DbPrimary {
+        id,
+        class: spec.class.clone(),
+        engine_version,
+        storage_gib: spec.storage_gib,
+        multi_az: spec.multi_az,
+        backup_days: u32::from(spec.backup_days),
+        deletion_protection: spec.deletion_protection,
+        master_secret: view.names.master_secret(),
+        subnet_group: view.names.db_subnet_group(),
+        parameter_group: view.names.db_parameter_group(),
+        security_groups: BTreeSet::from([security_group.to_owned()]),
+    };
+    draft.create(view, "primary", &what, Action::EnsureDbPrimary(wanted));
+}
+
+fn subnet_group(view: &View<'_>, draft: &mut Draft, network: &Network) -> bool {
+    let name = view.names.db_subnet_group();
+    let subnets: BTreeSet<String> = network
+        .subnets
+        .iter()
+        .map(|subnet| subnet.id.clone())
+        .collect();
+    let what = format!("DB subnet group `{name}`");
+    match &view.observed.db_subnet_group {
+        None => {
+            draft.create(
+                view,
+                "db_subnet_group",
+                &what,
+                Action::EnsureDbSubnetGroup { name, subnets },
+            );
+            false
+        }
+        Some(seen) => {
+            // A subnet more does no harm, and one in use cannot be taken away.
+            if !subnets.is_subset(&seen.subnets) {
+                let subnets = subnets.union(&seen.subnets).cloned().collect();
+                draft.set(
+                    view,
+                    "drift",
+                    &format!("{what}: subnets differ"),
+                    Action::EnsureDbSubnetGroup { name, subnets },
+                );
+            }
+            true
+        }
+    }
+}
+
+/// Parameters that we insist on.
+fn parameters(view: &View<'_>) -> BTreeMap<String, String> {
+    let mut wanted = BTreeMap::from([("rds.force_ssl".to_owned(), "1".to_owned())]);
+    if let Some(connections) = view.spec().database.max_connections {
+        wanted.insert("max_connections".to_owned(), connections.to_string());
+    }
+    wanted
+}
+
+fn parameter_group(view: &View<'_>, draft: &mut Draft, version: &str) -> bool {
+    let name = view.names.db_parameter_group();
+    let family = format!("postgres{}", major(version));
+    let wanted = parameters(view);
+    let what = format!("DB parameter group `{name}`");
+    let seen = view.observed.db_parameter_group.as_ref();
+    if let Some(seen) = seen
+        && seen.family != family
+    {
+        draft.stick("db_parameter_group", format!("{what} is of family `{}`, but PostgreSQL {version} needs `{family}`: remove it, nothing uses it", seen.family));
+        return false;
+    }
+    let same = |seen: &BTreeMap<String, String>| {
+        wanted
+            .iter()
+            .all(|(key, value)| seen.get(key) == Some(value))
+    };
+    let differs = seen.is_some_and(|seen| !same(&seen.parameters));
+    let action = Action::EnsureDbParameterGroup {
+        name,
+        family,
+        parameters: wanted,
+    };
+    if seen.is_none() {
+        draft.create(view, "db_parameter_group", &what, action);
+    } else if differs {
+        draft.set(view, "drift", &format!("{what}: parameters differ"), action);
+    }
+    seen.is_some()
+}
+
+/// Whether the instance serves now. States that we do not know mean: wait.
+fn is_usable(draft: &mut Draft, seen: &DbInstance) -> bool {
+    let what = format!("DB instance `{}`", seen.id);
+    if NEEDS_A_PERSON.contains(&seen.status.as_str()) {
+        draft.stick(
+            "database",
+            format!(
+                "{what} is `{}`: RDS does not leave this state by itself",
+                seen.status
+            ),
+        );
+        return false;
+    }
+    if seen.status == "stopped" {
+        draft.stick("database", format!("{what} is `stopped`: start it"));
+        return false;
+    }
+    if seen.status != "available" {
+        draft.wait(
+            "database_not_available",
+            format!("{what} is `{}`, not `available` yet", seen.status),
+        );
+        return false;
+    }
+    true
+}
+
+fn drift(
+    view: &View<'_>,
+    draft: &mut Draft,
+    seen: &DbInstance,
+    security_group: &str,
+    primary: bool,
+) {
+    if seen.pending {
+        draft.wait(
+            NOTICE,
+            format!(
+                "DB instance `{}` has changes that RDS makes in its maintenance window",
+                seen.id
+            ),
+        );
+        return;
+    }
+    let spec = &view.spec().database;
+    let groups = BTreeSet::from([security_group.to_owned()]);
+    let group = view.names.db_parameter_group();
+    let grouped = seen
+        .parameter_group
+        .as_ref()
+        .is_some_and(|(name, _)| *name == group);
+    let mut change = DbChange {
+        class: (seen.class != spec.class).then(|| spec.class.clone()),
+        parameter_group: (!grouped).then_some(group),
+        security_groups: (seen.security_groups != groups).then_some(groups),
+        ..DbChange::default()
+    };
+    if primary {
+        let days = u32::from(spec.backup_days);
+        change.storage_gib = (seen.storage_gib < spec.storage_gib).then_some(spec.storage_gib);
+        change.multi_az = (seen.multi_az != spec.multi_az).then_some(spec.multi_az);
+        change.backup_days = (seen.backup_days != days).then_some(days);
+        change.deletion_protection = (seen.deletion_protection != spec.deletion_protection)
+            .then_some(spec.deletion_protection);
+    }
+    if change != DbChange::default() {
+        let what = format!("DB instance `{}` differs from the specification", seen.id);
+        draft.set(
+            view,
+            "drift",
+            &what,
+            Action::SetDbInstance {
+                id: seen.id.clone(),
+                change,
+            },
+        );
+    }
+}
+
+/// A parameter that needs a reboot: made at once while nobody is served, else a person chooses the hour.
+fn reboot(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) {
+    let pending = seen
+        .parameter_group
+        .as_ref()
+        .is_some_and(|(_, state)| state == "pending-reboot");
+    if !pending {
+        return;
+    }
+    if view.observed.groups.is_empty()
+        && view.record().proven.is_none()
+        && draft.knows(view, "groups")
+    {
+        let what = format!("DB instance `{}` takes up its parameters", seen.id);
+        draft.set(
+            view,
+            "reboot",
+            &what,
+            Action::RebootDbInstance {
+                id: seen.id.clone(),
+            },
+        );
+    } else {
+        draft.wait(NOTICE, format!("DB instance `{0}` needs a reboot to take up its parameters: `aws rds reboot-db-instance --db-instance-identifier {0}` at a quiet hour", seen.id));
+    }
+}
+
+/// Whether all replicas are available. A new one is asked for only of a primary that was read
+/// `available` several times in a row: RDS flickers between its first states.
+pub(super) fn replicas(
+    view: &View<'_>,
+    draft: &mut Draft,
+    primary: &DbInstance,
+    security_group: &str,
+) -> bool {
+    let wanted = view.spec().database.replicas;
+    let mut ready = true;
+    for number in 1..=wanted {
+        let id = view.names.replica(number);
+        let what = format!("read replica `{id}`");
+        match view.observed.db_instances.get(&id) {
+            Some(seen) if !is_ours(view, draft, &what, &seen.tags) => ready = false,
+            Some(seen) => {
+                if is_usable(draft, seen) {
+                    drift(view, draft, seen, security_group, false);
+                } else {
+                    ready = false;
+                }
+            }
+            None => {
+                ready = false;
+                if !view.db_is_settled(primary) {
+                    draft.wait("primary_not_settled", format!("`{}` must be read `available` {} times in a row before a replica is made of it", primary.id, view.reads_in_a_row()));
+                    continue;
+                }
+                let action = Action::EnsureDbReplica {
+                    id,
+                    source: primary.id.clone(),
+                    class: view.spec().database.class.clone(),
+                    security_groups: BTreeSet::from([security_group.to_owned()]),
+                    parameter_group: view.names.db_parameter_group(),
+                };
+                draft.create(view, "replica", &what, action);
+            }
+        }
+    }
+    for number in wanted + 1..=5 {
+        let id = view.names.replica(number);
+        let ours = view
+            .observed
+            .db_instances
+            .get(&id)
+            .filter(|seen| view.is_ours(&seen.tags));
+        if let Some(seen) = ours.filter(|seen| seen.status == "available") {
+            let action = Action::DeleteDbInstance {
+                id: seen.id.clone(),
+                final_snapshot: None,
+            };
+            draft.set(
+                view,
+                "drift",
+                &format!("read replica `{id}` is one more than specified"),
+                action,
+            );
+        }
+    }
+    ready
+}
+
+/// Whether databases and roles are as wanted.
+pub(super) fn databases(view: &View<'_>, draft: &mut Draft, primary: &DbInstance) -> bool {
+    let wanted = [
+        DatabaseWanted {
+            name: "mattermost".to_owned(),
+            owner: "mattermost".to_owned(),
+            secret: view.names.mattermost_secret(),
+        },
+        DatabaseWanted {
+            name: "orchestrator".to_owned(),
+            owner: "orchestrator".to_owned(),
+            secret: view.names.orchestrator_secret(),
+        },
+    ];
+    if primary.endpoint.is_none() {
+        draft.wait(
+            "database_endpoint",
+            format!("RDS shows no endpoint of `{}` yet", primary.id),
+        );
+        return false;
+    }
+    let made = view.observed.databases.as_ref().map(|seen| {
+        wanted.iter().all(|one| {
+            seen.owners.get(&one.name) == Some(&one.owner) && seen.roles.contains(&one.owner)
+        }) && seen.schema_owner.as_deref() == Some("mattermost")
+    });
+    let action = Action::EnsureDatabases {
+        databases: wanted.to_vec(),
+    };
+    match made {
+        Some(true) => return true,
+        Some(false) => draft.set(
+            view,
+            "databases",
+            "databases and roles are being made",
+            action,
+        ),
+        None if !draft.knows(view, "databases") => {}
+        // Nobody has looked into it yet: a new primary must first be settled.
+        None if view.db_is_settled(primary) => {
+            draft.create(view, "databases", "set of databases and roles", action)
+        }
+        None => draft.wait(
+            "primary_not_settled",
+            format!(
+                "`{}` must be read `available` {} times in a row before databases are made",
+                primary.id,
+                view.reads_in_a_row()
+            ),
+        ),
+    }
+    false
+}

@@ -1,0 +1,554 @@
+//! The Auto Scaling group that serves, its policies and alarms, and its nodes; and what earlier
+//! colours left behind.
+
+use std::collections::BTreeSet;
+
+use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
+use crate::draft::Draft;
+use crate::intent::{Slot, Target};
+use crate::lifecycle::{Members, tend};
+use crate::nodes::Colour;
+use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
+use crate::rollout::pin;
+use crate::stack::load_balancer::Balancer;
+use crate::stack::{Base, NOTICE, content, ensure_version, is_ours};
+use crate::view::View;
+
+/// Seconds after `InService` before a failed probe of the load balancer counts: its probes need a few
+/// rounds to see a target for the first time.
+pub(crate) const GRACE_SECONDS: u32 = 120;
+/// Seconds until a new node counts in the average CPU: until its caches are warm.
+const WARMUP_SECONDS: u32 = 120;
+
+/// What the first `up` makes: the specification as it stands.
+pub(crate) fn first_target(view: &View<'_>, image_id: &str) -> Target {
+    let ours = &view.spec().mattermost;
+    Target {
+        image_id: image_id.to_owned(),
+        template_version: None,
+        version: ours.version.clone(),
+        sha256: ours.sha256.clone(),
+        url: view.spec().artefact_url(&ours.version),
+        settings: ours.settings.clone(),
+    }
+}
+
+/// Whether at least the floor of nodes is verified and healthy.
+pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Option<&str>) -> bool {
+    if !draft.knows(view, "groups") || !draft.knows(view, "instances") {
+        return false;
+    }
+    let name = view.owner();
+    let target = match (&view.record().proven, image) {
+        (Some(proven), _) => proven.clone(),
+        (None, Some(image)) => first_target(view, image),
+        (None, None) => return false,
+    };
+    let version = template_version(view, draft, base, &target);
+    let Some(group) = view.group(&name) else {
+        if let (Some(balancer), Some(version)) = (&base.balancer, version) {
+            create_group(view, draft, base, balancer, &name, version);
+        }
+        return false;
+    };
+    if !is_ours(
+        view,
+        draft,
+        &format!("Auto Scaling group `{name}`"),
+        &group.tags,
+    ) {
+        return false;
+    }
+    if let Some(status) = &group.status {
+        draft.wait(
+            "group_deleting",
+            format!("`{name}` is being deleted ({status}); it is made again after that"),
+        );
+        return false;
+    }
+    draft.record.group = Some(name.clone());
+    draft.record.generation = draft.record.generation.max(1);
+    if let (Some(balancer), Some(version)) = (&base.balancer, version) {
+        drift(view, draft, balancer, group, version);
+    }
+    let members = nodes(view, draft, group, &target);
+    ensure_alarms(view, draft, group);
+    serves(view, draft, group, &members, &target, version)
+}
+
+/// The version that new nodes of this target are launched from. A proven one is kept as it was proven,
+/// except for what would keep a node from starting at all: the security groups and whom to call.
+fn template_version(
+    view: &View<'_>,
+    draft: &mut Draft,
+    base: &Base,
+    target: &Target,
+) -> Option<u64> {
+    let security_group = base.groups.fleet.as_ref()?;
+    let Some(mut wanted) = content(view, &target.image_id, security_group) else {
+        draft.wait("node_ca", "the node CA is not known yet");
+        return None;
+    };
+    if let Some(number) = target.template_version
+        && draft.knows(view, "template")
+        && let Some(proven) = view
+            .observed
+            .template
+            .as_ref()
+            .and_then(|seen| seen.versions.get(&number))
+    {
+        note_what_waits_for_a_rollout(view, draft, &wanted, proven);
+        if launches_alike(&wanted, proven) {
+            return Some(number);
+        }
+        wanted.instance_type.clone_from(&proven.instance_type);
+        wanted.instance_profile.clone_from(&proven.instance_profile);
+    }
+    if !base.databases_made && target.template_version.is_none() {
+        return None;
+    }
+    let number = ensure_version(view, draft, wanted)?;
+    if let Some(proven) = &mut draft.record.proven {
+        proven.template_version = Some(number);
+    }
+    Some(number)
+}
+
+fn launches_alike(wanted: &TemplateContent, proven: &TemplateVersion) -> bool {
+    wanted.security_groups == proven.security_groups && wanted.user_data == proven.user_data
+}
+
+fn note_what_waits_for_a_rollout(
+    view: &View<'_>,
+    draft: &mut Draft,
+    wanted: &TemplateContent,
+    proven: &TemplateVersion,
+) {
+    let mut differs = Vec::new();
+    if wanted.instance_type != proven.instance_type {
+        differs.push(format!(
+            "instance type {} → {}",
+            proven.instance_type, wanted.instance_type
+        ));
+    }
+    if wanted.instance_profile != proven.instance_profile {
+        differs.push(format!(
+            "instance profile {} → {}",
+            proven.instance_profile, wanted.instance_profile
+        ));
+    }
+    if let Some(target) = &view.record().proven {
+        if target.settings != view.spec().mattermost.settings {
+            differs.push("settings".to_owned());
+        }
+        if target.version != view.spec().mattermost.version {
+            differs.push(format!(
+                "Mattermost {} → {}",
+                target.version,
+                view.spec().mattermost.version
+            ));
+        }
+    }
+    if !differs.is_empty() {
+        draft.wait(
+            NOTICE,
+            format!(
+                "the specification differs from what serves ({}): `orchestrator rollout` brings it",
+                differs.join(", ")
+            ),
+        );
+    }
+}
+
+/// The group as it is wanted at its birth, empty of judgement about its size.
+pub(crate) fn group_wanted(
+    view: &View<'_>,
+    name: &str,
+    slot: Slot,
+    balancer: &Balancer,
+    version: u64,
+    (min, max, desired): (u32, u32, u32),
+) -> GroupWanted {
+    let fleet = &view.spec().fleet;
+    let subnets = view
+        .observed
+        .network
+        .as_ref()
+        .map_or_else(BTreeSet::new, |network| {
+            network
+                .subnets
+                .iter()
+                .map(|subnet| subnet.id.clone())
+                .collect()
+        });
+    GroupWanted {
+        name: name.to_owned(),
+        template: view.names.template(),
+        version,
+        subnets,
+        target_groups: BTreeSet::from([balancer.target_group(slot).to_owned()]),
+        min,
+        max,
+        desired,
+        launch_heartbeat: fleet.boot_seconds,
+        terminate_heartbeat: fleet.drain_seconds,
+        grace_seconds: GRACE_SECONDS,
+        tags: Tags::from([
+            (STACK_TAG.to_owned(), view.names.stack().to_owned()),
+            (PART_TAG.to_owned(), "fleet".to_owned()),
+        ]),
+    }
+}
+
+fn create_group(
+    view: &View<'_>,
+    draft: &mut Draft,
+    base: &Base,
+    balancer: &Balancer,
+    name: &str,
+    version: u64,
+) {
+    let mut missing = Vec::new();
+    if !base.databases_made {
+        missing.push("databases");
+    }
+    if !base.replicas_ready {
+        missing.push("replicas");
+    }
+    if view.listener().is_none() {
+        missing.push("listener");
+    }
+    if !missing.is_empty() {
+        draft.wait(
+            "fleet",
+            format!("the fleet waits for: {}", missing.join(", ")),
+        );
+        return;
+    }
+    let fleet = &view.spec().fleet;
+    let size = (fleet.min, fleet.max, fleet.min);
+    let wanted = group_wanted(view, name, view.record().slot, balancer, version, size);
+    draft.create(
+        view,
+        "group",
+        &format!("Auto Scaling group `{name}`"),
+        Action::EnsureGroup(wanted),
+    );
+}
+
+/// What of the group is not as specified. Its desired size is Auto Scaling's own business.
+fn drift(view: &View<'_>, draft: &mut Draft, balancer: &Balancer, group: &Group, version: u64) {
+    let fleet = &view.spec().fleet;
+    let what = format!("Auto Scaling group `{}`", group.name);
+    let desired = group.desired.clamp(fleet.min, fleet.max);
+    let wanted = group_wanted(
+        view,
+        &group.name,
+        view.record().slot,
+        balancer,
+        version,
+        (fleet.min, fleet.max, desired),
+    );
+    let hook = |name: &str| group.hooks.get(name).map(|(_, seconds)| *seconds);
+    let alike = group.subnets == wanted.subnets
+        && group.target_groups == wanted.target_groups
+        && group.health_check == "ELB"
+        && hook(LAUNCH_HOOK) == Some(wanted.launch_heartbeat)
+        && hook(TERMINATE_HOOK) == Some(wanted.terminate_heartbeat);
+    if !alike {
+        draft.set(
+            view,
+            "drift",
+            &format!("{what} differs from the specification"),
+            Action::EnsureGroup(wanted),
+        );
+    }
+    if group.template_version != version {
+        let action = Action::SetGroupTemplate {
+            group: group.name.clone(),
+            template: view.names.template(),
+            version,
+        };
+        draft.set(
+            view,
+            "drift",
+            &format!(
+                "{what} launches from version {}, not {version}",
+                group.template_version
+            ),
+            action,
+        );
+    }
+    if pin::is_pinned(group) {
+        pin::release(view, draft, group, None);
+    } else if (group.min, group.max) != (fleet.min, fleet.max) {
+        let action = Action::SetGroupSize {
+            group: group.name.clone(),
+            min: fleet.min,
+            max: fleet.max,
+            desired,
+        };
+        draft.set(
+            view,
+            "drift",
+            &format!("{what}: size limits differ"),
+            action,
+        );
+    }
+}
+
+/// Goals of the nodes. On an empty database one node migrates, and the others wait for it.
+fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &Target) -> Members {
+    let colour = Colour::serving(view, target, view.record());
+    if view.record().migrations.is_some() || view.record().proven.is_some() {
+        return tend(view, draft, group, |_| colour.serve(false));
+    }
+    let migrator = choose_migrator(view, group);
+    draft.record.migrator.clone_from(&migrator);
+    let members = tend(view, draft, group, |instance| {
+        if migrator.as_deref() == Some(instance) {
+            colour.serve(true)
+        } else {
+            colour.prepare()
+        }
+    });
+    if let Some(migrator) = migrator.filter(|migrator| members.verified.contains(migrator)) {
+        draft.record.migrations = view.node(&migrator).map(|node| node.migrations_applied);
+    }
+    members
+}
+
+/// The recorded one while it lives and has not failed, else the oldest that has not failed.
+fn choose_migrator(view: &View<'_>, group: &Group) -> Option<String> {
+    let usable: Vec<&str> = crate::view::live_members(view, group)
+        .into_iter()
+        .filter(|id| view.node(id).and_then(crate::nodes::failure_of).is_none())
+        .collect();
+    let recorded = view.record().migrator.as_deref();
+    recorded
+        .filter(|recorded| usable.contains(recorded))
+        .or_else(|| usable.first().copied())
+        .map(str::to_owned)
+}
+
+/// Policies and alarms of a group: one more node when busy, one less when idle.
+pub(crate) fn ensure_alarms(view: &View<'_>, draft: &mut Draft, group: &Group) -> bool {
+    if !draft.knows(view, "policies") || !draft.knows(view, "alarms") {
+        return false;
+    }
+    let fleet = &view.spec().fleet;
+    let names = &view.names;
+    let mut wanted = vec![(
+        names.scale_out_policy(&group.name),
+        1,
+        names.cpu_high_alarm(&group.name),
+        (
+            "GreaterThanThreshold",
+            fleet.scale_out_cpu_percent,
+            fleet.scale_out_minutes,
+        ),
+    )];
+    let low = names.cpu_low_alarm(&group.name);
+    if fleet.scale_in_cpu_percent > 0 {
+        wanted.push((
+            names.scale_in_policy(&group.name),
+            -1,
+            low,
+            (
+                "LessThanThreshold",
+                fleet.scale_in_cpu_percent,
+                fleet.scale_in_minutes,
+            ),
+        ));
+    } else if view.observed.alarms.contains_key(&low) {
+        draft.set(
+            view,
+            "drift",
+            "scale in is switched off",
+            Action::DeleteAlarm { name: low },
+        );
+    }
+    let mut all = true;
+    for (policy, adjustment, alarm, terms) in wanted {
+        all &= ensure_alarm(view, draft, group, (policy, adjustment), alarm, terms);
+    }
+    all
+}
+
+fn ensure_alarm(
+    view: &View<'_>,
+    draft: &mut Draft,
+    group: &Group,
+    (policy, adjustment): (String, i32),
+    alarm: String,
+    (comparison, percent, minutes): (&str, u32, u32),
+) -> bool {
+    let what = format!("scaling policy `{policy}`");
+    let seen = view
+        .observed
+        .policies
+        .get(&group.name)
+        .and_then(|policies| policies.get(&policy));
+    let action = Action::EnsureScalingPolicy {
+        group: group.name.clone(),
+        name: policy,
+        adjustment,
+        warmup_seconds: WARMUP_SECONDS,
+    };
+    let Some(seen) = seen else {
+        draft.create(view, "policy", &what, action);
+        return false;
+    };
+    let mut right = true;
+    if seen.adjustment != adjustment {
+        draft.set(view, "drift", &format!("{what} differs"), action);
+        right = false;
+    }
+    let wanted = Action::EnsureAlarm {
+        name: alarm.clone(),
+        group: group.name.clone(),
+        threshold: f64::from(percent),
+        comparison: comparison.to_owned(),
+        periods: minutes,
+        policy_arn: seen.arn.clone(),
+    };
+    let what = format!("alarm `{alarm}`");
+    match view.observed.alarms.get(&alarm) {
+        None => draft.create(view, "alarm", &what, wanted),
+        Some(alarm)
+            if (alarm.threshold - f64::from(percent)).abs() > 0.01
+                || alarm.comparison != comparison
+                || alarm.period != 60
+                || alarm.evaluation_periods != minutes
+                || alarm.group != group.name
+                || !alarm.actions.contains(&seen.arn) =>
+        {
+            draft.set(view, "drift", &format!("{what} differs"), wanted);
+        }
+        Some(_) => return right,
+    }
+    false
+}
+
+/// Whether the floor serves; then what serves is proven.
+fn serves(
+    view: &View<'_>,
+    draft: &mut Draft,
+    group: &Group,
+    members: &Members,
+    target: &Target,
+    version: Option<u64>,
+) -> bool {
+    let floor = view.spec().fleet.min;
+    let slot = view.record().slot;
+    let healthy: Vec<&String> = members
+        .serving
+        .iter()
+        .filter(|id| view.is_healthy(slot, id))
+        .collect();
+    if (healthy.len() as u32) < floor {
+        let mut text = format!(
+            "{} of {floor} nodes are verified and healthy in `{}`",
+            healthy.len(),
+            group.name
+        );
+        for why in &members.waits {
+            text.push_str("; ");
+            text.push_str(why);
+        }
+        if members.live.is_empty()
+            && let Some(message) = group
+                .activities
+                .iter()
+                .find(|activity| activity.status == "Failed")
+                .and_then(|activity| activity.message.as_ref())
+        {
+            text.push_str("; Auto Scaling says: ");
+            text.push_str(message);
+        }
+        draft.wait("nodes", text);
+        return false;
+    }
+    if view.record().proven.is_none() {
+        draft.record.proven = Some(Target {
+            template_version: version,
+            ..target.clone()
+        });
+    }
+    true
+}
+
+/// Removes colours whose retention is over.
+pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
+    let mut kept = Vec::new();
+    for retained in &view.record().retained {
+        if view.now < retained.until
+            || !draft.knows(view, "groups")
+            || !draft.knows(view, "template")
+        {
+            kept.push(retained.clone());
+            continue;
+        }
+        let mut left = false;
+        if let Some(group) = view
+            .group(&retained.group)
+            .filter(|group| view.is_ours(&group.tags))
+        {
+            left = true;
+            if group.status.is_none() {
+                let action = Action::DeleteGroup {
+                    group: group.name.clone(),
+                    force: false,
+                };
+                draft.set(
+                    view,
+                    "retention",
+                    &format!("`{}` is no longer kept", group.name),
+                    action,
+                );
+            }
+        }
+        let number = retained
+            .target
+            .template_version
+            .filter(|number| is_orphan(view, *number, &retained.group));
+        if let Some(number) = number {
+            left = true;
+            let action = Action::DeleteTemplateVersions {
+                name: view.names.template(),
+                versions: BTreeSet::from([number]),
+            };
+            draft.set(
+                view,
+                "retention",
+                &format!("template version {number} is no longer kept"),
+                action,
+            );
+        }
+        if left {
+            kept.push(retained.clone());
+        }
+    }
+    draft.record.retained = kept;
+}
+
+/// A version that exists and that nothing serves from.
+fn is_orphan(view: &View<'_>, number: u64, group: &str) -> bool {
+    let exists = view
+        .observed
+        .template
+        .as_ref()
+        .is_some_and(|seen| seen.versions.contains_key(&number));
+    let used = view
+        .record()
+        .proven
+        .as_ref()
+        .and_then(|proven| proven.template_version)
+        == Some(number)
+        || view
+            .observed
+            .groups
+            .values()
+            .any(|other| other.name != group && other.template_version == number);
+    exists && !used
+}

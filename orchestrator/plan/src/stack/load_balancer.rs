@@ -1,0 +1,282 @@
+//! The load balancer, both slots' target groups, and the listeners in front of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::action::Action;
+use crate::draft::Draft;
+use crate::intent::Slot;
+use crate::observed::{ListenerAction, Network};
+use crate::stack::is_ours;
+use crate::view::View;
+
+/// ARNs, observed.
+#[derive(Clone, Debug)]
+pub(crate) struct Balancer {
+    pub arn: String,
+    pub slot_a: String,
+    pub slot_b: String,
+}
+
+impl Balancer {
+    pub fn target_group(&self, slot: Slot) -> &str {
+        match slot {
+            Slot::A => &self.slot_a,
+            Slot::B => &self.slot_b,
+        }
+    }
+
+    /// All traffic to one slot; the other is named, because targets that no listener names are not probed.
+    pub fn all_to(&self, slot: Slot) -> BTreeMap<String, u32> {
+        self.split(slot, 100)
+    }
+
+    /// `percent` of the traffic to one slot, the rest to the other.
+    pub fn split(&self, slot: Slot, percent: u8) -> BTreeMap<String, u32> {
+        let percent = u32::from(percent.min(100));
+        BTreeMap::from([
+            (self.target_group(slot).to_owned(), percent),
+            (self.target_group(slot.other()).to_owned(), 100 - percent),
+        ])
+    }
+}
+
+/// Load balancer and target groups as observed, without making anything.
+pub(crate) fn observed(view: &View<'_>) -> Option<Balancer> {
+    Some(Balancer {
+        arn: view.observed.load_balancer.as_ref()?.arn.clone(),
+        slot_a: view.target_group(Slot::A)?.arn.clone(),
+        slot_b: view.target_group(Slot::B)?.arn.clone(),
+    })
+}
+
+/// Whether every wanted attribute has its value; others are AWS's own.
+fn has(seen: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| seen.get(key) == Some(value))
+}
+
+/// Load balancer and target groups, once all are there.
+pub(super) fn balancer(
+    view: &View<'_>,
+    draft: &mut Draft,
+    network: &Network,
+    security_group: &str,
+) -> Option<Balancer> {
+    let ensured = ensure_load_balancer(view, draft, network, security_group);
+    let slots = [Slot::A, Slot::B].map(|slot| ensure_target_group(view, draft, network, slot));
+    if !ensured || !slots.iter().all(|made| *made) {
+        return None;
+    }
+    let found = observed(view)?;
+    let state = view
+        .observed
+        .load_balancer
+        .as_ref()
+        .map(|seen| seen.state.as_str());
+    match state {
+        Some("active" | "active_impaired") => {}
+        Some("failed") => draft.stick("load_balancer", "the load balancer is `failed`: look at its subnets in the console; `orchestrator down` removes it"),
+        state => draft.wait("load_balancer_not_active", format!("the load balancer is `{}`, not `active` yet", state.unwrap_or("unknown"))),
+    }
+    Some(found)
+}
+
+fn ensure_load_balancer(
+    view: &View<'_>,
+    draft: &mut Draft,
+    network: &Network,
+    security_group: &str,
+) -> bool {
+    if !draft.knows(view, "load_balancer") {
+        return false;
+    }
+    let spec = &view.spec().load_balancer;
+    let name = view.names.load_balancer();
+    let what = format!("load balancer `{name}`");
+    let attributes = BTreeMap::from([
+        (
+            "idle_timeout.timeout_seconds".to_owned(),
+            spec.idle_timeout_seconds.to_string(),
+        ),
+        (
+            "routing.http.drop_invalid_header_fields.enabled".to_owned(),
+            "true".to_owned(),
+        ),
+    ]);
+    let subnets: BTreeSet<String> = network
+        .public_subnets
+        .iter()
+        .map(|subnet| subnet.id.clone())
+        .collect();
+    let security_groups = BTreeSet::from([security_group.to_owned()]);
+    let seen = view.observed.load_balancer.as_ref();
+    let differs = seen.is_some_and(|seen| {
+        seen.subnets != subnets
+            || seen.security_groups != security_groups
+            || !has(&seen.attributes, &attributes)
+    });
+    let action = Action::EnsureLoadBalancer {
+        name,
+        scheme: spec.scheme.clone(),
+        subnets,
+        security_groups,
+        attributes,
+    };
+    match seen {
+        None => {
+            draft.create(view, "load_balancer", &what, action);
+            false
+        }
+        Some(seen) if !is_ours(view, draft, &what, &seen.tags) => false,
+        Some(_) => {
+            if differs {
+                draft.set(
+                    view,
+                    "drift",
+                    &format!("{what} differs from the specification"),
+                    action,
+                );
+            }
+            true
+        }
+    }
+}
+
+fn ensure_target_group(view: &View<'_>, draft: &mut Draft, network: &Network, slot: Slot) -> bool {
+    if !draft.knows(view, "target_groups") {
+        return false;
+    }
+    let name = view.names.target_group(slot);
+    let what = format!("target group `{name}`");
+    let delay = view.spec().load_balancer.deregistration_delay_seconds;
+    let attributes = BTreeMap::from([(
+        "deregistration_delay.timeout_seconds".to_owned(),
+        delay.to_string(),
+    )]);
+    let seen = view.target_group(slot);
+    let differs = seen.is_some_and(|seen| !has(&seen.attributes, &attributes));
+    let action = Action::EnsureTargetGroup {
+        name,
+        vpc_id: network.vpc_id.clone(),
+        attributes,
+    };
+    match seen {
+        None => {
+            draft.create(view, "target_group", &what, action);
+            false
+        }
+        Some(seen) if !is_ours(view, draft, &what, &seen.tags) => false,
+        Some(_) => {
+            if differs {
+                draft.set(
+                    view,
+                    "drift",
+                    &format!("{what} differs from the specification"),
+                    action,
+                );
+            }
+            true
+        }
+    }
+}
+
+/// The listeners, without a rollout under way: then the recorded slot owns all traffic.
+pub(super) fn listeners(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
+    if !draft.knows(view, "listeners") {
+        return;
+    }
+    let certificate = view.spec().load_balancer.certificate_arn.clone();
+    if certificate.is_some() {
+        let redirect = ListenerAction::Redirect(443);
+        let right = view
+            .observed
+            .listeners
+            .get(&80)
+            .is_some_and(|seen| seen.action == redirect);
+        if !right {
+            ensure(view, draft, balancer, (80, "HTTP", None), redirect);
+        }
+    }
+    let protocol = if certificate.is_some() {
+        "HTTPS"
+    } else {
+        "HTTP"
+    };
+    let port = view.main_port();
+    let Some(seen) = view.listener() else {
+        let action = ListenerAction::Forward(balancer.all_to(view.record().slot));
+        ensure(view, draft, balancer, (port, protocol, certificate), action);
+        return;
+    };
+    if seen.certificate != certificate || seen.protocol != protocol {
+        // As it forwards now: weights have an action and a gate of their own.
+        ensure(
+            view,
+            draft,
+            balancer,
+            (port, protocol, certificate),
+            seen.action.clone(),
+        );
+    }
+    own_traffic(view, draft, balancer);
+}
+
+fn ensure(
+    view: &View<'_>,
+    draft: &mut Draft,
+    balancer: &Balancer,
+    (port, protocol, certificate): (u16, &str, Option<String>),
+    action: ListenerAction,
+) {
+    let what = format!("listener on port {port}");
+    let visible = view.observed.listeners.contains_key(&port);
+    let action = Action::EnsureListener {
+        port,
+        protocol: protocol.to_owned(),
+        certificate,
+        load_balancer: balancer.arn.clone(),
+        action,
+    };
+    if visible {
+        draft.set(
+            view,
+            "drift",
+            &format!("{what} differs from the specification"),
+            action,
+        );
+    } else {
+        draft.create(view, "listener", &what, action);
+    }
+}
+
+/// Brings back weights that somebody changed, onto a group that can carry them.
+fn own_traffic(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
+    let Some(seen) = view.listener() else { return };
+    let slot = view.record().slot;
+    let weights = balancer.all_to(slot);
+    if seen.action == ListenerAction::Forward(weights.clone()) {
+        return;
+    }
+    let (healthy, floor) = (view.healthy_count(slot), view.spec().fleet.min);
+    if healthy < floor {
+        draft.wait(
+            "weights",
+            format!(
+                "the listener's weights are not ours; `{}` has {healthy} of {floor} healthy targets, so nothing is moved onto it yet",
+                view.names.target_group(slot)
+            ),
+        );
+        return;
+    }
+    let action = Action::SetWeights {
+        listener: seen.arn.clone(),
+        weights,
+    };
+    draft.set(
+        view,
+        "drift",
+        "the listener's weights differ from the record",
+        action,
+    );
+}

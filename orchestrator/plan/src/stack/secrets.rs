@@ -1,0 +1,34 @@
+//! Generated secrets in Secrets Manager: the master's, each role's, the node CA.
+
+use crate::action::{Action, SecretKind};
+use crate::draft::Draft;
+use crate::stack::is_ours;
+use crate::view::View;
+
+/// Whether all secrets are there.
+pub(super) fn secrets(view: &View<'_>, draft: &mut Draft) -> bool {
+    if !draft.knows(view, "secrets") {
+        return false;
+    }
+    let names = &view.names;
+    let wanted = [
+        (names.master_secret(), SecretKind::Password),
+        (names.mattermost_secret(), SecretKind::Password),
+        (names.orchestrator_secret(), SecretKind::Password),
+        (names.ca_secret(), SecretKind::CertificateAuthority),
+    ];
+    let mut all = true;
+    for (name, kind) in wanted {
+        let what = format!("secret `{name}`");
+        match view.observed.secrets.get(&name) {
+            Some(secret) if !is_ours(view, draft, &what, &secret.tags) => all = false,
+            // In its recovery window: the executor restores it, the value stays what it was.
+            Some(secret) if !secret.deleting => {}
+            _ => {
+                all = false;
+                draft.create(view, "secret", &what, Action::EnsureSecret { name, kind });
+            }
+        }
+    }
+    all
+}

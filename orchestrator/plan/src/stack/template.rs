@@ -1,0 +1,86 @@
+//! The launch template: numbered versions, each found again by the digest of its content.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use crate::action::{Action, TemplateContent};
+use crate::draft::Draft;
+use crate::observed::{PART_TAG, STACK_TAG, Tags};
+use crate::stack::is_ours;
+use crate::view::View;
+
+/// Version of the user data's form; the agent refuses others.
+const USER_DATA_VERSION: u32 = 1;
+
+/// What the nodes of an image are launched with. None: the node CA is not known yet.
+pub(crate) fn content(
+    view: &View<'_>,
+    image_id: &str,
+    security_group: &str,
+) -> Option<TemplateContent> {
+    let fleet = &view.spec().fleet;
+    Some(TemplateContent {
+        image_id: image_id.to_owned(),
+        instance_type: fleet.instance_type.clone(),
+        instance_profile: fleet.instance_profile.clone(),
+        security_groups: BTreeSet::from([security_group.to_owned()]),
+        user_data: user_data(view, view.intent.ca_sha256.as_deref()?),
+        tags: Tags::from([
+            (STACK_TAG.to_owned(), view.names.stack().to_owned()),
+            (PART_TAG.to_owned(), "node".to_owned()),
+        ]),
+    })
+}
+
+/// Where to call, and whom to trust. No secret.
+fn user_data(view: &View<'_>, ca_sha256: &str) -> String {
+    serde_json::json!({
+        "version": USER_DATA_VERSION,
+        "stack": view.names.stack(),
+        "orchestrators": view.spec().orchestrator.addresses,
+        "ca_sha256": ca_sha256,
+    })
+    .to_string()
+}
+
+/// Digest of a content, 32 hexadecimal digits: the description of its version.
+pub(crate) fn digest(content: &TemplateContent) -> String {
+    let canonical = serde_json::to_vec(content).expect("a template's content is plain data");
+    let mut text = hex::encode(Sha256::digest(canonical));
+    text.truncate(32);
+    text
+}
+
+/// The number of the version with this content, once it is there.
+pub(crate) fn ensure_version(
+    view: &View<'_>,
+    draft: &mut Draft,
+    content: TemplateContent,
+) -> Option<u64> {
+    if !draft.knows(view, "template") {
+        return None;
+    }
+    let name = view.names.template();
+    let what = format!("launch template `{name}`");
+    let digest = digest(&content);
+    if let Some(seen) = &view.observed.template {
+        if !is_ours(view, draft, &what, &seen.tags) {
+            return None;
+        }
+        let version = seen
+            .versions
+            .iter()
+            .find(|(_, version)| version.description == digest);
+        if let Some((number, _)) = version {
+            return Some(*number);
+        }
+    }
+    let action = Action::EnsureTemplateVersion {
+        name,
+        digest,
+        content,
+    };
+    draft.create(view, "template", &format!("{what}: a version"), action);
+    None
+}
