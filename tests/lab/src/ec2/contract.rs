@@ -102,10 +102,6 @@ fn view(region: &Regional, instance: &Instance) -> InstanceView {
 }
 
 /// Launches one instance for an Auto Scaling group; gives its id.
-#[expect(
-    clippy::unused_async,
-    reason = "callers await it: where a launch must wait is EC2's business"
-)]
 pub async fn run_for_group(
     lab: &Arc<Lab>,
     region: &str,
@@ -142,10 +138,6 @@ pub async fn run_for_group(
 }
 
 /// Begins the end of an instance. One that is already going or gone is no error.
-#[expect(
-    clippy::unused_async,
-    reason = "callers await it: where termination must wait is EC2's business"
-)]
 pub async fn terminate(lab: &Arc<Lab>, region: &str, instance_id: &str) -> Result<(), ApiError> {
     let reason = Reason::user(lab.clock.now());
     lifecycle::terminate(lab, region, instance_id, reason)

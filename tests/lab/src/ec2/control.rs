@@ -12,6 +12,7 @@ use crate::{Lab, iam_api};
 
 use super::faults::Ec2Fault;
 use super::images::register_image;
+use super::lifecycle;
 use super::state::InstanceState;
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +41,18 @@ struct Impair {
     impaired: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Freeze {
+    frozen: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dark {
+    dark: bool,
+}
+
 fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
     serde_json::from_value(body).map_err(|error| error.to_string())
 }
@@ -53,6 +66,8 @@ fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
 /// | `POST faults {…}` / `DELETE faults` | adds an [`Ec2Fault`]; clears all |
 /// | `GET instances` | what runs: region, id, state, address, directory |
 /// | `POST instances/ID/kill` | kills what runs in it, as a crash would; the runtime starts it again |
+/// | `POST instances/ID/freeze {"frozen": true}` | stops or continues its processes |
+/// | `POST zones/ZONE {"dark": true}` | the zone is gone, or back |
 /// | `POST instances/ID/status {"impaired": true}` | its status checks fail |
 pub async fn control(
     lab: &Arc<Lab>,
@@ -97,6 +112,20 @@ pub async fn control(
             let killed = lab.ec2.runtime.kill(id);
             Ok(json!({ "killed": killed }))
         }
+        ("POST", ["instances", id, "freeze"]) => {
+            let Freeze { frozen } = parse(body)?;
+            Ok(json!({ "processes": lab.ec2.runtime.freeze(id, frozen) }))
+        }
+        ("POST", ["zones", zone]) => {
+            let Dark { dark } = parse(body)?;
+            let region = lab
+                .config
+                .regions
+                .iter()
+                .find(|region| region.zones.iter().any(|known| known == zone))
+                .ok_or_else(|| format!("there is no zone `{zone}`"))?;
+            Ok(json!({ "instances": lifecycle::darken(lab, &region.name, zone, dark).await }))
+        }
         ("POST", ["instances", id, "status"]) => {
             let Impair { impaired } = parse(body)?;
             for region in lab.ec2.regions.keys() {
@@ -130,7 +159,7 @@ fn instances(lab: &Lab) -> Value {
                 "zone": instance.zone,
                 "image": instance.image,
                 "address": (instance.state != InstanceState::Terminated).then_some(instance.private_ip),
-                "directory": super::lifecycle::machine(lab, instance).directory,
+                "directory": lifecycle::machine(lab, instance).directory,
             }));
         }
     }

@@ -1,6 +1,7 @@
 //! EC2's own bad days, set by `POST /lab/ec2/faults`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub enum Kind {
     BootFailure,
     /// The instance runs, nothing in it does, its status checks never pass.
     BootHang,
+    /// A new instance, security group, launch template or image does not show in describe calls for
+    /// [`APPEARS`], as AWS's eventual consistency has it.
+    SlowToAppear,
     /// CopyImage ends in `failed` with a StateReason.
     CopyFailure,
 }
@@ -96,6 +100,40 @@ fn same(wanted: Option<&String>, actual: &str) -> bool {
     wanted.is_none_or(|wanted| wanted == actual)
 }
 
+/// How long something slow to appear stays invisible, in lab time.
+const APPEARS: Duration = Duration::from_secs(10);
+
+/// Hides what was just made for a moment, when a fault says so.
+pub(crate) fn hide(lab: &Arc<Lab>, region: &str, id: &str) {
+    let fault = lab
+        .ec2
+        .faults
+        .take(|fault| fault.kind == Kind::SlowToAppear && same(fault.region.as_ref(), region));
+    if fault.is_none() {
+        return;
+    }
+    let (lab_, region, id) = (Arc::clone(lab), region.to_owned(), id.to_owned());
+    if let Ok(mut region) = lab.ec2.region(&region) {
+        region.hidden.insert(id.clone());
+    }
+    lab.spawn(async move {
+        lab_.clock.sleep(APPEARS).await;
+        if let Ok(mut region) = lab_.ec2.region(&region) {
+            region.hidden.remove(&id);
+        }
+    });
+}
+
+/// AWS's error when there is no capacity.
+pub(crate) fn no_capacity(zone: &str, instance_type: &str, reason: Option<String>) -> ApiError {
+    let message = reason.unwrap_or_else(|| {
+        format!(
+            "We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). Our system will be working on provisioning additional capacity."
+        )
+    });
+    ApiError::new("InsufficientInstanceCapacity", message).status(500)
+}
+
 /// Whether a launch finds no capacity.
 pub(crate) fn capacity(
     lab: &Lab,
@@ -109,10 +147,7 @@ pub(crate) fn capacity(
             && same(fault.zone.as_ref(), zone)
             && same(fault.instance_type.as_ref(), instance_type)
     })?;
-    let message = fault.reason.unwrap_or_else(|| {
-        format!("We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone}). Our system will be working on provisioning additional capacity.")
-    });
-    Some(ApiError::new("InsufficientInstanceCapacity", message).status(500))
+    Some(no_capacity(zone, instance_type, fault.reason))
 }
 
 /// Whether this boot goes wrong.

@@ -58,6 +58,10 @@ pub(crate) fn launch(
         return Ok(made);
     }
     let placement = place(&region, request)?;
+    if region.dark.contains(&placement.subnet.zone) {
+        let zone = &placement.subnet.zone;
+        return Err(faults::no_capacity(zone, placement.instance_type, None));
+    }
     if let Some(error) = faults::capacity(
         lab,
         &region.name,
@@ -150,6 +154,7 @@ pub(crate) fn launch(
     }
     drop(region);
     for id in &made {
+        faults::hide(lab, region_name, id);
         iam_api::credentials::issue(lab, region_name, id);
         lifecycle::boot(lab, region_name, id);
     }
@@ -364,7 +369,7 @@ fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
         id: lab.ids.ec2("vol"),
         zone: instance.zone.clone(),
         size: ebs.volume_size.unwrap_or(image.volume_size),
-        volume_type: ebs.volume_type.unwrap_or_else(|| "gp3".to_owned()),
+        kind: ebs.volume_type.unwrap_or_else(|| "gp3".to_owned()),
         snapshot: image.snapshot.clone(),
         created: lab.clock.now(),
         attachment: Some((

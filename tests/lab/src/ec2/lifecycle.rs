@@ -320,3 +320,47 @@ pub(crate) fn reboot(lab: &Arc<Lab>, region: &str, id: &str) {
         }
     });
 }
+
+/// A zone goes dark, or comes back: nothing in its running instances runs meanwhile, their status checks
+/// fail, launches find no capacity. Gives the instances that it touched.
+pub(crate) async fn darken(
+    lab: &Arc<Lab>,
+    region_name: &str,
+    zone: &str,
+    dark: bool,
+) -> Vec<String> {
+    let touched: Vec<Instance> = {
+        let Ok(mut region) = lab.ec2.region(region_name) else {
+            return Vec::new();
+        };
+        if dark {
+            region.dark.insert(zone.to_owned());
+        } else {
+            region.dark.remove(zone);
+        }
+        region
+            .instances
+            .values_mut()
+            .filter(|instance| instance.zone == zone && instance.state == InstanceState::Running)
+            .map(|instance| {
+                instance.impaired = dark;
+                instance.clone()
+            })
+            .collect()
+    };
+    for instance in &touched {
+        let machine = machine(lab, instance);
+        let _gate = instance.gate.lock().await;
+        if current(lab, region_name, &instance.id, instance.epoch).is_none() {
+            continue;
+        }
+        if dark {
+            // The lights go out for all processes at once: no SIGTERM, no grace.
+            lab.ec2.runtime.kill(&machine.id);
+            lab.ec2.runtime.stop(&machine).await;
+        } else if let Err(error) = lab.ec2.runtime.start(&machine).await {
+            log::error!("instance {} does not come back: {error}", instance.id);
+        }
+    }
+    touched.into_iter().map(|instance| instance.id).collect()
+}

@@ -1,6 +1,6 @@
 //! What EC2 knows in one region: plain data, no behaviour that takes time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -38,6 +38,10 @@ pub(crate) struct Regional {
     pub volumes: BTreeMap<String, Volume>,
     pub instances: BTreeMap<String, Instance>,
     pub key_pairs: BTreeMap<String, KeyPair>,
+    /// What was just made and does not show yet; see [`super::faults::Kind::SlowToAppear`].
+    pub hidden: BTreeSet<String>,
+    /// Zones that are gone.
+    pub dark: BTreeSet<String>,
     /// Answers to repeat: (action, ClientToken) to what was asked and what was made.
     pub tokens: BTreeMap<(&'static str, String), Remembered>,
 }
@@ -179,7 +183,8 @@ pub(crate) struct Volume {
     pub id: String,
     pub zone: String,
     pub size: i64,
-    pub volume_type: String,
+    /// For example `gp3`.
+    pub kind: String,
     pub snapshot: String,
     pub created: Timestamp,
     /// Instance, device, whether it goes with the instance.
@@ -254,6 +259,10 @@ impl InstanceState {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "`instance_type` is AWS's own word"
+)]
 pub(crate) struct Instance {
     pub id: String,
     pub reservation: String,
@@ -331,6 +340,8 @@ impl Regional {
             volumes: BTreeMap::new(),
             instances: BTreeMap::new(),
             key_pairs: BTreeMap::new(),
+            hidden: BTreeSet::new(),
+            dark: BTreeSet::new(),
             tokens: BTreeMap::new(),
         };
         let cidr = Ipv4Net::new(Ipv4Addr::new(127, region.octet, 0, 0), 16)

@@ -165,6 +165,8 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let tags = tags_for(&parse_tag_specifications(p)?, "launch-template");
     let token = p.opt("ClientToken");
     proceed(p)?;
+    let id = lab.ids.ec2("lt");
+    super::faults::hide(lab, &call.region, &id);
     let mut region = lab.ec2.region(&call.region)?;
     let parameters = digest_of(&[&name, &format!("{description:?}{data:?}{tags:?}")]);
     if let Some(token) = &token
@@ -189,7 +191,7 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         data,
     };
     let template = Template {
-        id: lab.ids.ec2("lt"),
+        id,
         name,
         created: now,
         created_by: call.caller.arn.clone(),
@@ -307,6 +309,9 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let region = lab.ec2.region(&call.region)?;
     for id in &ids {
         find(&region, Some(id), None)?;
+        if region.hidden.contains(id) {
+            return Err(no_template_id(id));
+        }
     }
     for name in &names {
         find(&region, None, Some(name))?;
@@ -320,7 +325,10 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             ("create-time", template.created.to_string()),
             ("launch-template-name", template.name.clone()),
         ];
-        if named && filters.pass(&fields, &region.tags_of(&template.id)) {
+        if named
+            && !region.hidden.contains(&template.id)
+            && filters.pass(&fields, &region.tags_of(&template.id))
+        {
             entries.push((template.id.clone(), template_xml(&region, template)));
         }
     }

@@ -59,7 +59,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             ("snapshot-id", volume.snapshot.clone()),
             ("status", status(volume).to_owned()),
             ("volume-id", volume.id.clone()),
-            ("volume-type", volume.volume_type.clone()),
+            ("volume-type", volume.kind.clone()),
         ];
         let mut attachments = Vec::new();
         if let Some((instance, device, with_instance)) = &volume.attachment {
@@ -92,7 +92,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 .text("status", status(volume))
                 .time("createTime", volume.created)
                 .list("attachmentSet", "item", attachments)
-                .text("volumeType", &volume.volume_type)
+                .text("volumeType", &volume.kind)
                 .text("encrypted", volume.encrypted)
                 .text("multiAttachEnabled", false)
                 .list("tagSet", "item", tag_set(&tags));

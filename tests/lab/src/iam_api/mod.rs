@@ -77,7 +77,7 @@ impl Directory {
 }
 
 /// Answers an IAM call.
-pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+pub fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "CreateRole" => roles::create(lab, call),
         "GetRole" => roles::get(lab, call),

@@ -103,6 +103,10 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// runtime starts the program again.
     fn kill(&self, id: &str) -> usize;
 
+    /// Stops or continues all that runs in a machine, and gives how many processes there were: a machine
+    /// that hangs.
+    fn freeze(&self, id: &str, frozen: bool) -> usize;
+
     /// CPU use since the last time that somebody asked, in per cent of one core; none when nothing
     /// runs or nothing was measured before.
     fn cpu_percent(&self, id: &str) -> Option<f64>;

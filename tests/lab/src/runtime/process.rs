@@ -23,7 +23,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::processes::{TICKS_PER_SECOND, cpu_ticks, kill_members};
+use super::processes::{TICKS_PER_SECOND, cpu_ticks, kill_members, signal_members};
 use super::{IMDS_PORT, LAB_MARKER, MARKER, Machine, Runtime, RuntimeError};
 
 /// The program in an image that makes it more than an empty machine.
@@ -72,18 +72,15 @@ impl ProcessRuntime {
     fn command(&self, machine: &Machine) -> io::Result<Command> {
         let root = machine.root();
         let program = root.join(PROGRAM);
-        let mut command = match &self.launcher {
-            Some(launcher) => {
-                let mut command = Command::new(launcher);
-                command.arg("exec-instance").arg("--").arg(&program);
-                command.stdin(Stdio::piped());
-                command
-            }
-            None => {
-                let mut command = Command::new(&program);
-                command.stdin(Stdio::null());
-                command
-            }
+        let mut command = if let Some(launcher) = &self.launcher {
+            let mut command = Command::new(launcher);
+            command.arg("exec-instance").arg("--").arg(&program);
+            command.stdin(Stdio::piped());
+            command
+        } else {
+            let mut command = Command::new(&program);
+            command.stdin(Stdio::null());
+            command
         };
         let console = OpenOptions::new()
             .create(true)
@@ -236,6 +233,17 @@ impl Runtime for ProcessRuntime {
 
     fn kill(&self, id: &str) -> usize {
         kill_members(Some(id), &self.directory)
+    }
+
+    fn freeze(&self, id: &str, frozen: bool) -> usize {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        // Not the launcher: it must see the lab's end.
+        let launcher = self
+            .launcher
+            .as_ref()
+            .and_then(|_| self.lock().get(id)?.pid);
+        let started: Vec<i32> = launcher.into_iter().collect();
+        signal_members(Some(id), &self.directory, &started, launcher, signal)
     }
 
     fn cpu_percent(&self, id: &str) -> Option<f64> {

@@ -92,23 +92,29 @@ fn members(
 
 /// Sends SIGKILL to every process of an instance (or of all) that still runs; gives how many there were.
 pub fn kill_members(id: Option<&str>, lab: &Path) -> usize {
-    let processes = all();
-    let mut killed = 0;
-    for pid in members(&processes, id, lab, &[]) {
-        let running = processes.get(&pid).is_some_and(|stat| !stat.zombie);
-        if !running {
-            continue;
-        }
-        if let Some(pid) = Pid::from_raw(pid)
-            && kill_process(pid, Signal::KILL).is_ok()
-        {
-            killed += 1;
-        }
-    }
-    killed
+    signal_members(id, lab, &[], None, Signal::KILL)
 }
 
-/// The processes that descend from `ancestor`, without it.
+/// Sends a signal to every process of an instance (or of all) that still runs, and to the descendants of
+/// `started`, save `spare`; gives how many there were.
+pub fn signal_members(
+    id: Option<&str>,
+    lab: &Path,
+    started: &[i32],
+    spare: Option<i32>,
+    signal: Signal,
+) -> usize {
+    let processes = all();
+    members(&processes, id, lab, started)
+        .into_iter()
+        .filter(|pid| Some(*pid) != spare)
+        .filter(|pid| processes.get(pid).is_some_and(|stat| !stat.zombie))
+        .filter_map(Pid::from_raw)
+        .filter(|pid| kill_process(*pid, signal).is_ok())
+        .count()
+}
+
+/// Sends SIGKILL to the processes that descend from `ancestor`; gives how many still ran.
 pub fn kill_descendants(ancestor: i32) -> usize {
     let processes = all();
     let mut found = BTreeSet::from([ancestor]);

@@ -78,7 +78,7 @@ async fn rules_are_single_and_duplicates_refused() {
         .await;
     assert_eq!(left.texts("isEgress"), ["true"]);
     // Held by a resource of another service.
-    lab::ec2::hold_security_groups(&world.lab, EAST, "balancer", &[group.clone()]);
+    lab::ec2::hold_security_groups(&world.lab, EAST, "balancer", std::slice::from_ref(&group));
     let id = [("GroupId", group.as_str())];
     world
         .refused(400, "DependencyViolation", "DeleteSecurityGroup", &id)

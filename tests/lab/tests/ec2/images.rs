@@ -7,7 +7,7 @@ use crate::support::{EAST, WEST, World, until};
 
 #[tokio::test]
 async fn a_copy_takes_time_and_shares_the_tree() {
-    let world = World::start(111, 600.0).await;
+    let world = World::start(111, 1.0).await;
     let image = world.image_with_agent("exec sleep 1000").await;
     let copy = [
         ("SourceRegion", EAST),
@@ -37,6 +37,7 @@ async fn a_copy_takes_time_and_shares_the_tree() {
     let early = world.call(WEST, "ec2", "RunInstances", &run).await;
     assert_eq!(early.text("Code"), "InvalidAMIID.Unavailable");
 
+    world.lab.clock.set_speed(600.0);
     // The source may go: what a copy needs of it stays.
     world
         .ok(

@@ -105,7 +105,7 @@ async fn an_agent_that_ignores_sigterm_is_killed() {
 
 #[tokio::test]
 async fn an_instance_terminated_while_it_boots_never_starts() {
-    let world = World::start(137, 60.0).await;
+    let world = World::start(137, 1.0).await;
     let image = world.image_with_agent(FAMILY).await;
     let pairs = [
         ("ImageId", image.as_str()),
@@ -117,6 +117,7 @@ async fn an_instance_terminated_while_it_boots_never_starts() {
         .ok("TerminateInstances", &[("InstanceId.1", &id)])
         .await;
     assert_eq!(ended.texts("name"), ["shutting-down", "pending"]);
+    world.lab.clock.set_speed(600.0);
     world.until_state(EAST, &id, "terminated").await;
     let console = world.ok("GetConsoleOutput", &[("InstanceId", &id)]).await;
     assert_eq!(console.text("output"), "");
@@ -217,4 +218,99 @@ async fn instances_end_with_a_lab_that_is_killed() {
     }
     lab.kill().await.expect("it can be killed");
     until("everything ended", || !pids.iter().any(|pid| runs(*pid))).await;
+}
+
+#[tokio::test]
+async fn a_zone_goes_dark_and_comes_back() {
+    let world = World::start(143, 600.0).await;
+    let image = world
+        .image_with_agent("echo $$ >agent; exec sleep 1000")
+        .await;
+    let id = world.run(&image, &[]).await;
+    let agent = world.root(&id).join("agent");
+    let before = pid_in(&agent).await;
+    let dark = |dark: bool| {
+        world.control(
+            Method::POST,
+            "ec2/zones/us-east-1a",
+            json!({ "dark": dark }),
+        )
+    };
+    dark(true).await;
+    assert!(!runs(before));
+    let status = world
+        .ok("DescribeInstanceStatus", &[("InstanceId.1", &id)])
+        .await;
+    assert!(status.body.contains("impaired"));
+    let pairs = [
+        ("ImageId", image.as_str()),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+        ("Placement.AvailabilityZone", "us-east-1a"),
+    ];
+    let code = "InsufficientInstanceCapacity";
+    world.refused(500, code, "RunInstances", &pairs).await;
+    std::fs::remove_file(&agent).expect("it is there");
+    dark(false).await;
+    assert!(runs(pid_in(&agent).await));
+    world.lab.stop().await;
+}
+
+#[tokio::test]
+async fn a_frozen_machine_does_nothing_and_still_ends() {
+    let world = World::start(145, 600.0).await;
+    let image = world
+        .image_with_agent("echo $$ >agent; while true; do echo >>beats; sleep 0.01; done")
+        .await;
+    let id = world.run(&image, &[]).await;
+    let root = world.root(&id);
+    let agent = pid_in(&root.join("agent")).await;
+    let path = format!("ec2/instances/{id}/freeze");
+    world
+        .control(Method::POST, &path, json!({ "frozen": true }))
+        .await;
+    until("it is stopped", || {
+        std::fs::read_to_string(format!("/proc/{agent}/stat"))
+            .is_ok_and(|stat| stat.contains(") T "))
+    })
+    .await;
+    world
+        .control(Method::POST, &path, json!({ "frozen": false }))
+        .await;
+    let beats = || std::fs::metadata(root.join("beats")).map_or(0, |file| file.len());
+    let seen = beats();
+    until("it goes on", || beats() > seen).await;
+    world
+        .control(Method::POST, &path, json!({ "frozen": true }))
+        .await;
+    world
+        .ok("TerminateInstances", &[("InstanceId.1", &id)])
+        .await;
+    world.until_state(EAST, &id, "terminated").await;
+    assert!(!runs(agent));
+    world.lab.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_new_may_not_show_for_a_moment() {
+    let world = World::start(147, 1.0).await;
+    let image = world.empty_image().await;
+    let fault = json!({ "kind": "slow_to_appear" });
+    world.control(Method::POST, "ec2/faults", fault).await;
+    let pairs = [
+        ("ImageId", image.as_str()),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+    ];
+    let id = world.ok("RunInstances", &pairs).await.text("instanceId");
+    let by_id = [("InstanceId.1", id.as_str())];
+    let code = "InvalidInstanceID.NotFound";
+    world.refused(400, code, "DescribeInstances", &by_id).await;
+    let all = world.ok("DescribeInstances", &[]).await;
+    assert!(all.texts("instanceId").is_empty());
+    world.lab.clock.set_speed(600.0);
+    world.until_state(EAST, &id, "running").await;
+    let shown = world.ok("DescribeInstances", &by_id).await;
+    assert_eq!(shown.text("instanceId"), id);
+    world.lab.stop().await;
 }

@@ -123,6 +123,7 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
         }
         id
     };
+    faults::hide(lab, &call.region, &id);
     let failure = faults::copy(lab, &call.region, &source_id);
     let (lab_, region, image) = (Arc::clone(lab), call.region.clone(), id.clone());
     lab.spawn(async move {
@@ -242,6 +243,7 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             restart,
         )
     };
+    faults::hide(lab, &call.region, &id);
     let (lab_, region, image) = (Arc::clone(lab), call.region.clone(), id.clone());
     lab.spawn(async move {
         let lab = lab_;

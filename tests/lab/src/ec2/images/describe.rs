@@ -119,13 +119,15 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let page = Page::parse(p, 1, 1000)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
-    all_exist(&ids, |id| region.images.contains_key(id), no_image)?;
+    let shows = |id: &str| region.images.contains_key(id) && !region.hidden.contains(id);
+    all_exist(&ids, shows, no_image)?;
     let is_ours = |names: &[String]| {
         names.is_empty() || names.iter().any(|name| name == "self" || name == ACCOUNT)
     };
     let mut entries = Vec::new();
     for image in region.images.values() {
-        if (ids.is_empty() || ids.contains(&image.id))
+        if shows(&image.id)
+            && (ids.is_empty() || ids.contains(&image.id))
             && is_ours(&owners)
             && is_ours(&executable_by)
             && filters.pass(&fields(image), &region.tags_of(&image.id))

@@ -35,6 +35,11 @@ fn groups_xml(region: &Regional, instance: &Instance) -> Vec<Xml> {
         .collect()
 }
 
+/// Whether an instance exists and shows already.
+fn shows(region: &Regional, id: &str) -> bool {
+    region.instances.contains_key(id) && !region.hidden.contains(id)
+}
+
 /// RunInstances.
 pub(crate) fn run(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
@@ -72,10 +77,11 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
-    all_exist(&ids, |id| region.instances.contains_key(id), no_instance)?;
+    all_exist(&ids, |id| shows(&region, id), no_instance)?;
     let mut reservations: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
     for instance in region.instances.values() {
-        if (ids.is_empty() || ids.contains(&instance.id))
+        if shows(&region, &instance.id)
+            && (ids.is_empty() || ids.contains(&instance.id))
             && filters.pass(&fields(&region, instance), &region.tags_of(&instance.id))
         {
             reservations
@@ -128,10 +134,11 @@ pub(crate) fn describe_status(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiE
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
-    all_exist(&ids, |id| region.instances.contains_key(id), no_instance)?;
+    all_exist(&ids, |id| shows(&region, id), no_instance)?;
     let mut entries = Vec::new();
     for instance in region.instances.values() {
-        if !all && instance.state != InstanceState::Running
+        if !shows(&region, &instance.id)
+            || !all && instance.state != InstanceState::Running
             || !(ids.is_empty() || ids.contains(&instance.id))
         {
             continue;

@@ -1,6 +1,8 @@
 //! New keys in the forms that ssh reads: PKCS #1 PEM for RSA, OpenSSH's own for ed25519, as EC2 gives
 //! them.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, PKCS_ED25519, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
@@ -87,7 +89,7 @@ fn pem(label: &str, der: &[u8]) -> String {
         lines.push_str(&String::from_utf8_lossy(line));
         lines.push('\n');
     }
-    lines.push_str(&format!("-----END {label}-----\n"));
+    let _ = writeln!(lines, "-----END {label}-----");
     lines
 }
 

@@ -63,6 +63,8 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         ));
     }
     proceed(p)?;
+    let id = lab.ids.ec2("sg");
+    super::faults::hide(lab, &call.region, &id);
     let mut region = lab.ec2.region(&call.region)?;
     let vpc = match vpc {
         Some(id) if region.vpcs.contains_key(&id) => id,
@@ -88,7 +90,7 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         ));
     }
     let group = SecurityGroup {
-        id: lab.ids.ec2("sg"),
+        id,
         name,
         description,
         vpc,
@@ -290,7 +292,8 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let page = Page::parse(p, 5, 1000)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
-    all_exist(&ids, |id| region.groups.contains_key(id), no_group)?;
+    let shows = |id: &str| region.groups.contains_key(id) && !region.hidden.contains(id);
+    all_exist(&ids, shows, no_group)?;
     for name in &names {
         target(&region, None, Some(name))?;
     }
@@ -309,7 +312,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         let named = ids.is_empty() && names.is_empty()
             || ids.contains(&group.id)
             || names.contains(&group.name);
-        if named && filters.pass(&fields, &region.tags_of(&group.id)) {
+        if named && shows(&group.id) && filters.pass(&fields, &region.tags_of(&group.id)) {
             entries.push((group.id.clone(), group_xml(&region, group)));
         }
     }

@@ -93,16 +93,13 @@ fn ports(p: &Params) -> Result<(String, i64, i64), ApiError> {
     let (from, to) = (p.opt_int("FromPort")?, p.opt_int("ToPort")?);
     match protocol.as_str() {
         "tcp" | "udp" => {
-            let (from, to) = match (from, to) {
-                (Some(from), Some(to)) => (from, to),
-                _ => {
-                    return Err(ApiError::new(
-                        "InvalidParameterValue",
-                        format!(
-                            "Invalid value 'Must specify both from and to ports with {protocol}.' for portRange."
-                        ),
-                    ));
-                }
+            let (Some(from), Some(to)) = (from, to) else {
+                return Err(ApiError::new(
+                    "InvalidParameterValue",
+                    format!(
+                        "Invalid value 'Must specify both from and to ports with {protocol}.' for portRange."
+                    ),
+                ));
             };
             if !(0..=65535).contains(&from) || !(0..=65535).contains(&to) || from > to {
                 return Err(ApiError::new(
