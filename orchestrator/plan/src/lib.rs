@@ -26,6 +26,13 @@ mod nodes;
 mod stack;
 mod view;
 
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
 pub use action::Action;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};

@@ -126,25 +126,30 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
         return Some(Step::Back(vec!["aborted by the operator".to_owned()]));
     }
     if let Some(intent) = &mut draft.rollout {
+        let failed = &scene.green_members.failed;
         intent
             .failed
-            .extend(scene.green_members.failed.iter().map(|(id, _)| id.clone()));
-        if intent.failed.len() >= FAILURES
-            || scene
-                .green_members
-                .failed
-                .iter()
-                .any(|(_, failure)| is_mismatch(failure))
-        {
-            let lines = scene
-                .green_members
-                .failed
-                .iter()
-                .flat_map(|(id, failure)| failure_lines(id, failure));
+            .extend(failed.iter().map(|(id, _)| id.clone()));
+        let last_try = failed.iter().any(|(id, failure)| {
+            // Nobody may repeat what the migrator began.
+            is_mismatch(failure)
+                || (scene.migrator.as_ref() == Some(id) && scene.may_have_migrated(id))
+        });
+        if intent.failed.len() >= FAILURES || last_try {
             let mut text = vec![format!("{} green node(s) failed", intent.failed.len())];
-            text.extend(lines);
+            for id in &intent.failed {
+                let failure = scene.view.node(id).and_then(|node| node.failure.as_ref());
+                text.extend(
+                    failure
+                        .into_iter()
+                        .flat_map(|failure| failure_lines(id, failure)),
+                );
+            }
             return Some(Step::Back(text));
         }
+        intent
+            .verified
+            .extend(scene.green_members.verified.iter().cloned());
     }
     let lost = rollout
         .verified

@@ -191,6 +191,11 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// The node got as far as the migration in a rollout that has one.
+    pub fn may_have_migrated(&self, instance: &str) -> bool {
+        self.needs_migration() && self.view.node(instance).is_some_and(may_have_migrated)
+    }
+
     fn green_goal(&self, instance: &str) -> NodeGoal {
         let phase = &self.rollout.phase;
         if self.is_cutover() && matches!(phase, Phase::ReturningTraffic | Phase::RemovingGreen) {
@@ -253,8 +258,7 @@ impl<'a> Scene<'a> {
         let before = self.rollout.migrations_before;
         match (&self.view.observed.databases, before) {
             (Some(seen), Some(before)) if seen.migrations_applied == before => {
-                let began = self.view.node(recorded).is_some_and(may_have_migrated);
-                if began {
+                if self.may_have_migrated(recorded) {
                     Err(format!(
                         "node {recorded} ended during the migration; no other node may repeat it"
                     ))

@@ -1,0 +1,164 @@
+//! What an agent does with its goal, a phase per tick.
+
+use super::World;
+use crate::decision::NodeGoal;
+use crate::observed::{Failure, Node};
+use crate::view::is_leaving;
+
+/// Migrations that a version brings with it: only that a newer minor has more matters.
+pub(crate) fn migrations_of(version: &str) -> u32 {
+    let mut parts = version
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    major * 100 + minor
+}
+
+impl World {
+    pub(super) fn advance_nodes(&mut self) {
+        let members: Vec<(String, String)> = self
+            .observed
+            .groups
+            .values()
+            .flat_map(|group| group.members.iter())
+            .map(|(id, member)| (id.clone(), member.lifecycle.clone()))
+            .collect();
+        for (id, lifecycle) in members {
+            if self
+                .observed
+                .instances
+                .get(&id)
+                .is_none_or(|seen| seen.state != "running")
+            {
+                if let Some(node) = self.observed.nodes.get_mut(&id) {
+                    node.connected = false;
+                    node.disconnected_since.get_or_insert(self.now);
+                }
+                continue;
+            }
+            let Some(mut node) = self.observed.nodes.remove(&id) else {
+                let node = Node {
+                    phase: "enrolled".to_owned(),
+                    connected: true,
+                    at: Some(self.now),
+                    ..Node::default()
+                };
+                self.observed.nodes.insert(id, node);
+                continue;
+            };
+            self.step(&id, &mut node, is_leaving(&lifecycle));
+            node.at = Some(self.now);
+            self.observed.nodes.insert(id, node);
+        }
+    }
+
+    /// One phase further.
+    fn step(&mut self, id: &str, node: &mut Node, leaving: bool) {
+        let Some(goal) = node.goal.clone() else {
+            return;
+        };
+        let anew = !node.current;
+        node.current = true;
+        match goal {
+            NodeGoal::Drain => {
+                node.phase = match node.phase.as_str() {
+                    "serving" | "starting" => "draining",
+                    _ => "drained",
+                }
+                .to_owned();
+                node.consecutive_ok = 0;
+            }
+            _ if leaving => {}
+            NodeGoal::Prepare { .. } => node.phase = forward(&node.phase, "installed"),
+            NodeGoal::Serve {
+                version,
+                migrate,
+                expected_migrations,
+                ref cluster,
+                ..
+            } => {
+                if anew {
+                    let installed = matches!(
+                        node.phase.as_str(),
+                        "installed" | "migrating" | "starting" | "serving" | "drained"
+                    );
+                    node.phase = if installed { "installed" } else { "enrolled" }.to_owned();
+                    node.failure = None;
+                    node.consecutive_ok = 0;
+                    return;
+                }
+                self.serve(id, node, &version, migrate, expected_migrations);
+                node.configuration_digest =
+                    format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
+            }
+        }
+    }
+
+    fn serve(&mut self, id: &str, node: &mut Node, version: &str, migrate: bool, expected: u32) {
+        let needed = migrations_of(version);
+        let applied = self
+            .observed
+            .databases
+            .as_ref()
+            .map_or(0, |seen| seen.migrations_applied);
+        match node.phase.as_str() {
+            "installed" if migrate && applied < needed => node.phase = "migrating".to_owned(),
+            "installed" if !migrate && applied < expected.max(1) => {}
+            "installed" => node.phase = "starting".to_owned(),
+            "migrating" => {
+                self.run_migration(id, needed);
+                node.phase = "starting".to_owned();
+            }
+            "starting" if self.bad.contains(version) => {
+                node.phase = "failed".to_owned();
+                node.failure = Some(Failure {
+                    phase: "starting".to_owned(),
+                    code: "start_failed".to_owned(),
+                    error: "the server ended with status 1".to_owned(),
+                    hint: "look at its last lines".to_owned(),
+                    journal: vec!["panic: bad release".to_owned()],
+                });
+            }
+            "starting" => {
+                // Every start migrates what is missing, whether it was asked to or not.
+                if applied < needed {
+                    self.run_migration(id, needed);
+                }
+                node.phase = "serving".to_owned();
+            }
+            "serving" => {
+                node.consecutive_ok += 1;
+                node.mattermost_version = format!("{version}.{version}.abc.true");
+                node.migrations_applied = applied;
+                node.migrated = true;
+            }
+            "failed" => {}
+            other => node.phase = forward(other, "installed"),
+        }
+    }
+
+    fn run_migration(&mut self, id: &str, needed: u32) {
+        let snapshot = self
+            .observed
+            .db_snapshots
+            .values()
+            .any(|seen| seen.status == "available");
+        self.migrations.push((id.to_owned(), snapshot));
+        if let Some(seen) = &mut self.observed.databases {
+            seen.migrations_applied = seen.migrations_applied.max(needed);
+        }
+    }
+}
+
+/// One phase towards `last`.
+fn forward(phase: &str, last: &str) -> String {
+    const PHASES: [&str; 5] = ["enrolled", "configured", "fetched", "verified", "installed"];
+    let place = PHASES.iter().position(|known| *known == phase);
+    match place {
+        _ if phase == last => last,
+        Some(place) => PHASES[(place + 2).min(PHASES.len() - 1)],
+        None if phase == "drained" => "installed",
+        None => phase,
+    }
+    .to_owned()
+}

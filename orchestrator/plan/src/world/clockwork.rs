@@ -1,0 +1,386 @@
+//! What AWS does by itself while time passes.
+
+use super::World;
+use crate::action::{LAUNCH_HOOK, TERMINATE_HOOK};
+use crate::observed::{Instance, ListenerAction, Member};
+use crate::view::is_leaving;
+
+impl World {
+    pub(super) fn advance_databases(&mut self) {
+        let states: Vec<(String, String)> = self
+            .observed
+            .db_instances
+            .values()
+            .map(|seen| (seen.id.clone(), seen.status.clone()))
+            .collect();
+        for (id, status) in states {
+            if status == "available" {
+                continue;
+            }
+            let age = self.age(format!("db/{id}/{status}"));
+            let next = match (status.as_str(), age) {
+                ("creating", 3..) => "backing-up",
+                ("backing-up" | "rebooting" | "modifying", 2..) => "available",
+                ("deleting", 2..) => {
+                    self.observed.db_instances.remove(&id);
+                    self.forget(&format!("db/{id}/"));
+                    if self.observed.db_instances.is_empty() {
+                        self.observed.databases = None;
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(seen) = self.observed.db_instances.get_mut(&id) {
+                seen.status = next.to_owned();
+                seen.endpoint = Some(format!("{id}.rds"));
+                seen.port = Some(5432);
+            }
+        }
+        let snapshots: Vec<String> = self
+            .observed
+            .db_snapshots
+            .values()
+            .filter(|seen| seen.status == "creating")
+            .map(|seen| seen.id.clone())
+            .collect();
+        for id in snapshots {
+            if self.age(format!("snapshot/{id}")) >= 2
+                && let Some(seen) = self.observed.db_snapshots.get_mut(&id)
+            {
+                seen.status = "available".to_owned();
+                seen.progress = 100;
+            }
+        }
+    }
+
+    pub(super) fn advance_resources(&mut self) {
+        if self
+            .observed
+            .load_balancer
+            .as_ref()
+            .is_some_and(|seen| seen.state == "provisioning")
+            && self.age("load-balancer".to_owned()) >= 2
+            && let Some(seen) = &mut self.observed.load_balancer
+        {
+            seen.state = "active".to_owned();
+        }
+        let pending: Vec<(String, String)> = self
+            .observed
+            .images
+            .iter()
+            .flat_map(|(region, images)| images.values().map(move |image| (region, image)))
+            .filter(|(_, image)| image.state == "pending")
+            .map(|(region, image)| (region.clone(), image.id.clone()))
+            .collect();
+        for (region, id) in pending {
+            if self.age(format!("image/{id}")) >= 3
+                && let Some(image) = self
+                    .observed
+                    .images
+                    .get_mut(&region)
+                    .and_then(|images| images.get_mut(&id))
+            {
+                image.state = "available".to_owned();
+            }
+        }
+    }
+
+    /// Auto Scaling's own loop: sizes, hooks, health.
+    pub(super) fn advance_groups(&mut self) {
+        let names: Vec<String> = self.observed.groups.keys().cloned().collect();
+        for name in names {
+            self.expire_hooks(&name);
+            self.replace_unhealthy(&name);
+            self.resize(&name);
+            let Some(group) = self.observed.groups.get_mut(&name) else {
+                continue;
+            };
+            let mut gone = Vec::new();
+            for (id, member) in &mut group.members {
+                match member.lifecycle.as_str() {
+                    "Pending" => member.lifecycle = "Pending:Wait".to_owned(),
+                    "Terminating" => member.lifecycle = "Terminating:Wait".to_owned(),
+                    "Terminating:Proceed" => gone.push(id.clone()),
+                    _ => {}
+                }
+                let dead = self
+                    .observed
+                    .instances
+                    .get(id)
+                    .is_some_and(|seen| seen.state == "terminated");
+                if dead && is_leaving(&member.lifecycle) {
+                    gone.push(id.clone());
+                }
+            }
+            for id in gone {
+                group.members.remove(&id);
+                for targets in self.observed.target_groups.values_mut() {
+                    targets.targets.remove(&id);
+                }
+                if let Some(instance) = self.observed.instances.get_mut(&id) {
+                    instance.state = "terminated".to_owned();
+                }
+                if let Some(node) = self.observed.nodes.get_mut(&id) {
+                    node.connected = false;
+                    node.disconnected_since.get_or_insert(self.now);
+                }
+            }
+            if group.status.is_some() && group.members.is_empty() {
+                self.observed.groups.remove(&name);
+                self.observed.policies.remove(&name);
+            }
+        }
+    }
+
+    fn resize(&mut self, name: &str) {
+        let Some(group) = self.observed.groups.get(name) else {
+            return;
+        };
+        let deleting = group.status.is_some();
+        let wanted = if deleting { 0 } else { group.desired as usize };
+        let live: Vec<String> = group
+            .members
+            .iter()
+            .filter(|(_, member)| !is_leaving(&member.lifecycle))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let (version, zones) = (group.template_version, self.spec.zones.clone());
+        for _ in live.len()..wanted {
+            let number = self.next();
+            let id = format!("i-{number:017x}");
+            let zone = zones[number as usize % zones.len()].clone();
+            let instance = Instance {
+                id: id.clone(),
+                state: "running".to_owned(),
+                zone: zone.clone(),
+                image_id: self.image_of(version),
+                group: Some(name.to_owned()),
+                template: self
+                    .observed
+                    .template
+                    .as_ref()
+                    .map(|template| (template.id.clone(), version)),
+                launched: Some(self.now),
+                ..Instance::default()
+            };
+            self.observed.instances.insert(id.clone(), instance);
+            let member = Member {
+                lifecycle: "Pending".to_owned(),
+                health: "Healthy".to_owned(),
+                zone,
+                template_version: version,
+                protected: false,
+            };
+            if let Some(group) = self.observed.groups.get_mut(name) {
+                group.members.insert(id, member);
+            }
+        }
+        for id in live.iter().skip(wanted) {
+            self.end(name, id);
+            if deleting && let Some(group) = self.observed.groups.get_mut(name) {
+                group.members.remove(id);
+            }
+        }
+    }
+
+    fn image_of(&self, version: u64) -> String {
+        self.observed
+            .template
+            .as_ref()
+            .and_then(|seen| seen.versions.get(&version))
+            .map(|version| version.image_id.clone())
+            .unwrap_or_default()
+    }
+
+    /// A member is on its way out: first out of the target groups, then its hook.
+    pub fn end(&mut self, group: &str, id: &str) {
+        for targets in self.observed.target_groups.values_mut() {
+            targets.targets.remove(id);
+        }
+        if let Some(member) = self
+            .observed
+            .groups
+            .get_mut(group)
+            .and_then(|group| group.members.get_mut(id))
+        {
+            member.lifecycle = "Terminating".to_owned();
+        }
+    }
+
+    fn replace_unhealthy(&mut self, name: &str) {
+        let Some(group) = self.observed.groups.get(name) else {
+            return;
+        };
+        if ["HealthCheck", "ReplaceUnhealthy"]
+            .iter()
+            .any(|process| group.suspended.contains(*process))
+        {
+            return;
+        }
+        let unhealthy: Vec<String> = group
+            .members
+            .iter()
+            .filter(|(id, member)| {
+                let dead = self
+                    .observed
+                    .instances
+                    .get(*id)
+                    .is_none_or(|seen| seen.state != "running");
+                let failing = self.observed.target_groups.values().any(|group| {
+                    group
+                        .targets
+                        .get(*id)
+                        .is_some_and(|state| state == "unhealthy")
+                });
+                !is_leaving(&member.lifecycle)
+                    && (dead || (failing && member.lifecycle == "InService"))
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in unhealthy {
+            self.end(name, &id);
+        }
+    }
+
+    fn expire_hooks(&mut self, name: &str) {
+        let Some(group) = self.observed.groups.get(name) else {
+            return;
+        };
+        let limit = |hook: &str| group.hooks.get(hook).map_or(3600, |(_, seconds)| *seconds);
+        let limits = [
+            ("Pending:Wait", limit(LAUNCH_HOOK)),
+            ("Terminating:Wait", limit(TERMINATE_HOOK)),
+        ];
+        let waiting: Vec<(String, String)> = group
+            .members
+            .iter()
+            .map(|(id, member)| (id.clone(), member.lifecycle.clone()))
+            .collect();
+        for (id, lifecycle) in waiting {
+            let Some((_, seconds)) = limits.iter().find(|(state, _)| *state == lifecycle) else {
+                continue;
+            };
+            if i64::from(self.age(format!("hook/{id}/{lifecycle}"))) * super::TICK_SECONDS
+                < i64::from(*seconds)
+            {
+                continue;
+            }
+            if lifecycle == "Pending:Wait" {
+                self.end(name, &id);
+            } else if let Some(member) = self
+                .observed
+                .groups
+                .get_mut(name)
+                .and_then(|group| group.members.get_mut(&id))
+            {
+                member.lifecycle = "Terminating:Proceed".to_owned();
+            }
+        }
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        group: &str,
+        hook: &str,
+        instance: &str,
+        result: &str,
+    ) -> Result<(), String> {
+        let state = if hook == LAUNCH_HOOK {
+            "Pending:Wait"
+        } else {
+            "Terminating:Wait"
+        };
+        let member = self
+            .observed
+            .groups
+            .get_mut(group)
+            .and_then(|group| group.members.get_mut(instance));
+        let Some(member) = member.filter(|member| member.lifecycle == state) else {
+            return Err("ValidationError: no active lifecycle action".to_owned());
+        };
+        match (hook == LAUNCH_HOOK, result) {
+            (true, "CONTINUE") => member.lifecycle = "InService".to_owned(),
+            (true, _) => self.end(group, instance),
+            _ => member.lifecycle = "Terminating:Proceed".to_owned(),
+        }
+        Ok(())
+    }
+
+    /// Members in service are registered; those that a listener names are probed.
+    pub(super) fn advance_targets(&mut self) {
+        let named: Vec<String> = self
+            .observed
+            .listeners
+            .values()
+            .filter_map(|listener| match &listener.action {
+                ListenerAction::Forward(weights) => Some(weights.keys().cloned()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let groups: Vec<_> = self
+            .observed
+            .groups
+            .values()
+            .map(|group| (group.target_groups.clone(), group.members.clone()))
+            .collect();
+        for target_group in self.observed.target_groups.values_mut() {
+            for (arns, members) in &groups {
+                if !arns.contains(&target_group.arn) {
+                    continue;
+                }
+                for id in members
+                    .iter()
+                    .filter(|(_, member)| member.lifecycle == "InService")
+                    .map(|(id, _)| id)
+                {
+                    let running = self
+                        .observed
+                        .instances
+                        .get(id)
+                        .is_some_and(|seen| seen.state == "running");
+                    let serving = running
+                        && self
+                            .observed
+                            .nodes
+                            .get(id)
+                            .is_some_and(|node| node.phase == "serving");
+                    let before = target_group.targets.get(id).map(String::as_str);
+                    let state = match (named.contains(&target_group.arn), serving, before) {
+                        (false, ..) => "unused",
+                        (true, _, None | Some("unused")) => "initial",
+                        (true, true, _) => "healthy",
+                        (true, false, _) => "unhealthy",
+                    };
+                    target_group.targets.insert(id.clone(), state.to_owned());
+                }
+            }
+        }
+    }
+
+    pub(super) fn advance_traffic(&mut self) {
+        let weights: Vec<(String, u32)> = self
+            .observed
+            .listeners
+            .values()
+            .filter_map(|listener| match &listener.action {
+                ListenerAction::Forward(weights) => Some(weights.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for group in self.observed.target_groups.values() {
+            let weight = weights
+                .iter()
+                .find(|(arn, _)| *arn == group.arn)
+                .map_or(0, |(_, weight)| *weight);
+            let traffic = self.observed.traffic.entry(group.name.clone()).or_default();
+            traffic.requests += self.requests * u64::from(weight) / 10;
+            if weight > 0 {
+                traffic.server_errors += self.errors.get(&group.name).copied().unwrap_or(0);
+                traffic.p95_seconds = Some(0.1);
+            }
+        }
+    }
+}
