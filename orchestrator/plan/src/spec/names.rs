@@ -43,9 +43,10 @@ impl Names {
         format!("{}-db", self.stack)
     }
 
-    /// The DB parameter group.
-    pub fn db_parameter_group(&self) -> String {
-        format!("{}-db", self.stack)
+    /// The DB parameter group of a family, for example `demo-db-postgres16`: a new major version needs
+    /// a new one.
+    pub fn db_parameter_group(&self, family: &str) -> String {
+        format!("{}-db-{family}", self.stack)
     }
 
     /// The snapshot that a rollout takes before its migration.

@@ -88,7 +88,7 @@ pub(super) fn primary(
     if !is_ours(view, draft, &what, &seen.tags) || !is_usable(draft, seen) {
         return None;
     }
-    drift(view, draft, seen, security_group, true);
+    drift(view, draft, seen, (security_group, &version), true);
     reboot(view, draft, seen);
     if seen.public {
         draft.wait(NOTICE, format!("{what} is publicly accessible: `aws rds modify-db-instance --no-publicly-accessible` mends it"));
@@ -100,6 +100,7 @@ fn create(view: &View<'_>, draft: &mut Draft, engine_version: String, security_g
     let spec = &view.spec().database;
     let id = view.names.database();
     let what = format!("DB instance `{id}`");
+    let parameter_group = view.names.db_parameter_group(&family(&engine_version));
     let wanted = DbPrimary {
         id,
         class: spec.class.clone(),
@@ -110,7 +111,7 @@ fn create(view: &View<'_>, draft: &mut Draft, engine_version: String, security_g
         deletion_protection: spec.deletion_protection,
         master_secret: view.names.master_secret(),
         subnet_group: view.names.db_subnet_group(),
-        parameter_group: view.names.db_parameter_group(),
+        parameter_group,
         security_groups: BTreeSet::from([security_group.to_owned()]),
     };
     draft.create(view, "primary", &what, Action::EnsureDbPrimary(wanted));
@@ -159,18 +160,22 @@ fn parameters(view: &View<'_>) -> BTreeMap<String, String> {
     wanted
 }
 
+/// `postgres16`.
+fn family(version: &str) -> String {
+    format!("postgres{}", major(version))
+}
+
 fn parameter_group(view: &View<'_>, draft: &mut Draft, version: &str) -> bool {
-    let name = view.names.db_parameter_group();
-    let family = format!("postgres{}", major(version));
+    let family = family(version);
+    let name = view.names.db_parameter_group(&family);
     let wanted = parameters(view);
     let what = format!("DB parameter group `{name}`");
-    let seen = view.observed.db_parameter_group.as_ref();
-    if let Some(seen) = seen
-        && seen.family != family
-    {
-        draft.stick("db_parameter_group", format!("{what} is of family `{}`, but PostgreSQL {version} needs `{family}`: remove it, nothing uses it", seen.family));
-        return false;
-    }
+    // One of another family is what a former major version left.
+    let seen = view
+        .observed
+        .db_parameter_group
+        .as_ref()
+        .filter(|seen| seen.name == name);
     let same = |seen: &BTreeMap<String, String>| {
         wanted
             .iter()
@@ -221,7 +226,7 @@ fn drift(
     view: &View<'_>,
     draft: &mut Draft,
     seen: &DbInstance,
-    security_group: &str,
+    (security_group, version): (&str, &str),
     primary: bool,
 ) {
     if seen.pending {
@@ -236,7 +241,7 @@ fn drift(
     }
     let spec = &view.spec().database;
     let groups = BTreeSet::from([security_group.to_owned()]);
-    let group = view.names.db_parameter_group();
+    let group = view.names.db_parameter_group(&family(version));
     let grouped = seen
         .parameter_group
         .as_ref()
@@ -313,7 +318,13 @@ pub(super) fn replicas(
             Some(seen) if !is_ours(view, draft, &what, &seen.tags) => ready = false,
             Some(seen) => {
                 if is_usable(draft, seen) {
-                    drift(view, draft, seen, security_group, false);
+                    drift(
+                        view,
+                        draft,
+                        seen,
+                        (security_group, &primary.engine_version),
+                        false,
+                    );
                 } else {
                     ready = false;
                 }
@@ -329,7 +340,9 @@ pub(super) fn replicas(
                     source: primary.id.clone(),
                     class: view.spec().database.class.clone(),
                     security_groups: BTreeSet::from([security_group.to_owned()]),
-                    parameter_group: view.names.db_parameter_group(),
+                    parameter_group: view
+                        .names
+                        .db_parameter_group(&family(&primary.engine_version)),
                 };
                 draft.create(view, "replica", &what, action);
             }
