@@ -298,11 +298,11 @@ pub fn free_port(address: IpAddr) -> anyhow::Result<u16> {
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command
         .output()
-        .with_context(|| format!("cannot run {:?}", command.get_program()))?;
+        .with_context(|| format!("cannot run `{}`", command.get_program().display()))?;
     if !output.status.success() {
         bail!(
-            "{:?} failed: {}",
-            command.get_program(),
+            "`{}` failed: {}",
+            command.get_program().display(),
             String::from_utf8_lossy(&output.stderr)
         );
     }

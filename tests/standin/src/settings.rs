@@ -48,6 +48,10 @@ pub struct ClusterSettings {
     pub advertise_address: String,
     /// 8074.
     pub gossip_port: u16,
+    /// Whether members recognise each other's `pending_post_id`s. The real server keeps them in a
+    /// cache of each node unless `CacheSettings.CacheType` is `redis`; the stand-in shares them,
+    /// too, as long as that setting is not spelled out as `lru`.
+    pub share_pending: bool,
 }
 
 /// `FileSettings`.
@@ -182,6 +186,7 @@ impl Settings {
                 bind_address: look.text("ClusterSettings", "BindAddress", ""),
                 advertise_address: look.text("ClusterSettings", "AdvertiseAddress", ""),
                 gossip_port: look.number("ClusterSettings", "GossipPort", 8074) as u16,
+                share_pending: look.text("CacheSettings", "CacheType", "") != "lru",
             }),
             files,
             config_hash: String::new(),

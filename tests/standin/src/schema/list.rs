@@ -38,11 +38,10 @@ const fn step(
     }
 }
 
-const fn apart(migration: Migration) -> Migration {
-    Migration {
-        transactional: false,
-        ..migration
-    }
+/// Outside of a transaction.
+const fn apart(mut migration: Migration) -> Migration {
+    migration.transactional = false;
+    migration
 }
 
 /// Every migration that any version has.

@@ -9,7 +9,6 @@
 //! second is a spare. A node of another name is refused: nothing is shared with it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -118,11 +117,12 @@ impl Cluster {
                     settings.gossip_port
                 )
             })?;
-        let host = advertised(settings, listener.local_addr()?, &database).await?;
+        let bound = listener.local_addr()?;
+        let host = discovery::advertised(&settings.advertise_address, bound, &database).await?;
         me.ipaddress.clone_from(&host);
         me.hostname.clone_from(&host);
         me.cluster_name.clone_from(&settings.name);
-        let port = listener.local_addr()?.port();
+        let port = bound.port();
         let cluster = Arc::new(Self {
             row: Row::new(&settings.name, host, port),
             me,
@@ -333,7 +333,7 @@ impl Cluster {
                 line = link.lines.next() => match line {
                     Some(Ok(line)) => {
                         heard = Instant::now();
-                        self.take(&line).await
+                        self.take(&line, &link.peer).await
                     }
                     _ => false,
                 },
@@ -350,14 +350,15 @@ impl Cluster {
             }
         }
         self.forget(&link.peer, link.key);
+        self.pending.abandon(&link.peer.id);
         log::info!("Node {} left the cluster", link.peer.hostname);
     }
 
-    async fn take(&self, line: &str) -> bool {
+    async fn take(&self, line: &str, peer: &Peer) -> bool {
         match serde_json::from_str(line) {
             Ok(Message::Event(event)) => self.hub.deliver(&self.database, &event).await,
             Ok(Message::Pending { id, post_id }) => match post_id {
-                Some(post_id) => self.pending.settle(&id, &post_id),
+                Some(post_id) => self.pending.told(&id, &post_id, &peer.id),
                 None => self.pending.forget(&id),
             },
             Ok(Message::Alive) => {}
@@ -380,25 +381,4 @@ fn line(message: &Message) -> Arc<str> {
     serde_json::to_string(message)
         .expect("messages are plain JSON values")
         .into()
-}
-
-/// What others are told to connect to.
-async fn advertised(
-    settings: &ClusterSettings,
-    bound: SocketAddr,
-    database: &Database,
-) -> anyhow::Result<String> {
-    if !settings.advertise_address.is_empty() {
-        return Ok(settings.advertise_address.clone());
-    }
-    if !bound.ip().is_unspecified() {
-        return Ok(bound.ip().to_string());
-    }
-    let mut addresses = tokio::net::lookup_host(database.address()).await?;
-    let target = addresses.next().context("the database has no address")?;
-    let any = IpAddr::from([0, 0, 0, 0]);
-    let probe = UdpSocket::bind((any, 0))?;
-    // Connecting a datagram socket sends nothing; it only picks the route.
-    probe.connect(target)?;
-    Ok(probe.local_addr()?.ip().to_string())
 }

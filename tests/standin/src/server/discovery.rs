@@ -1,6 +1,9 @@
 //! How nodes of one cluster find each other: the table `clusterdiscovery`.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
+
+use anyhow::Context as _;
 
 use crate::clock;
 use crate::database::{Database, DatabaseError};
@@ -104,4 +107,26 @@ impl Row {
             })
             .collect())
     }
+}
+
+/// What others are told to connect to: the setting, the bound address, or the own address towards
+/// the database.
+pub(super) async fn advertised(
+    setting: &str,
+    bound: SocketAddr,
+    database: &Database,
+) -> anyhow::Result<String> {
+    if !setting.is_empty() {
+        return Ok(setting.to_owned());
+    }
+    if !bound.ip().is_unspecified() {
+        return Ok(bound.ip().to_string());
+    }
+    let mut addresses = tokio::net::lookup_host(database.address()).await?;
+    let target = addresses.next().context("the database has no address")?;
+    let any = IpAddr::from([0, 0, 0, 0]);
+    let probe = UdpSocket::bind((any, 0))?;
+    // Connecting a datagram socket sends nothing; it only picks the route.
+    probe.connect(target)?;
+    Ok(probe.local_addr()?.ip().to_string())
 }

@@ -14,6 +14,8 @@ struct Seen {
     at: i64,
     /// Empty while the first request is still at work.
     post_id: String,
+    /// The cluster member that works on it; none for this node.
+    peer: Option<String>,
 }
 
 /// What is known of a `pending_post_id`.
@@ -54,21 +56,40 @@ impl Pending {
             Seen {
                 at: now,
                 post_id: String::new(),
+                peer: None,
             },
         );
         Known::New
     }
 
-    /// Records the result; an empty `post_id` says that it is in progress elsewhere.
+    /// Records the result of this node's work.
     pub(super) fn settle(&self, id: &str, post_id: &str) {
+        self.record(id, post_id, None);
+    }
+
+    /// Records what a cluster member tells: at work (an empty `post_id`), or done.
+    pub(super) fn told(&self, id: &str, post_id: &str, peer: &str) {
+        self.record(id, post_id, Some(peer.to_owned()));
+    }
+
+    fn record(&self, id: &str, post_id: &str, peer: Option<String>) {
         let seen = Seen {
             at: clock::now_ms(),
             post_id: post_id.to_owned(),
+            peer,
         };
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.to_owned(), seen);
+    }
+
+    /// A cluster member is gone: what it was at work on will never be told.
+    pub(super) fn abandon(&self, peer: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, seen| !seen.post_id.is_empty() || seen.peer.as_deref() != Some(peer));
     }
 
     /// The post was not made: the next retry is a new one.
@@ -94,5 +115,18 @@ mod tests {
         assert_eq!(pending.begin("b"), Known::New);
         pending.forget("b");
         assert_eq!(pending.begin("b"), Known::New);
+    }
+
+    #[test]
+    fn a_member_that_is_gone_holds_nothing_up() {
+        let pending = Pending::default();
+        pending.told("working", "", "peer");
+        pending.told("done", "post", "peer");
+        assert_eq!(pending.begin("working"), Known::InProgress);
+        pending.abandon("other");
+        assert_eq!(pending.begin("working"), Known::InProgress);
+        pending.abandon("peer");
+        assert_eq!(pending.begin("working"), Known::New);
+        assert_eq!(pending.begin("done"), Known::Made("post".to_owned()));
     }
 }

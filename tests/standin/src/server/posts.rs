@@ -108,9 +108,12 @@ async fn create_once(
     }
 }
 
-/// Nodes of one cluster recognise each other's retries.
+/// Nodes of one cluster recognise each other's retries, unless told to keep to themselves.
 fn tell(node: &Node, id: &str, post_id: Option<&str>) {
-    if let Some(cluster) = &node.cluster {
+    let shared = node.settings.cluster.as_ref();
+    if let Some(cluster) = &node.cluster
+        && shared.is_some_and(|settings| settings.share_pending)
+    {
         cluster.broadcast(&Message::Pending {
             id: id.to_owned(),
             post_id: post_id.map(str::to_owned),
@@ -236,25 +239,22 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, Failure> {
     let connection = node.connection().await?;
     require_member(&connection, &session, &channel).await?;
-    let rows = match window.since {
-        Some(since) => {
-            connection
-                .query(
-                    &format!("SELECT {COLUMNS} FROM posts WHERE channelid = $1 AND updateat > $2 ORDER BY createat DESC LIMIT $3"),
-                    &[&channel, &since, &SINCE_LIMIT],
-                )
-                .await?
-        }
-        None => {
-            let per_page = window.per_page.unwrap_or(60).clamp(1, PAGE_LIMIT);
-            let offset = window.page.clamp(0, 1_000_000) * per_page;
-            connection
-                .query(
-                    &format!("SELECT {COLUMNS} FROM posts WHERE channelid = $1 AND deleteat = 0 ORDER BY createat DESC LIMIT $2 OFFSET $3"),
-                    &[&channel, &per_page, &offset],
-                )
-                .await?
-        }
+    let rows = if let Some(since) = window.since {
+        connection
+            .query(
+                &format!("SELECT {COLUMNS} FROM posts WHERE channelid = $1 AND updateat > $2 ORDER BY createat DESC LIMIT $3"),
+                &[&channel, &since, &SINCE_LIMIT],
+            )
+            .await?
+    } else {
+        let per_page = window.per_page.unwrap_or(60).clamp(1, PAGE_LIMIT);
+        let offset = window.page.clamp(0, 1_000_000) * per_page;
+        connection
+            .query(
+                &format!("SELECT {COLUMNS} FROM posts WHERE channelid = $1 AND deleteat = 0 ORDER BY createat DESC LIMIT $2 OFFSET $3"),
+                &[&channel, &per_page, &offset],
+            )
+            .await?
     };
     let mut posts = Map::new();
     let mut order = Vec::with_capacity(rows.len());

@@ -159,7 +159,8 @@ pub(super) async fn add_member(
         .await?
         .map(|row| row.get(0))
         .ok_or_else(|| Failure::not_found("app.team.get.find.app_error", "team"))?;
-    if !session.admin && !(open && member.user_id == session.user_id) {
+    let allowed = session.admin || (open && member.user_id == session.user_id);
+    if !allowed {
         return Err(Failure::forbidden());
     }
     connection

@@ -78,7 +78,7 @@ pub struct Node {
     ready: tokio::net::UnixDatagram,
     pub address: SocketAddr,
     log: PathBuf,
-    _tree: Option<Tree>,
+    tree: Option<Tree>,
 }
 
 impl Node {
@@ -104,7 +104,7 @@ impl Node {
             ready: tokio::net::UnixDatagram::from_std(ready).unwrap(),
             address,
             log,
-            _tree: None,
+            tree: None,
         }
     }
 
@@ -113,7 +113,7 @@ impl Node {
         let tree = Tree::install(version, "good");
         let mut node = Self::spawn(&tree, dsn, settings);
         node.wait_ready().await;
-        node._tree = Some(tree);
+        node.tree = Some(tree);
         node
     }
 
@@ -184,6 +184,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Only now: the process ran from it.
+        drop(self.tree.take());
     }
 }
 

@@ -1,0 +1,264 @@
+//! A run: started, watched, marked, finished.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{Api, LoadError};
+use crate::endpoint::Endpoint;
+use crate::ledger::Ledger;
+use crate::meter::Meter;
+use crate::options::Options;
+use crate::report::{MessageReport, Report, Snapshot, SocketReport};
+use crate::{chat, database, getter, poster, setup};
+
+/// How long all chat clients together may take to connect for the first time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// How many lost messages the report names.
+const EXAMPLES: usize = 5;
+
+/// What all tasks of a run share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) users: Vec<Api>,
+    pub(crate) channel: String,
+    pub(crate) run: String,
+    pub(crate) server_ms: i64,
+    started: Instant,
+    meter: Mutex<Meter>,
+    ledger: Mutex<Ledger>,
+    /// Told after each step that may have settled or connected something.
+    pub(crate) changed: Notify,
+}
+
+impl Shared {
+    /// Milliseconds since the start.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The user of a client.
+    pub(crate) fn user(&self, client: usize) -> &Api {
+        &self.users[client % self.users.len()]
+    }
+
+    /// A message's text: the marker is found again by [`Shared::marker`].
+    pub(crate) fn message(&self, marker: u64) -> String {
+        format!("load {} {marker}", self.run)
+    }
+
+    /// The marker of a message of this run.
+    pub(crate) fn marker(&self, message: &str) -> Option<u64> {
+        let rest = message.strip_prefix("load ")?.strip_prefix(&self.run)?;
+        rest.strip_prefix(' ')?.parse().ok()
+    }
+}
+
+/// A run under way. Dropped without [`Running::finish`], it stops at once and reports nothing.
+pub struct Running {
+    shared: Arc<Shared>,
+    /// Ends posting and getting.
+    sending: CancellationToken,
+    senders: TaskTracker,
+    /// Ends the chat clients.
+    chatting: CancellationToken,
+    chatters: TaskTracker,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("run", &self.shared.run)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.sending.cancel();
+        self.chatting.cancel();
+    }
+}
+
+/// Sets the server up, connects every chat client, and starts to send.
+pub async fn start(options: Options) -> Result<Running, LoadError> {
+    if options.clients < 2 || options.users < 1 {
+        return Err(LoadError::Options(
+            "at least 2 clients of 1 user are wanted: one sends, another receives",
+        ));
+    }
+    let sane = |rate: f64| (0.0..=100_000.0).contains(&rate);
+    if !sane(options.rate) || !sane(options.get_rate) {
+        return Err(LoadError::Options(
+            "rates are numbers from 0 to 100000 a second",
+        ));
+    }
+    let endpoint = Endpoint::new(&options.url, options.ca.as_deref())?;
+    let ground = setup::prepare(&endpoint, &options).await?;
+    let late_after = u64::try_from(options.late_after.as_millis()).unwrap_or(u64::MAX);
+    let shared = Arc::new(Shared {
+        meter: Mutex::new(Meter::new(options.clients)),
+        ledger: Mutex::new(Ledger::new(options.clients, late_after)),
+        users: ground.users,
+        channel: ground.channel,
+        run: ground.run,
+        server_ms: ground.server_ms,
+        started: Instant::now(),
+        changed: Notify::new(),
+        options,
+    });
+    let running = Running {
+        sending: CancellationToken::new(),
+        senders: TaskTracker::new(),
+        chatting: CancellationToken::new(),
+        chatters: TaskTracker::new(),
+        shared,
+    };
+    for client in 0..running.shared.options.clients {
+        let (shared, stop) = (Arc::clone(&running.shared), running.chatting.clone());
+        running.chatters.spawn(chat::hold(shared, client, stop));
+    }
+    running.all_connected().await?;
+    let (shared, stop) = (Arc::clone(&running.shared), running.sending.clone());
+    running.senders.spawn(poster::run(shared, stop));
+    let (shared, stop) = (Arc::clone(&running.shared), running.sending.clone());
+    running.senders.spawn(getter::run(shared, stop));
+    Ok(running)
+}
+
+impl Running {
+    async fn all_connected(&self) -> Result<(), LoadError> {
+        let shared = &self.shared;
+        let wanted = shared.options.clients;
+        let connected = self.until(|| shared.meter().connected_clients() == wanted);
+        if tokio::time::timeout(CONNECT_LIMIT, connected).await.is_ok() {
+            return Ok(());
+        }
+        let meter = shared.meter();
+        Err(LoadError::Clients {
+            connected: meter.connected_clients(),
+            wanted,
+            limit: CONNECT_LIMIT,
+            last: meter.last_refusal.clone(),
+        })
+    }
+
+    /// Waits for a condition that only changes with [`Shared::changed`].
+    async fn until(&self, condition: impl Fn() -> bool) {
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look: a change between the two is not missed.
+            changed.as_mut().enable();
+            if condition() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How it stands.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.shared.now();
+        let (totals, overdue) = {
+            let ledger = self.shared.ledger();
+            (ledger.totals(), ledger.overdue(now))
+        };
+        let meter = self.shared.meter();
+        Snapshot {
+            at_s: now as f64 / 1000.0,
+            phase: meter.phase_name().to_owned(),
+            connected: meter.connected_clients(),
+            requests: meter.requests(),
+            acknowledged: totals.acknowledged,
+            outstanding: totals.outstanding,
+            overdue,
+            duplicated: totals.duplicated,
+            reconnects: meter.reconnects(),
+        }
+    }
+
+    /// A new phase begins, for the report's counts by phase.
+    pub fn mark(&self, name: &str) {
+        let now = self.shared.now();
+        self.shared.meter().mark(name, now);
+    }
+
+    /// Stops sending, waits until everything has arrived (or [`Options::settle`] is over), lets the
+    /// chat clients go and compares with the database.
+    pub async fn finish(self) -> Report {
+        let shared = &self.shared;
+        self.sending.cancel();
+        self.senders.close();
+        self.senders.wait().await;
+        let seconds = shared.now() as f64 / 1000.0;
+        let settled = self.until(|| shared.ledger().is_settled());
+        // Over or not: what is outstanding then is lost.
+        drop(tokio::time::timeout(shared.options.settle, settled).await);
+        let database = match &shared.options.database_url {
+            None => None,
+            Some(url) => {
+                let acknowledged = shared.ledger().acknowledged();
+                Some(database::compare(url, &shared.channel, shared, &acknowledged).await)
+            }
+        };
+        let report = self.report(seconds, database);
+        self.chatting.cancel();
+        self.chatters.close();
+        self.chatters.wait().await;
+        report
+    }
+
+    fn report(&self, seconds: f64, database: Option<crate::report::DatabaseReport>) -> Report {
+        let shared = &self.shared;
+        let (totals, examples) = {
+            let ledger = shared.ledger();
+            (ledger.totals(), ledger.examples(EXAMPLES))
+        };
+        let now = shared.now();
+        let meter = shared.meter();
+        Report {
+            run: shared.run.clone(),
+            seconds,
+            requests: meter.requests(),
+            posts: meter.posts(),
+            failures: meter.failures(),
+            messages: MessageReport {
+                sent: totals.sent,
+                acknowledged: totals.acknowledged,
+                abandoned: totals.abandoned,
+                pushed: totals.pushed,
+                caught_up: totals.caught_up,
+                lost: totals.outstanding,
+                lost_deliveries: totals.outstanding_deliveries,
+                late: totals.late,
+                duplicated: totals.duplicated,
+                redelivered: totals.redelivered,
+                latency: meter.delivery(),
+                examples,
+            },
+            sockets: SocketReport {
+                clients: shared.options.clients,
+                connected: meter.connected_clients(),
+                reconnects: meter.reconnects(),
+                reconnects_per_client_max: meter.most_reconnects(),
+                refused_connects: meter.refusals(),
+                sequence_gaps: meter.sequence_gaps,
+            },
+            phases: meter.phase_reports(now),
+            database,
+        }
+    }
+}

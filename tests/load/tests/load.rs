@@ -1,0 +1,386 @@
+//! The load generator and the chat probe against stand-in nodes in this process, real Postgres below.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends there, helpers included"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use load::{Backoff, Options, ProbeOptions, chat_probe, start};
+use standin::release::{Behaviour, Manifest, Version, pack};
+use standin::scratch_postgres::{ScratchPostgres, loopback};
+use standin::server::{Pace, Server};
+use standin::settings::Settings;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// An unpacked release without a binary: the server runs in this process.
+struct Tree {
+    folder: TempDir,
+    manifest: Manifest,
+}
+
+impl Tree {
+    fn new(behaviour: Behaviour) -> Self {
+        let folder = TempDir::new().unwrap();
+        let version = Version::new(11, 10, 0);
+        let binary = folder.path().join("binary");
+        std::fs::write(&binary, b"none").unwrap();
+        let packed = pack(&binary, version, behaviour, folder.path()).unwrap();
+        let status = std::process::Command::new("tar")
+            .args(["-xzf"])
+            .arg(packed.file)
+            .arg("-C")
+            .arg(folder.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let manifest = Manifest { version, behaviour };
+        Self { folder, manifest }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("mattermost")
+    }
+
+    /// A node on an address of its own; `cluster` names its cluster, with a licence.
+    async fn start(&self, dsn: &str, cluster: Option<&str>) -> Server {
+        let data = self.folder.path().join("data").display().to_string();
+        let mut environment = vec![
+            ("MM_SQLSETTINGS_DATASOURCE", dsn.to_owned()),
+            ("MM_FILESETTINGS_DIRECTORY", data),
+            (
+                "MM_SERVICESETTINGS_LISTENADDRESS",
+                format!("{}:8065", loopback()),
+            ),
+        ];
+        if let Some(name) = cluster {
+            environment.extend([
+                ("MM_LICENSE", "LAB-CLUSTER-LICENCE".to_owned()),
+                ("MM_CLUSTERSETTINGS_ENABLE", "true".to_owned()),
+                ("MM_CLUSTERSETTINGS_CLUSTERNAME", name.to_owned()),
+            ]);
+        }
+        let environment = environment
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value));
+        let file = self.path().join("config/config.json");
+        let settings = Settings::load(&file, environment, &self.manifest).unwrap();
+        let pace = Pace {
+            gone_after: Duration::from_millis(1300),
+            ..Pace::default()
+        };
+        Server::start(self.manifest.clone(), settings, self.path(), pace)
+            .await
+            .unwrap()
+    }
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.address())
+}
+
+/// The least load balancer: bytes to whichever node is set, by turns.
+struct Balancer {
+    url: String,
+    targets: watch::Sender<Vec<std::net::SocketAddr>>,
+    task: JoinHandle<()>,
+}
+
+impl Balancer {
+    async fn new(nodes: &[&Server]) -> Self {
+        let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (targets, watched) = watch::channel(Self::addresses(nodes));
+        let task = tokio::spawn(async move {
+            for turn in 0_usize.. {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let target = {
+                    let targets = watched.borrow();
+                    targets[turn % targets.len()]
+                };
+                tokio::spawn(async move {
+                    if let Ok(mut node) = TcpStream::connect(target).await {
+                        let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+                    }
+                });
+            }
+        });
+        Self { url, targets, task }
+    }
+
+    fn addresses(nodes: &[&Server]) -> Vec<std::net::SocketAddr> {
+        nodes.iter().map(|node| node.address()).collect()
+    }
+
+    fn point_at(&self, nodes: &[&Server]) {
+        self.targets.send_replace(Self::addresses(nodes));
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn options(url: &str, dsn: &str) -> Options {
+    Options {
+        clients: 12,
+        users: 4,
+        rate: 40.0,
+        get_rate: 20.0,
+        database_url: Some(dsn.to_owned()),
+        settle: Duration::from_secs(5),
+        backoff: Backoff {
+            minimum: Duration::from_millis(100),
+            jitter: Duration::from_millis(100),
+            ..Backoff::default()
+        },
+        ..Options::new(url)
+    }
+}
+
+async fn dsn() -> String {
+    ScratchPostgres::shared()
+        .await
+        .unwrap()
+        .create_dsn()
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_run_on_a_cluster_is_clean() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let one = tree.start(&dsn, Some("blue")).await;
+    let two = tree.start(&dsn, Some("blue")).await;
+    let balancer = Balancer::new(&[&one, &two]).await;
+    let running = start(options(&balancer.url, &dsn)).await.unwrap();
+    running.mark("steady");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let snapshot = running.snapshot();
+    assert_eq!(
+        (snapshot.phase.as_str(), snapshot.connected),
+        ("steady", 12)
+    );
+    assert!(snapshot.acknowledged > 10, "{snapshot:?}");
+    let report = running.finish().await;
+    assert!(report.is_clean(), "{report}");
+    let messages = &report.messages;
+    assert_eq!(messages.sent, messages.acknowledged);
+    assert_eq!(messages.pushed, messages.sent * 11, "{report}");
+    assert_eq!((messages.redelivered, report.sockets.sequence_gaps), (0, 0));
+    assert_eq!(report.database.as_ref().unwrap().messages, messages.sent);
+    assert_eq!(report.phases.len(), 2);
+    assert!(report.requests.latency.p50_ms > 0.0 && messages.latency.count > 0);
+    // A second run on the same server uses what is there.
+    let again = start(options(&balancer.url, &dsn)).await.unwrap();
+    assert!(again.finish().await.is_clean());
+    one.kill().await;
+    two.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unlicensed_nodes_lose_messages_and_it_shows() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let one = tree.start(&dsn, None).await;
+    let two = tree.start(&dsn, None).await;
+    let balancer = Balancer::new(&[&one, &two]).await;
+    let options = Options {
+        settle: Duration::from_millis(500),
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(options).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let report = running.finish().await;
+    assert!(!report.is_clean());
+    assert_eq!(report.requests.failed, 0, "{report}");
+    assert!(report.messages.lost > 0, "{report}");
+    assert!(!report.messages.examples.is_empty());
+    assert_eq!(
+        report.database.unwrap().missing,
+        0,
+        "they are stored all the same"
+    );
+    one.kill().await;
+    two.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_costs_one_reconnect_and_no_message() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let one = tree.start(&dsn, Some("blue")).await;
+    let two = tree.start(&dsn, Some("blue")).await;
+    let balancer = Balancer::new(&[&one]).await;
+    // Only WebSockets last: with no request kept alive across the switch, none is cut by it.
+    let quiet = Options {
+        get_rate: 0.0,
+        rate: 0.0,
+        ..options(&balancer.url, &dsn)
+    };
+    let noisy = start(quiet).await.unwrap();
+    noisy.mark("rollout 1");
+    balancer.point_at(&[&two]);
+    one.stop().await;
+    let back = async {
+        while noisy.snapshot().reconnects < 12 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back)
+        .await
+        .unwrap();
+    let report = noisy.finish().await;
+    assert!(report.is_clean(), "{report}");
+    let rollout = &report.phases[1];
+    assert_eq!(
+        (rollout.reconnects, rollout.reconnects_per_client_max),
+        (12, 1),
+        "{report}"
+    );
+    assert_eq!(report.phases[0].reconnects, 0);
+    two.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_shows_as_failures_and_catching_up() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let one = tree.start(&dsn, Some("blue")).await;
+    let two = tree.start(&dsn, Some("blue")).await;
+    let balancer = Balancer::new(&[&one, &two]).await;
+    let options = Options {
+        rate: 100.0,
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(options).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.mark("killed");
+    one.kill().await;
+    // The balancer does not know yet.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    balancer.point_at(&[&two]);
+    let back = async {
+        while running.snapshot().connected < 12 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), back)
+        .await
+        .unwrap();
+    let report = running.finish().await;
+    assert!(!report.is_clean());
+    assert!(
+        report.requests.failed > 0 && report.posts.retried > 0,
+        "{report}"
+    );
+    assert!(
+        report.sockets.reconnects > 0 && report.messages.caught_up > 0,
+        "{report}"
+    );
+    // Lost is not asserted: what the dying node acknowledged and did not pass on any more is lost to
+    // those who stayed connected elsewhere, and rightly counted.
+    assert_eq!(
+        report.messages.abandoned, 0,
+        "every retry got through: {report}"
+    );
+    assert_eq!(report.database.as_ref().unwrap().missing, 0);
+    assert!(!report.failures.is_empty() && report.failures.len() <= 20);
+    two.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failing_requests_are_counted_and_quoted() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let good = tree.start(&dsn, None).await;
+    let bad = Tree::new(Behaviour::FailingRequests(30));
+    let bad = bad.start(&dsn, None).await;
+    let balancer = Balancer::new(&[&good]).await;
+    let options = Options {
+        post_retry: Duration::from_millis(20),
+        post_attempts: 30,
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(options).await.unwrap();
+    // New connections go to the bad node once the good one has gone.
+    balancer.point_at(&[&bad]);
+    good.kill().await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let report = running.finish().await;
+    let quoted = report
+        .failures
+        .iter()
+        .find(|failure| failure.status == Some(500));
+    assert!(
+        quoted.is_some_and(|failure| failure.text.contains("app.internal.app_error")),
+        "{report}"
+    );
+    bad.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chat_probe_tells_a_cluster_from_strangers() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let blue = tree.start(&dsn, Some("blue")).await;
+    let joined = tree.start(&dsn, Some("blue")).await;
+    let quarantined = tree.start(&dsn, Some("green")).await;
+    let options = ProbeOptions {
+        timeout: Duration::from_secs(3),
+        ..ProbeOptions::default()
+    };
+    let good = chat_probe(&url(&blue), &url(&joined), &options)
+        .await
+        .unwrap();
+    assert!(good.ok, "{good:?}");
+    assert!(
+        good.directions
+            .iter()
+            .all(|way| way.found_by_since && way.error.is_none())
+    );
+    let apart = chat_probe(&url(&blue), &url(&quarantined), &options)
+        .await
+        .unwrap();
+    assert!(!apart.ok);
+    for way in &apart.directions {
+        assert!(
+            !way.arrived && way.found_by_since && way.error.is_none(),
+            "{way:?}"
+        );
+    }
+    let gone = url(&joined);
+    joined.kill().await;
+    let gone = chat_probe(&url(&blue), &gone, &options).await.unwrap();
+    assert!(
+        !gone.ok && gone.directions.iter().all(|way| way.error.is_some()),
+        "{gone:?}"
+    );
+    for node in [blue, quarantined] {
+        node.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_other_users_wants_its_administrator() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let node = tree.start(&dsn, None).await;
+    let mine = Options {
+        admin: "somebody".to_owned(),
+        ..options(&url(&node), &dsn)
+    };
+    drop(start(mine).await.unwrap());
+    let error = start(options(&url(&node), &dsn)).await.unwrap_err();
+    assert!(error.to_string().contains("load-admin"), "{error}");
+    let nobody = Options::new("ftp://x");
+    assert!(
+        start(nobody)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("ftp://x")
+    );
+    node.kill().await;
+}
