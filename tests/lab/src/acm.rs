@@ -64,6 +64,10 @@ pub fn material(lab: &Lab, region: &str, arn: &str) -> Option<Material> {
 }
 
 /// Answers a call.
+#[expect(
+    clippy::unused_async,
+    reason = "every service's dispatch is asynchronous"
+)]
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "RequestCertificate" => request(lab, call),
@@ -80,6 +84,10 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 
 /// `POST /lab/acm/certificates {"domain": "chat.example.com", "region": "us-east-1", "addresses":
 /// ["127.32.0.4"]}` issues a certificate at once and answers `{"arn": …}`. Addresses are optional.
+#[expect(
+    clippy::unused_async,
+    reason = "every service's control function is asynchronous"
+)]
 pub async fn control(
     lab: &Arc<Lab>,
     method: &Method,

@@ -1,5 +1,6 @@
 //! What a rule does with a request: forward, redirect, or a fixed response.
 
+use super::redirect::Redirect;
 use crate::api::{ApiError, Params, Xml};
 
 /// A rule's one action (the lab has no authentication actions, which would come before it).
@@ -22,21 +23,17 @@ pub(super) enum Action {
     },
 }
 
-/// A redirection; `#{protocol}`, `#{host}`, `#{port}`, `#{path}` and `#{query}` stand for the request's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Redirect {
-    pub protocol: String,
-    pub host: String,
-    pub port: String,
-    pub path: String,
-    pub query: String,
-    /// 301 or 302.
-    pub status: u16,
-}
-
 /// AWS's limit of target groups in one forward action.
 const MAX_GROUPS: usize = 5;
 const WEEK: i64 = 604_800;
+/// What a fixed response may be (API reference of FixedResponseActionConfig).
+const TYPES: [&str; 5] = [
+    "text/plain",
+    "text/css",
+    "text/html",
+    "application/javascript",
+    "application/json",
+];
 
 impl Action {
     /// The action in a call's list, which must hold exactly one.
@@ -64,7 +61,7 @@ impl Action {
         let kind = action.str("Type")?;
         match kind.as_str() {
             "forward" => Self::parse_forward(action),
-            "redirect" => Self::parse_redirect(action),
+            "redirect" => Redirect::parse(action).map(Self::Redirect),
             "fixed-response" => Self::parse_fixed(action),
             _ => Err(invalid(
                 "InvalidLoadBalancerAction",
@@ -143,55 +140,6 @@ impl Action {
         Ok(Self::Forward { groups, sticky })
     }
 
-    fn parse_redirect(action: &Params) -> Result<Self, ApiError> {
-        let config = action
-            .sub("RedirectConfig")
-            .ok_or_else(|| ApiError::missing("RedirectConfig"))?;
-        let status = match config.str("StatusCode")?.as_str() {
-            "HTTP_301" => 301,
-            "HTTP_302" => 302,
-            other => {
-                return Err(validation(format!(
-                    "Redirect status code '{other}' must be HTTP_301 or HTTP_302"
-                )));
-            }
-        };
-        let or = |name: &str, default: &str| config.opt(name).unwrap_or_else(|| default.to_owned());
-        let redirect = Redirect {
-            protocol: or("Protocol", "#{protocol}"),
-            host: or("Host", "#{host}"),
-            port: or("Port", "#{port}"),
-            path: or("Path", "/#{path}"),
-            query: or("Query", "#{query}"),
-            status,
-        };
-        if !["HTTP", "HTTPS", "#{protocol}"].contains(&redirect.protocol.as_str()) {
-            return Err(validation(format!(
-                "Redirect protocol '{}' must be HTTP, HTTPS or #{{protocol}}",
-                redirect.protocol
-            )));
-        }
-        if redirect.port != "#{port}" && redirect.port.parse::<u16>().is_err() {
-            return Err(validation(format!(
-                "Redirect port '{}' must be in the range 1-65535 or #{{port}}",
-                redirect.port
-            )));
-        }
-        if !redirect.path.starts_with('/') {
-            return Err(validation(format!(
-                "Redirect path '{}' must begin with '/'",
-                redirect.path
-            )));
-        }
-        if redirect.keeps_address() {
-            return Err(invalid(
-                "InvalidLoadBalancerAction",
-                "A redirect must change at least one of protocol, host, port or path, or it would loop".to_owned(),
-            ));
-        }
-        Ok(Self::Redirect(redirect))
-    }
-
     fn parse_fixed(action: &Params) -> Result<Self, ApiError> {
         let config = action
             .sub("FixedResponseConfig")
@@ -207,13 +155,6 @@ impl Action {
                 ))
             })?;
         let content_type = config.opt("ContentType");
-        const TYPES: [&str; 5] = [
-            "text/plain",
-            "text/css",
-            "text/html",
-            "application/javascript",
-            "application/json",
-        ];
         if let Some(other) = content_type.as_deref().filter(|it| !TYPES.contains(it)) {
             return Err(validation(format!(
                 "Fixed response content type '{other}' must be one of [{}]",
@@ -291,49 +232,6 @@ impl Action {
     }
 }
 
-impl Redirect {
-    fn keeps_address(&self) -> bool {
-        self.protocol == "#{protocol}"
-            && self.host == "#{host}"
-            && self.port == "#{port}"
-            && self.path == "/#{path}"
-    }
-
-    /// The `Location` for a request.
-    pub fn location(&self, request: &Requested<'_>) -> String {
-        let fill = |template: &str| {
-            template
-                .replace("#{protocol}", request.protocol)
-                .replace("#{host}", request.host)
-                .replace("#{port}", &request.port.to_string())
-                .replace("#{path}", request.path.trim_start_matches('/'))
-                .replace("#{query}", request.query)
-        };
-        let protocol = fill(&self.protocol).to_ascii_lowercase();
-        let query = fill(&self.query);
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!(
-            "{protocol}://{}:{}{}{mark}{query}",
-            fill(&self.host),
-            fill(&self.port),
-            fill(&self.path)
-        )
-    }
-}
-
-/// The parts of a request that a redirect may keep.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Requested<'a> {
-    /// `http` or `https`.
-    pub protocol: &'a str,
-    /// Without the port.
-    pub host: &'a str,
-    pub port: u16,
-    pub path: &'a str,
-    /// Without the question mark.
-    pub query: &'a str,
-}
-
 fn invalid(code: &str, message: String) -> ApiError {
     ApiError::new(code, message)
 }
@@ -354,31 +252,6 @@ mod tests {
             )
         });
         Action::parse(&Params::from_form(fields, true), "DefaultActions")
-    }
-
-    #[test]
-    fn redirects_fill_in_the_request() {
-        let action = parse(&[
-            ("Type", "redirect"),
-            ("RedirectConfig.Protocol", "HTTPS"),
-            ("RedirectConfig.Port", "443"),
-            ("RedirectConfig.StatusCode", "HTTP_301"),
-        ])
-        .unwrap();
-        let Action::Redirect(redirect) = action else {
-            panic!("not a redirect")
-        };
-        let requested = Requested {
-            protocol: "http",
-            host: "chat.example.com",
-            port: 80,
-            path: "/a/b",
-            query: "c=d",
-        };
-        assert_eq!(
-            redirect.location(&requested),
-            "https://chat.example.com:443/a/b?c=d"
-        );
     }
 
     #[test]

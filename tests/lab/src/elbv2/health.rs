@@ -113,8 +113,9 @@ impl Health {
     #[must_use]
     pub fn after(self, outcome: Result<(), Failure>, check: &HealthCheck) -> Self {
         match (self, outcome) {
-            (Self::Registering | Self::Checking { .. }, Ok(()))
-            | (Self::Healthy { .. }, Ok(())) => Self::Healthy { failures: 0 },
+            (Self::Registering | Self::Checking { .. } | Self::Healthy { .. }, Ok(())) => {
+                Self::Healthy { failures: 0 }
+            }
             (Self::Registering, Err(last)) => {
                 Self::Checking { failures: 0 }.after(Err(last), check)
             }

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::attributes::Attributes;
 use super::metrics::Recorder;
 use super::paging::{Page, valid_name};
-use super::state::{LoadBalancer, Node, Shared, arn, suffix};
-use super::{listeners, tags, targets};
+use super::placement::{allocate, check_subnets, parse_subnets, release};
+use super::state::{LoadBalancer, Shared, arn, suffix};
+use super::{listener_tls, listeners, tags, targets};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
@@ -28,7 +29,7 @@ fn validation(message: impl Into<String>) -> ApiError {
 }
 
 /// `CreateLoadBalancer`
-pub(super) async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let params = &call.params;
     let name = valid_name("Load balancer", params.str("Name")?)?;
     if name.starts_with("internal-") {
@@ -147,61 +148,13 @@ fn one(xml: Xml) -> Reply {
     Xml::new().list("LoadBalancers", "member", [xml]).into()
 }
 
-fn ip_address_type(params: &crate::api::Params) -> Result<String, ApiError> {
+pub(super) fn ip_address_type(params: &crate::api::Params) -> Result<String, ApiError> {
     match params.opt("IpAddressType") {
         None => Ok("ipv4".to_owned()),
         Some(kind) if kind == "ipv4" => Ok(kind),
         Some(kind) => Err(ApiError::new(
             "InvalidConfigurationRequest",
             format!("The lab's networks have IPv4 only; the IP address type cannot be '{kind}'"),
-        )),
-    }
-}
-
-fn parse_subnets(params: &crate::api::Params) -> Vec<String> {
-    let mut subnets = params.list("Subnets");
-    for mapping in params.structs("SubnetMappings") {
-        subnets.extend(mapping.opt("SubnetId"));
-    }
-    subnets
-}
-
-/// The VPC, and zone and subnet of each node to be.
-fn check_subnets(
-    lab: &Lab,
-    region: &str,
-    subnets: &[String],
-) -> Result<(String, Vec<(String, String)>), ApiError> {
-    let mut zones: Vec<(String, String)> = Vec::new();
-    let mut vpc_id: Option<String> = None;
-    for id in subnets {
-        let subnet = crate::ec2::subnet(lab, region, id).ok_or_else(|| {
-            ApiError::new(
-                "SubnetNotFound",
-                format!("The subnet ID '{id}' does not exist"),
-            )
-        })?;
-        if vpc_id.get_or_insert(subnet.vpc_id.clone()) != &subnet.vpc_id {
-            return Err(ApiError::new(
-                "InvalidSubnet",
-                "All subnets must belong to the same VPC",
-            ));
-        }
-        if zones.iter().any(|(zone, _)| *zone == subnet.zone) {
-            return Err(ApiError::new(
-                "InvalidConfigurationRequest",
-                "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
-            ));
-        }
-        zones.push((subnet.zone, id.clone()));
-    }
-    match vpc_id {
-        Some(vpc_id) if zones.len() >= 2 => {
-            zones.sort();
-            Ok((vpc_id, zones))
-        }
-        _ => Err(validation(
-            "At least two subnets in two different Availability Zones must be specified",
         )),
     }
 }
@@ -216,31 +169,6 @@ fn check_security_groups(lab: &Lab, region: &str, groups: &[String]) -> Result<(
             "InvalidSecurityGroup",
             format!("The security group '{id}' does not exist"),
         )),
-    }
-}
-
-/// An address in each subnet; all or none.
-fn allocate(lab: &Lab, region: &str, zones: Vec<(String, String)>) -> Result<Vec<Node>, ApiError> {
-    let mut nodes: Vec<Node> = Vec::new();
-    for (zone, subnet_id) in zones {
-        match crate::ec2::allocate_address(lab, region, &subnet_id) {
-            Ok(address) => nodes.push(Node {
-                zone,
-                subnet_id,
-                address,
-            }),
-            Err(error) => {
-                release(lab, region, &nodes);
-                return Err(ApiError::new("InvalidSubnet", error.message));
-            }
-        }
-    }
-    Ok(nodes)
-}
-
-fn release(lab: &Lab, region: &str, nodes: &[Node]) {
-    for node in nodes {
-        crate::ec2::release_address(lab, region, node.address);
     }
 }
 
@@ -265,7 +193,7 @@ pub(super) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             (arns.is_empty() || arns.contains(&balancer.arn))
                 && (names.is_empty() || names.contains(&balancer.name))
         });
-        page.reply("LoadBalancers", found, |it| &it.arn, LoadBalancer::xml)
+        Ok(page.reply("LoadBalancers", found, |it| &it.arn, LoadBalancer::xml))
     })
 }
 
@@ -328,7 +256,7 @@ pub(super) fn modify_attributes(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Ap
             .send_replace(seconds("client_keep_alive.seconds"));
         Ok::<_, ApiError>(balancer.attributes.xml())
     })?;
-    listeners::refresh_tls(lab, &call.region, &arn);
+    listener_tls::refresh_tls(lab, &call.region, &arn);
     Ok(xml.into())
 }
 
@@ -362,49 +290,6 @@ pub(super) fn set_ip_address_type(lab: &Arc<Lab>, call: &Call) -> Result<Reply, 
     })
 }
 
-/// `SetSubnets`: zones that stay keep their node and its address.
-pub(super) async fn set_subnets(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
-    let params = &call.params;
-    let arn = params.str("LoadBalancerArn")?;
-    let subnets = parse_subnets(params);
-    ip_address_type(params)?;
-    params.finish()?;
-    let (vpc_id, zones) = check_subnets(lab, &call.region, &subnets)?;
-    let old = lab.elbv2.with(&call.region, |state| {
-        let balancer = state.load_balancer(&arn)?;
-        if balancer.vpc_id == vpc_id {
-            Ok(balancer.nodes.clone())
-        } else {
-            Err(ApiError::new(
-                "InvalidSubnet",
-                format!("The subnets must belong to VPC '{}'", balancer.vpc_id),
-            ))
-        }
-    })?;
-    let is_kept = |node: &Node| subnets.contains(&node.subnet_id);
-    let new_zones: Vec<_> = zones
-        .into_iter()
-        .filter(|(_, subnet)| !old.iter().any(|node| node.subnet_id == *subnet))
-        .collect();
-    let mut nodes: Vec<Node> = old.iter().filter(|node| is_kept(node)).cloned().collect();
-    nodes.extend(allocate(lab, &call.region, new_zones)?);
-    nodes.sort_by(|one, other| one.zone.cmp(&other.zone));
-    let (dropped, reopen, xml) = lab.elbv2.with(&call.region, |state| {
-        let balancer = state.load_balancer(&arn)?;
-        let dropped: Vec<Node> = old.iter().filter(|node| !is_kept(node)).cloned().collect();
-        balancer.nodes = nodes;
-        let xml = balancer.zones_xml();
-        let reopen: Vec<String> = state.listeners_of(&arn).map(|it| it.arn.clone()).collect();
-        Ok::<_, ApiError>((dropped, reopen, xml))
-    })?;
-    for listener in reopen {
-        listeners::reopen(lab, &call.region, &listener).await;
-    }
-    release(lab, &call.region, &dropped);
-    targets::settle(lab, &call.region);
-    Ok(xml.text("IpAddressType", "ipv4").into())
-}
-
 impl LoadBalancer {
     /// The address by which clients reach it: the lab has no DNS, so that its name is the first
     /// node's address.
@@ -420,7 +305,8 @@ impl LoadBalancer {
         suffix(&self.arn)
     }
 
-    fn zones_xml(&self) -> Xml {
+    /// The member `AvailabilityZones`.
+    pub fn zones_xml(&self) -> Xml {
         Xml::new().list(
             "AvailabilityZones",
             "member",

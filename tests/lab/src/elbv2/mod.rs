@@ -29,12 +29,15 @@ mod attributes;
 mod balance;
 mod condition;
 mod health;
+mod listener_tls;
 mod listeners;
 mod load_balancers;
 mod metrics;
 mod paging;
+mod placement;
 mod probe;
 mod proxy;
+mod redirect;
 mod rules;
 mod state;
 mod tags;
@@ -49,7 +52,7 @@ use serde_json::{Value, json};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply};
 
-pub use listeners::{certificate_changed, certificate_users};
+pub use listener_tls::{certificate_changed, certificate_users};
 pub use proxy::check_key_pair;
 pub use state::Elbv2;
 pub use targets::{deregister, register, target_group_exists, target_state};
@@ -62,14 +65,14 @@ pub fn start(lab: &Arc<Lab>) {
 /// Answers a call.
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
-        "CreateLoadBalancer" => load_balancers::create(lab, call).await,
+        "CreateLoadBalancer" => load_balancers::create(lab, call),
         "DescribeLoadBalancers" => load_balancers::describe(lab, call),
         "DeleteLoadBalancer" => load_balancers::delete(lab, call),
         "DescribeLoadBalancerAttributes" => load_balancers::describe_attributes(lab, call),
         "ModifyLoadBalancerAttributes" => load_balancers::modify_attributes(lab, call),
         "SetSecurityGroups" => load_balancers::set_security_groups(lab, call),
         "SetIpAddressType" => load_balancers::set_ip_address_type(lab, call),
-        "SetSubnets" => load_balancers::set_subnets(lab, call).await,
+        "SetSubnets" => placement::set_subnets(lab, call).await,
         "CreateTargetGroup" => target_groups::create(lab, call),
         "DescribeTargetGroups" => target_groups::describe(lab, call),
         "ModifyTargetGroup" => target_groups::modify(lab, call),
@@ -84,9 +87,9 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "ModifyListener" => listeners::modify(lab, call).await,
         "DeleteListener" => listeners::delete(lab, call),
         "DescribeListenerAttributes" => listeners::describe_attributes(lab, call),
-        "DescribeListenerCertificates" => listeners::describe_certificates(lab, call),
-        "AddListenerCertificates" => listeners::change_certificates(lab, call, true),
-        "RemoveListenerCertificates" => listeners::change_certificates(lab, call, false),
+        "DescribeListenerCertificates" => listener_tls::describe_certificates(lab, call),
+        "AddListenerCertificates" => listener_tls::change_certificates(lab, call, true),
+        "RemoveListenerCertificates" => listener_tls::change_certificates(lab, call, false),
         "CreateRule" => rules::create(lab, call),
         "DescribeRules" => rules::describe(lab, call),
         "ModifyRule" => rules::modify(lab, call),
@@ -103,6 +106,10 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 
 /// `GET /lab/elbv2/listeners`: where each listener really listens, which differs from its port when the
 /// lab may not bind ports below 1024.
+#[expect(
+    clippy::unused_async,
+    reason = "every service's control function is asynchronous"
+)]
 pub async fn control(
     lab: &Arc<Lab>,
     method: &Method,

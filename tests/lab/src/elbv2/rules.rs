@@ -150,7 +150,7 @@ pub(super) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             // Pages go by ARN; a whole listener is given in the order in which it is tried.
             found.sort_by(|one, other| one.arn.cmp(&other.arn));
         }
-        page.reply("Rules", found.into_iter(), |it| &it.arn, Rule::xml)
+        Ok(page.reply("Rules", found.into_iter(), |it| &it.arn, Rule::xml))
     })
 }
 

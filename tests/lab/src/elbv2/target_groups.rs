@@ -125,7 +125,7 @@ pub(super) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                     .as_ref()
                     .is_none_or(|arn| state.load_balancers_of(&group.arn).contains(arn))
         });
-        page.reply("TargetGroups", found, |it| &it.arn, |it| it.xml(state))
+        Ok(page.reply("TargetGroups", found, |it| &it.arn, |it| it.xml(state)))
     })
 }
 

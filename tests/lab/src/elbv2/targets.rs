@@ -305,10 +305,6 @@ pub fn target_group_exists(lab: &Lab, region: &str, arn: &str) -> bool {
 
 /// Registers an instance or address for another service (Auto Scaling); a failure is logged, as
 /// Auto Scaling's own eventual registration would be retried and not answered.
-#[expect(
-    clippy::unused_async,
-    reason = "the contract between the services; callers must not hold their lock here"
-)]
 pub async fn register(
     lab: &Arc<Lab>,
     region: &str,
@@ -327,10 +323,6 @@ pub async fn register(
 }
 
 /// Deregisters, on every port, an instance or address for another service.
-#[expect(
-    clippy::unused_async,
-    reason = "the contract between the services; callers must not hold their lock here"
-)]
 pub async fn deregister(lab: &Arc<Lab>, region: &str, target_group: &str, id: &str) {
     let named: Vec<Named> = lab.elbv2.with(region, |state| {
         let targets = state

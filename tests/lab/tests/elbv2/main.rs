@@ -1,6 +1,13 @@
 //! The load balancer judged from outside: real clients, real backends, the API over the wire.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in tests a failed expectation is a failed test"
+)]
+
 mod api;
+mod backend;
+mod client;
 mod health;
 mod proxy;
 mod routing;

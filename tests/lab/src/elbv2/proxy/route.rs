@@ -12,9 +12,10 @@ use super::backend::{Backend, InFlight};
 use super::cookie;
 use super::{Client, forward};
 use crate::Clock;
-use crate::elbv2::action::{Action, Requested};
+use crate::elbv2::action::Action;
 use crate::elbv2::condition;
 use crate::elbv2::health::Health;
+use crate::elbv2::redirect::Requested;
 use crate::elbv2::state::{RegionState, Target, TargetGroup};
 
 /// Answers a request.
