@@ -24,7 +24,12 @@ impl Cloud {
         let primary = names.database();
         let subnet_group = names.db_subnet_group();
         let target_groups = [Slot::A, Slot::B].map(|slot| names.target_group(slot));
-        let parameter_group = names.db_parameter_group();
+        let major = scope
+            .spec
+            .database
+            .engine_version
+            .as_deref()
+            .map(|version| version.split('.').next().unwrap_or(version));
         let regions = scope.regions();
         let images = join_all(regions.iter().map(|region| async move {
             (region.clone(), self.observe_images(scope, region).await)
@@ -33,7 +38,7 @@ impl Cloud {
             join!(
                 self.observe_db_and_lag(scope, &primary),
                 self.observe_db_subnet_group(&subnet_group),
-                self.observe_db_parameter_group(&parameter_group),
+                self.observe_db_parameter_group(&names, major),
                 self.observe_db_snapshots(&primary),
                 self.observe_engine_versions(),
             )
@@ -67,11 +72,11 @@ impl Cloud {
         seen.network = note.value("network", base.0);
         seen.security_groups = note.value("security_groups", base.1);
         seen.secrets = note.value("secrets", base.2);
-        let ((instances, lag), subnets, parameters, snapshots, versions) = database;
+        let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);
-        seen.db_subnet_group = note.value("db_subnet_group", subnets);
-        seen.db_parameter_group = note.value("db_parameter_group", parameters);
+        seen.db_subnet_group = note.value("db_subnet_group", subnet_group);
+        seen.db_parameter_group = note.value("db_parameter_group", parameter_group);
         seen.db_snapshots = note.value("db_snapshots", snapshots);
         seen.engine_versions = note.value("engine_versions", versions);
         seen.load_balancer = note.value("load_balancer", front.0);

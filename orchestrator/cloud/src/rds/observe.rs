@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_rds::types;
 use plan::observed::{DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup};
+use plan::spec::Names;
 
 use super::{found, tags_of};
 use crate::connect::Cloud;
@@ -50,20 +51,44 @@ impl Cloud {
         }))
     }
 
-    /// The parameter group with what was changed in it.
+    /// The parameter group with what was changed in it. Its name ends with its family: of several, the
+    /// one of this major version, else the newest.
     pub(crate) async fn observe_db_parameter_group(
         &self,
-        name: &str,
+        names: &Names,
+        major: Option<&str>,
     ) -> Result<Option<DbParameterGroup>, ReadError> {
-        let Some(group) = self.parameter_group(name).await? else {
+        let all = self
+            .look()
+            .rds
+            .describe_db_parameter_groups()
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .called("rds:DescribeDBParameterGroups")?;
+        let wanted = major.map(|major| format!("{ENGINE}{major}"));
+        let newest = all
+            .iter()
+            .filter_map(types::DbParameterGroup::db_parameter_group_family)
+            .filter(|family| {
+                all.iter().any(|group| {
+                    group.db_parameter_group_name()
+                        == Some(names.db_parameter_group(family).as_str())
+                })
+            })
+            .max_by_key(|family| (Some(*family) == wanted.as_deref(), family_number(family)));
+        let Some(family) = newest else {
             return Ok(None);
         };
-        let Some(parameters) = self.changed_parameters(name).await? else {
+        let name = names.db_parameter_group(family);
+        let Some(parameters) = self.changed_parameters(&name).await? else {
             return Ok(None);
         };
         Ok(Some(DbParameterGroup {
-            name: name.to_owned(),
-            family: group.db_parameter_group_family().unwrap_or("").to_owned(),
+            name,
+            family: family.to_owned(),
             parameters,
         }))
     }
@@ -210,6 +235,11 @@ impl Cloud {
         versions.dedup();
         Ok(versions)
     }
+}
+
+/// 16 of `postgres16`, 9 of `postgres9.6`.
+fn family_number(family: &str) -> Vec<u32> {
+    numbers(family.trim_start_matches(ENGINE))
 }
 
 /// `17.10` after `17.9`.
