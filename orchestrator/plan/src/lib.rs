@@ -21,20 +21,23 @@ pub mod spec;
 
 mod down;
 mod draft;
+mod forecast;
 mod lifecycle;
 mod nodes;
 mod stack;
 mod view;
+mod world;
 
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod tests;
+mod simulation;
 #[cfg(test)]
-mod world;
+mod tests;
 
 pub use action::Action;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
+pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
 pub use lint::{Refusal, lint};
 pub use observed::Observed;

@@ -26,6 +26,7 @@ mod request;
 mod scene;
 mod shift;
 
+pub(crate) use preflight::connection_budget;
 pub use request::{Ask, Refused, Skew, request, skew};
 
 use jiff::Timestamp;

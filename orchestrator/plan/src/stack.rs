@@ -73,7 +73,12 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
         .as_deref()
         .is_some_and(|image| image::copies(view, draft, image));
     let mut served = false;
-    if let Some(base) = &base {
+    if view.record_is_missing() {
+        draft.wait(
+            "record_missing",
+            "what serves is not known until the store answers: groups and weights are left as they are",
+        );
+    } else if let Some(base) = &base {
         if let Some(balancer) = &base.balancer {
             load_balancer::listeners(view, draft, balancer);
         }

@@ -141,6 +141,20 @@ impl<'a> View<'a> {
             .unwrap_or_else(|| self.names.group(self.record().generation))
     }
 
+    /// Nothing is recorded, yet groups exist that a first `up` cannot have made: the store, which knows
+    /// what serves, has not answered yet. Nothing may be concluded about who owns the traffic.
+    pub fn record_is_missing(&self) -> bool {
+        let record = self.record();
+        let first = self.names.group(1);
+        record.proven.is_none()
+            && record.group.is_none()
+            && self
+                .observed
+                .groups
+                .values()
+                .any(|group| self.is_ours(&group.tags) && (group.name != first || group.max == 0))
+    }
+
     /// The target is `healthy` now.
     pub fn is_healthy(&self, slot: Slot, instance: &str) -> bool {
         self.target_group(slot)

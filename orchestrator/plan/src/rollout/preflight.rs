@@ -1,10 +1,11 @@
 //! Before anything is touched: may this rollout be, and is the stack in a state to begin it?
 
 use crate::draft::Draft;
-use crate::intent::{Mode, Phase};
+use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::rollout::Step;
 use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
+use crate::view::View;
 
 /// Seconds that a replica may be behind.
 const LAG_SECONDS: f64 = 60.0;
@@ -84,7 +85,7 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
             "both colours at once need a cluster licence: only a cutover is allowed".to_owned(),
         );
     }
-    found.extend(connection_budget(scene).err());
+    found.extend(connection_budget(scene.view, scene.rollout).err());
     let known = scene.view.observed.template.as_ref();
     if let (Some(template), Some(number)) = (known, rollout.from.template_version)
         && !template.versions.contains_key(&number)
@@ -94,10 +95,12 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
     found
 }
 
-/// Connections of both colours against the server's limit: (needed, limit).
-pub(crate) fn connection_budget(scene: &Scene<'_>) -> Result<Option<(u32, u32)>, String> {
-    let Some(seen) = scene
-        .view
+/// Connections of both colours against the server's limit: (needed, limit). None: not known.
+pub(crate) fn connection_budget(
+    view: &View<'_>,
+    rollout: &RolloutIntent,
+) -> Result<Option<(u32, u32)>, String> {
+    let Some(seen) = view
         .observed
         .databases
         .as_ref()
@@ -105,34 +108,14 @@ pub(crate) fn connection_budget(scene: &Scene<'_>) -> Result<Option<(u32, u32)>,
     else {
         return Ok(None);
     };
-    let per = |version: &str, settings: &std::collections::BTreeMap<String, String>| {
-        let default = if version
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())
-            .unwrap_or(0)
-            >= 11
-        {
-            OPEN_CONNECTIONS
-        } else {
-            OPEN_CONNECTIONS_BEFORE_11
-        };
-        let set = settings
-            .get("MM_SQLSETTINGS_MAXOPENCONNS")
-            .and_then(|value| value.parse().ok());
-        set.unwrap_or(default).saturating_add(EXTRA_CONNECTIONS)
-    };
-    let (from, to) = (&scene.rollout.from, &scene.rollout.to);
-    let blue = per(&from.version, &from.settings);
-    let green = per(&to.version, &to.settings);
-    let size = scene.size();
+    let size = Scene::new(view, rollout, None).size();
+    let (blue, green) = (connections(&rollout.from), connections(&rollout.to));
     // In a cutover they never run at once.
-    let one = if scene.is_cutover() {
-        blue.max(green)
-    } else {
-        blue.saturating_add(green)
+    let pair = match rollout.mode {
+        Mode::Cutover => blue.max(green),
+        Mode::Overlap => blue.saturating_add(green),
     };
-    let needed = size.saturating_mul(one).saturating_add(RESERVE);
+    let needed = size.saturating_mul(pair).saturating_add(RESERVE);
     if needed <= seen.max_connections {
         return Ok(Some((needed, seen.max_connections)));
     }
@@ -140,6 +123,26 @@ pub(crate) fn connection_budget(scene: &Scene<'_>) -> Result<Option<(u32, u32)>,
         "{size} blue and {size} green node(s) may open {needed} connections ({RESERVE} of them in reserve), the database allows {}: raise `database.max_connections` or set MM_SQLSETTINGS_MAXOPENCONNS",
         seen.max_connections
     ))
+}
+
+/// Connections that one node may open to the primary.
+fn connections(target: &Target) -> u32 {
+    let major: u32 = target
+        .version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .unwrap_or(0);
+    let default = if major >= 11 {
+        OPEN_CONNECTIONS
+    } else {
+        OPEN_CONNECTIONS_BEFORE_11
+    };
+    let set = target
+        .settings
+        .get("MM_SQLSETTINGS_MAXOPENCONNS")
+        .and_then(|value| value.parse().ok());
+    set.unwrap_or(default).saturating_add(EXTRA_CONNECTIONS)
 }
 
 fn database(draft: &mut Draft, scene: &Scene<'_>) {

@@ -409,6 +409,10 @@ pub(super) fn databases(view: &View<'_>, draft: &mut Draft, primary: &DbInstance
             action,
         ),
         None if !draft.knows(view, "databases") => {}
+        // A stack that has nodes had its databases: nobody could look, that is all.
+        None if !view.observed.groups.is_empty() => {
+            draft.wait("databases", "the database could not be looked into");
+        }
         // Nobody has looked into it yet: a new primary must first be settled.
         None if view.db_is_settled(primary) => {
             draft.create(view, "databases", "set of databases and roles", action)

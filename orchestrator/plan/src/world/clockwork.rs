@@ -147,8 +147,11 @@ impl World {
             .collect();
         let (version, zones) = (group.template_version, self.spec.zones.clone());
         for _ in live.len()..wanted {
-            let number = self.next();
-            let id = format!("i-{number:017x}");
+            let mut number = self.next();
+            while self.observed.instances.contains_key(&instance_id(number)) {
+                number = self.next();
+            }
+            let id = instance_id(number);
             let zone = zones[number as usize % zones.len()].clone();
             let instance = Instance {
                 id: id.clone(),
@@ -383,4 +386,8 @@ impl World {
             }
         }
     }
+}
+
+fn instance_id(number: u64) -> String {
+    format!("i-{number:017x}")
 }

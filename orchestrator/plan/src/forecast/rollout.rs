@@ -1,0 +1,206 @@
+//! A rollout before it begins: which way, what it costs, what the way back is.
+
+use jiff::Timestamp;
+
+use super::{Course, Forecast};
+use crate::intent::{Intent, Mode, Phase, RolloutIntent};
+use crate::observed::Observed;
+use crate::rollout::{Skew, connection_budget, skew, word};
+use crate::view::View;
+
+/// Seconds that a stop, a start and the switch of the listener take together, as a rule: a server is
+/// gone after 4 s, a start takes 30 to 60 s, a change of a listener some seconds.
+const SWITCH_SECONDS: u32 = 120;
+/// Seconds that a snapshot of a database takes at least; the first one of a big database takes much more.
+const SNAPSHOT_SECONDS: u32 = 180;
+
+/// What `rollout` would do: the row as [`crate::rollout::request`] made it, run through the model.
+pub fn forecast_rollout(
+    intent: &Intent,
+    rollout: &RolloutIntent,
+    observed: &Observed,
+    now: Timestamp,
+) -> Forecast {
+    let mut with = intent.clone();
+    with.rollout = Some(rollout.clone());
+    let view = View::new(&with, observed, now);
+    let mut facts = facts(&view, rollout);
+    let mut notes = Vec::new();
+    match connection_budget(&view, rollout) {
+        Ok(Some((needed, limit))) => {
+            facts.push(fact("connections", format!("{needed} at most of {limit}")))
+        }
+        Ok(None) => notes.push(
+            "the database could not be looked into: its connections are not counted".to_owned(),
+        ),
+        Err(text) => notes.push(text),
+    }
+    let mut course = Course::new(&with, observed, now);
+    // The model's users are quiet enough; how they really are is seen in the steps.
+    course.intent.spec.rollout.quiet_is_fine = true;
+    course.intent.spec.rollout.manual_promote = false;
+    let last = course.run(|phase| matches!(phase, Phase::Done | Phase::RolledBack));
+    let done = course
+        .intent
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.failure.is_empty())
+        && last.ended;
+    if !done {
+        let failure = course
+            .intent
+            .rollout
+            .iter()
+            .flat_map(|rollout| rollout.failure.clone());
+        notes.extend(failure);
+        if !last.ended {
+            notes.extend(last.reasons);
+        }
+    }
+    notes.dedup();
+    Forecast {
+        title: format!("rollout {}", rollout.id),
+        facts,
+        changes: course.changes,
+        notes,
+        reaches_its_end: done,
+    }
+}
+
+fn fact(heading: &str, text: impl Into<String>) -> (String, String) {
+    (heading.to_owned(), text.into())
+}
+
+fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
+    let (from, to) = (&rollout.from, &rollout.to);
+    let limits = &view.spec().rollout;
+    let migrates = from.version != to.version;
+    let changed = |one: &str, other: &str| {
+        if one == other {
+            format!("{one} (unchanged)")
+        } else {
+            format!("{one} → {other}")
+        }
+    };
+    let distance = skew(&from.version, &to.version);
+    let mut facts = vec![
+        fact("Mattermost", changed(&from.version, &to.version)),
+        fact("image", changed(&from.image_id, &to.image_id)),
+    ];
+    if from.settings != to.settings {
+        let names: std::collections::BTreeSet<&String> = from
+            .settings
+            .iter()
+            .chain(&to.settings)
+            .filter(|(key, _)| from.settings.get(*key) != to.settings.get(*key))
+            .map(|(key, _)| key)
+            .collect();
+        let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+        facts.push(fact("settings", names.join(", ")));
+    }
+    facts.push(fact(
+        "way",
+        match rollout.mode {
+            Mode::Overlap => {
+                let steps: Vec<String> = limits
+                    .weights
+                    .iter()
+                    .map(|weight| format!("{weight} %"))
+                    .collect();
+                format!(
+                    "both colours at once, traffic in steps of {}",
+                    steps.join(", ")
+                )
+            }
+            Mode::Cutover if distance == Ok(Skew::ExtendedSupport) => {
+                "cutover: versions this far apart must not run together".to_owned()
+            }
+            Mode::Cutover => {
+                "cutover: without a cluster licence both colours must not run at once".to_owned()
+            }
+        },
+    ));
+    facts.push(fact(
+        "migration",
+        if migrates {
+            format!(
+                "once, by the first new node, after the snapshot {}",
+                view.names.rollout_snapshot(rollout.generation)
+            )
+        } else {
+            "none".to_owned()
+        },
+    ));
+    facts.push(fact("pause", pause(rollout, migrates)));
+    let starts = "every server start shows all users as offline for a moment";
+    facts.push(fact("presence", starts));
+    let steps = if rollout.mode == Mode::Cutover {
+        1
+    } else {
+        limits.weights.len() as u32
+    };
+    let watched = limits
+        .step_seconds
+        .saturating_mul(steps)
+        .saturating_add(limits.bake_seconds);
+    let bake = if limits.manual_promote {
+        ", then `orchestrator rollout promote`"
+    } else {
+        ""
+    };
+    facts.push(fact(
+        "watched",
+        format!("{} at least{bake}", duration(watched)),
+    ));
+    facts.push(fact(
+        "way back",
+        way_back(view, rollout, migrates, distance.as_ref().ok()),
+    ));
+    facts
+}
+
+fn pause(rollout: &RolloutIntent, migrates: bool) -> String {
+    match (rollout.mode, migrates) {
+        (Mode::Overlap, _) => "none".to_owned(),
+        (Mode::Cutover, true) => format!(
+            "about {} and the migration: blue stops, a snapshot, the migration, green starts",
+            duration(SWITCH_SECONDS + SNAPSHOT_SECONDS)
+        ),
+        (Mode::Cutover, false) => format!(
+            "about {}: blue stops, green starts",
+            duration(SWITCH_SECONDS)
+        ),
+    }
+}
+
+fn way_back(
+    view: &View<'_>,
+    rollout: &RolloutIntent,
+    migrates: bool,
+    distance: Option<&Skew>,
+) -> String {
+    let promoted = word(&Phase::Promoted);
+    let schema = match (migrates, distance) {
+        (false, _) => String::new(),
+        (true, Some(Skew::Neighbours)) => {
+            format!("; the schema stays, {} runs on it", rollout.from.version)
+        }
+        (true, _) => format!(
+            "; once migrated, {} does not run on the schema: the way back is the snapshot {}, and what was written after it is lost",
+            rollout.from.version,
+            view.names.rollout_snapshot(rollout.generation)
+        ),
+    };
+    format!("until `{promoted}` by itself, in seconds{schema}; after it another rollout")
+}
+
+/// `1 h 5 min`, `45 s`.
+fn duration(seconds: u32) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}

@@ -1,0 +1,78 @@
+//! What an operator reads before anything happens, word for word.
+
+use crate::fixtures::{clustered, empty_account, epoch, ready, unlicensed, wanting};
+use crate::intent::{Intent, Want};
+use crate::rollout::{Ask, request};
+use crate::world::World;
+use crate::{forecast, forecast_rollout};
+
+#[test]
+fn the_first_up_names_everything_although_it_depends_on_each_other() {
+    let text = forecast(&wanting(&clustered(1)), &empty_account(), epoch()).to_string();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_converged_stack_has_nothing_to_do() {
+    let (world, intent) = ready(&clustered(2));
+    let text = forecast(&intent, &world.observed, world.now).to_string();
+    assert_eq!(text, "stack demo: nothing to do\n");
+}
+
+#[test]
+fn drift_is_shown_as_change() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    world
+        .observed
+        .security_groups
+        .get_mut("database")
+        .unwrap()
+        .ingress
+        .clear();
+    world.observed.alarms.remove("demo-g1-cpu-high");
+    intent.spec.fleet.instance_type = "m7i.xlarge".to_owned();
+    intent.spec.fleet.max = 4;
+    insta::assert_snapshot!(forecast(&intent, &world.observed, world.now).to_string());
+}
+
+#[test]
+fn down_names_what_goes() {
+    let (world, mut intent) = ready(&clustered(2));
+    intent.want = Want::Down {
+        delete_database: true,
+    };
+    insta::assert_snapshot!(forecast(&intent, &world.observed, world.now).to_string());
+}
+
+fn rollout(intent: &Intent, world: &World, version: &str) -> String {
+    let ask = Ask {
+        version: Some(version.to_owned()),
+        sha256: Some("b".repeat(64)),
+        ..Ask::default()
+    };
+    let rollout = request(intent, &ask, world.now).unwrap();
+    forecast_rollout(intent, &rollout, &world.observed, world.now).to_string()
+}
+
+#[test]
+fn a_rollout_says_its_way_and_its_way_back() {
+    let (world, intent) = ready(&clustered(2));
+    insta::assert_snapshot!(rollout(&intent, &world, "11.11.0"));
+}
+
+#[test]
+fn a_cutover_says_its_pause() {
+    let (world, intent) = ready(&unlicensed());
+    insta::assert_snapshot!(rollout(&intent, &world, "11.11.0"));
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_before_the_start() {
+    let (mut world, intent) = ready(&clustered(2));
+    world.observed.databases.as_mut().unwrap().max_connections = 300;
+    let text = rollout(&intent, &world, "11.11.0");
+    assert!(
+        text.contains("may open 423 connections") && text.contains("the database allows 300"),
+        "{text}"
+    );
+}

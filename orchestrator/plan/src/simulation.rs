@@ -1,0 +1,480 @@
+//! The whole life of a stack under faults, from a seed: lost effects, failed calls, restarts between
+//! commit and effect, two orchestrators at once, failed reads, nodes that die, agents that fall silent.
+//! After the last fault the system must reach an end, and the invariants must have held all the way.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::fixtures::{clustered, empty_account, epoch, ready, unlicensed, wanting};
+use crate::intent::{Intent, Mode, Phase, Want};
+use crate::observed::{ListenerAction, Observed};
+use crate::rollout::{Ask, request};
+use crate::world::{World, close, journal};
+use crate::{Decision, lint, plan};
+
+/// What goes wrong in one turn. `turn` counts from the begin of the rollout (or of `up`).
+#[derive(Clone, Debug)]
+enum Fault {
+    /// The orchestrator dies after so many effects; what it remembers of earlier looks is gone.
+    Crash { after: usize },
+    /// Effects are made, their answers are lost: the journal says neither done nor failed.
+    LostAnswers,
+    /// Calls fail; nothing happens, and the journal says so.
+    Refused,
+    /// Calls are accepted, the journal says done, and nothing happens.
+    LostEffects,
+    /// A second orchestrator makes the same decision at the same time.
+    Twice,
+    /// A second orchestrator makes what it decided two turns ago.
+    Stale,
+    /// One kind of read fails.
+    Blind { field: usize },
+    /// The `n`-th instance dies.
+    NodeDies { nth: usize },
+    /// The `n`-th agent reports that it failed.
+    NodeFails { nth: usize },
+    /// The operator turns back.
+    Abort,
+}
+
+const FIELDS: [&str; 9] = [
+    "groups",
+    "listeners",
+    "target_groups",
+    "db_instances",
+    "template",
+    "db_snapshots",
+    "alarms",
+    "images",
+    "instances",
+];
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        4 => (0usize..3).prop_map(|after| Fault::Crash { after }),
+        2 => Just(Fault::LostAnswers),
+        2 => Just(Fault::Refused),
+        2 => Just(Fault::LostEffects),
+        2 => Just(Fault::Twice),
+        2 => Just(Fault::Stale),
+        3 => (0..FIELDS.len()).prop_map(|field| Fault::Blind { field }),
+        1 => (0usize..6).prop_map(|nth| Fault::NodeDies { nth }),
+        1 => (0usize..6).prop_map(|nth| Fault::NodeFails { nth }),
+        1 => Just(Fault::Abort),
+    ]
+}
+
+/// Turn and fault; most of a rollout's turns lie within the first three hundred.
+fn faults(most: usize) -> impl Strategy<Value = BTreeMap<usize, Fault>> {
+    prop::collection::btree_map(0usize..300, fault(), 0..most)
+}
+
+struct Run {
+    world: World,
+    intent: Intent,
+    past: Vec<Decision>,
+    /// A node died or failed by our hand: the floor may be missed until it is replaced.
+    disturbed: bool,
+}
+
+impl Run {
+    fn turn(&mut self, fault: Option<&Fault>) -> Result<Phase, TestCaseError> {
+        match fault {
+            Some(Fault::NodeDies { nth }) => self.kill(*nth),
+            Some(Fault::NodeFails { nth }) => self.fail(*nth),
+            Some(Fault::Abort) => {
+                if let Some(rollout) = &mut self.intent.rollout {
+                    rollout.abort = true;
+                }
+            }
+            _ => {}
+        }
+        self.world.look();
+        let seen = self.seen(fault);
+        let decision = plan(&self.intent, &seen, self.world.now);
+        let again = plan(&self.intent, &seen, self.world.now);
+        prop_assert_eq!(&decision, &again);
+        if let Err(refusals) = lint(&decision, &seen, &self.intent) {
+            return Err(TestCaseError::fail(format!(
+                "lint: {refusals:#?}\n{decision:#?}"
+            )));
+        }
+        self.world.commit(&mut self.intent, &decision);
+        self.perform(&decision, fault);
+        self.check(&decision)?;
+        self.world.tick();
+        let phase = decision.next.clone();
+        self.past.push(decision);
+        Ok(phase)
+    }
+
+    fn seen(&mut self, fault: Option<&Fault>) -> Observed {
+        let Some(Fault::Blind { field }) = fault else {
+            return self.world.observed.clone();
+        };
+        let field = FIELDS[*field];
+        let mut seen = self.world.observed.clone();
+        let empty = Observed::default();
+        match field {
+            "groups" => {
+                seen.groups = empty.groups;
+                seen.policies = empty.policies;
+                seen.unknown
+                    .insert("policies".to_owned(), "the groups are not known".to_owned());
+            }
+            "listeners" => seen.listeners = empty.listeners,
+            "target_groups" => seen.target_groups = empty.target_groups,
+            "db_instances" => seen.db_instances = empty.db_instances,
+            "template" => seen.template = empty.template,
+            "db_snapshots" => seen.db_snapshots = empty.db_snapshots,
+            "alarms" => seen.alarms = empty.alarms,
+            "images" => seen.images = empty.images,
+            _ => seen.instances = empty.instances,
+        }
+        seen.unknown
+            .insert(field.to_owned(), "Throttling".to_owned());
+        seen
+    }
+
+    fn perform(&mut self, decision: &Decision, fault: Option<&Fault>) {
+        match fault {
+            Some(Fault::Crash { after }) => {
+                for action in decision.actions.iter().take(*after) {
+                    journal(&mut self.intent, &action.key(), self.world.now);
+                    let outcome = self.world.apply(action);
+                    close(
+                        &mut self.intent,
+                        &action.key(),
+                        self.world.now,
+                        outcome.err(),
+                    );
+                }
+                if let Some(action) = decision.actions.get(*after) {
+                    journal(&mut self.intent, &action.key(), self.world.now);
+                }
+                self.world.observed.streaks.clear();
+            }
+            Some(Fault::LostAnswers) => {
+                for action in &decision.actions {
+                    journal(&mut self.intent, &action.key(), self.world.now);
+                    let _ = self.world.apply(action);
+                }
+            }
+            Some(Fault::Refused) => {
+                for action in &decision.actions {
+                    journal(&mut self.intent, &action.key(), self.world.now);
+                    close(
+                        &mut self.intent,
+                        &action.key(),
+                        self.world.now,
+                        Some("Throttling".to_owned()),
+                    );
+                }
+            }
+            Some(Fault::LostEffects) => {
+                for action in &decision.actions {
+                    journal(&mut self.intent, &action.key(), self.world.now);
+                    close(&mut self.intent, &action.key(), self.world.now, None);
+                }
+            }
+            Some(Fault::Twice) => {
+                self.world.perform(&mut self.intent, decision);
+                self.world.perform(&mut self.intent, decision);
+            }
+            Some(Fault::Stale) => {
+                // It lost its lease: what it makes late is what was right two turns ago. Its weights are
+                // refused by the lease's rule that an irreversible call must not outlive it.
+                let late = self
+                    .past
+                    .len()
+                    .checked_sub(2)
+                    .map(|at| self.past[at].clone());
+                for action in late.iter().flat_map(|late| &late.actions) {
+                    if action.key().starts_with("ensure_") {
+                        let _ = self.world.apply(action);
+                    }
+                }
+                self.world.perform(&mut self.intent, decision);
+            }
+            _ => self.world.perform(&mut self.intent, decision),
+        }
+    }
+
+    fn kill(&mut self, nth: usize) {
+        let running: Vec<String> = self
+            .world
+            .observed
+            .instances
+            .values()
+            .filter(|seen| seen.state == "running")
+            .map(|seen| seen.id.clone())
+            .collect();
+        if let Some(id) = running.get(nth % running.len().max(1))
+            && let Some(instance) = self.world.observed.instances.get_mut(id)
+        {
+            instance.state = "terminated".to_owned();
+            self.disturbed = true;
+        }
+    }
+
+    fn fail(&mut self, nth: usize) {
+        let ids: Vec<String> = self.world.observed.nodes.keys().cloned().collect();
+        if let Some(id) = ids.get(nth % ids.len().max(1))
+            && let Some(node) = self.world.observed.nodes.get_mut(id)
+        {
+            node.phase = "failed".to_owned();
+            node.current = true;
+            node.failure = Some(crate::observed::Failure {
+                phase: "fetched".to_owned(),
+                code: "fetch_failed".to_owned(),
+                ..crate::observed::Failure::default()
+            });
+            self.disturbed = true;
+        }
+    }
+
+    /// The invariants of the rollout that hold at every instant.
+    fn check(&self, decision: &Decision) -> Result<(), TestCaseError> {
+        let floor = self.intent.spec.fleet.min;
+        let overlap = self
+            .intent
+            .rollout
+            .as_ref()
+            .is_none_or(|rollout| rollout.mode == Mode::Overlap);
+        let proven = self.intent.record.proven.is_some();
+        // 1: the floor serves. A target is healthy, and its group gets traffic.
+        if proven && overlap && !self.disturbed && self.intent.want == Want::Up {
+            let serving = self.serving();
+            prop_assert!(
+                serving >= floor,
+                "{serving} nodes serve in {:?}",
+                decision.next
+            );
+        }
+        // 3: one migration for the first start, one per rollout at most, never by blue.
+        let rollouts = usize::from(self.intent.rollout.is_some());
+        prop_assert!(
+            self.world.migrations.len() <= 1 + rollouts,
+            "{:?}",
+            self.world.migrations
+        );
+        if let (Some(rollout), Some((migrator, snapshot))) =
+            (&self.intent.rollout, self.world.migrations.get(1))
+        {
+            let blue = rollout
+                .blue_group
+                .as_ref()
+                .and_then(|name| self.world.observed.groups.get(name));
+            prop_assert!(
+                blue.is_none_or(|blue| !blue.members.contains_key(migrator)),
+                "blue migrated"
+            );
+            // 4: a snapshot first.
+            prop_assert!(*snapshot, "no snapshot before the migration");
+        }
+        Ok(())
+    }
+
+    fn serving(&self) -> u32 {
+        let Some(listener) = self.world.observed.listeners.get(&80) else {
+            return 0;
+        };
+        let ListenerAction::Forward(weights) = &listener.action else {
+            return 0;
+        };
+        self.world
+            .observed
+            .target_groups
+            .values()
+            .filter(|group| weights.get(&group.arn).is_some_and(|weight| *weight > 0))
+            .map(|group| {
+                group
+                    .targets
+                    .values()
+                    .filter(|state| *state == "healthy")
+                    .count() as u32
+            })
+            .sum()
+    }
+
+    /// 6: after any end nothing is pinned or suspended, one colour owns, and nobody is without an owner.
+    fn check_end(&self) -> Result<(), TestCaseError> {
+        let seen = &self.world.observed;
+        let record = &self.intent.record;
+        let owner = record.group.clone().unwrap_or_default();
+        for group in seen.groups.values() {
+            prop_assert!(
+                group.suspended.is_empty(),
+                "{} is suspended: {:?}",
+                group.name,
+                group.suspended
+            );
+            prop_assert!(
+                !group.tags.keys().any(|key| key.contains("pin-")),
+                "{} is pinned",
+                group.name
+            );
+            let retained = record.retained.iter().any(|kept| kept.group == group.name);
+            prop_assert!(
+                group.name == owner || retained,
+                "{} has no owner",
+                group.name
+            );
+            prop_assert!(
+                group.name == owner || group.members.is_empty(),
+                "{} still has nodes",
+                group.name
+            );
+        }
+        let Some(listener) = seen.listeners.get(&80) else {
+            return Err(TestCaseError::fail("no listener"));
+        };
+        let slot = format!("arn:tg/demo-{}", record.slot.letter());
+        let ListenerAction::Forward(weights) = &listener.action else {
+            return Err(TestCaseError::fail("the listener does not forward"));
+        };
+        let owners: Vec<&String> = weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(arn, _)| arn)
+            .collect();
+        prop_assert_eq!(owners, [&slot]);
+        Ok(())
+    }
+}
+
+/// A rollout under faults ends, and the stack is ready again.
+fn rollout_ends(
+    mut run: Run,
+    faults: &BTreeMap<usize, Fault>,
+    bad: bool,
+) -> Result<(), TestCaseError> {
+    if bad {
+        run.world.bad.insert("11.11.0".to_owned());
+    }
+    let ask = Ask {
+        version: Some("11.11.0".to_owned()),
+        sha256: Some("b".repeat(64)),
+        ..Ask::default()
+    };
+    run.intent.rollout = Some(
+        request(&run.intent, &ask, run.world.now)
+            .map_err(|refused| TestCaseError::fail(refused.text))?,
+    );
+    let mut ended = None;
+    for turn in 0..4000 {
+        let phase = run.turn(faults.get(&turn))?;
+        if matches!(phase, Phase::Done | Phase::RolledBack) {
+            ended = Some(turn);
+            break;
+        }
+        if let Phase::Stuck { reason } = phase {
+            prop_assert!(!reason.is_empty());
+            // Only what the faults of a test can do to it: the schema of another release without a node.
+            prop_assert!(!faults.is_empty(), "stuck without a fault: {reason}");
+            return Ok(());
+        }
+    }
+    prop_assert!(
+        ended.is_some(),
+        "no end: {:?}\n{:#?}",
+        run.intent.rollout.as_ref().map(|rollout| &rollout.phase),
+        run.past.last().map(|last| (&last.reasons, &last.actions))
+    );
+    if bad {
+        prop_assert_eq!(
+            &run.intent
+                .rollout
+                .as_ref()
+                .map(|rollout| rollout.phase.clone()),
+            &Some(Phase::RolledBack)
+        );
+    }
+    settle(&mut run)?;
+    run.check_end()
+}
+
+/// Without faults the stack is ready in bounded time.
+fn settle(run: &mut Run) -> Result<(), TestCaseError> {
+    for _ in 0..400 {
+        if run.turn(None)? == Phase::Ready {
+            return Ok(());
+        }
+    }
+    Err(TestCaseError::fail(format!(
+        "not ready: {:#?}",
+        run.past
+            .last()
+            .map(|last| (&last.next, &last.reasons, &last.actions))
+    )))
+}
+
+fn served(spec: &crate::Spec) -> Run {
+    let (world, intent) = ready(spec);
+    Run {
+        world,
+        intent,
+        past: Vec::new(),
+        disturbed: false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rollout_ends_whatever_happens(faults in faults(8), bad in prop::bool::weighted(0.3), size in 1u32..4) {
+        rollout_ends(served(&clustered(size)), &faults, bad)?;
+    }
+
+    #[test]
+    fn a_cutover_ends_whatever_happens(faults in faults(6), bad in prop::bool::weighted(0.3)) {
+        rollout_ends(served(&unlicensed()), &faults, bad)?;
+    }
+
+    #[test]
+    fn up_and_down_end_whatever_happens(faults in faults(10), delete_database in any::<bool>(), size in 1u32..4) {
+        let spec = clustered(size);
+        let mut run = Run {
+            world: World::new(&spec, &empty_account(), epoch()),
+            intent: wanting(&spec),
+            past: Vec::new(),
+            disturbed: true,
+        };
+        let faults: BTreeMap<usize, Fault> = faults.into_iter().map(|(turn, fault)| (turn / 5, fault)).collect();
+        for turn in 0..60 {
+            run.turn(faults.get(&turn))?;
+        }
+        settle(&mut run)?;
+        run.intent.want = Want::Down { delete_database };
+        let mut gone = false;
+        for turn in 0..400 {
+            gone = run.turn(faults.get(&turn))? == Phase::Gone && run.world.observed.groups.is_empty();
+            if gone && turn > 60 {
+                break;
+            }
+        }
+        prop_assert!(gone, "{:#?}", run.past.last());
+        let seen = &run.world.observed;
+        prop_assert!(seen.groups.is_empty() && seen.load_balancer.is_none() && seen.target_groups.is_empty());
+        prop_assert_eq!(seen.db_instances.is_empty(), delete_database);
+    }
+}
+
+/// A crash after the commit and before the effects, at every turn of a rollout in its turn.
+#[test]
+fn a_restart_at_every_point_changes_nothing() {
+    let run = served(&clustered(2));
+    for turn in (0..320).step_by(3) {
+        let run = Run {
+            world: run.world.clone(),
+            intent: run.intent.clone(),
+            past: Vec::new(),
+            disturbed: false,
+        };
+        let faults = BTreeMap::from([(turn, Fault::Crash { after: 0 })]);
+        rollout_ends(run, &faults, false)
+            .unwrap_or_else(|error| panic!("crash at {turn}: {error}"));
+    }
+}
