@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 
 use crate::api::LoadError;
@@ -22,6 +23,9 @@ use crate::api::LoadError;
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Connecting may take this long.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What one WebSocket reads at once.
+const READ_BUFFER: usize = 8 * 1024;
 
 /// A plain or an encrypted stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -122,9 +126,12 @@ impl Endpoint {
         let bearer = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| "the token is no header value".to_owned())?;
         request.headers_mut().insert("authorization", bearer);
-        let (socket, _) = tokio_tungstenite::client_async(request, stream)
-            .await
-            .map_err(|error| format!("WebSocket refused: {error}"))?;
+        // Hundreds of clients live in one process; the default buffer is 128 KiB each.
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let (socket, _) =
+            tokio_tungstenite::client_async_with_config(request, stream, Some(config))
+                .await
+                .map_err(|error| format!("WebSocket refused: {error}"))?;
         Ok(socket)
     }
 }

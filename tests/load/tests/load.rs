@@ -5,11 +5,13 @@
     reason = "a test that cannot go on ends there, helpers included"
 )]
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use load::{Backoff, Options, ProbeOptions, chat_probe, start};
-use standin::release::{Behaviour, Manifest, Version, pack};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use standin::release::{Behaviour, Manifest, Version, pack, tls_from_pem};
 use standin::scratch_postgres::{ScratchPostgres, loopback};
 use standin::server::{Pace, Server};
 use standin::settings::Settings;
@@ -17,6 +19,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// An unpacked release without a binary: the server runs in this process.
 struct Tree {
@@ -84,7 +87,7 @@ fn url(server: &Server) -> String {
     format!("http://{}", server.address())
 }
 
-/// The least load balancer: bytes to whichever node is set, by turns.
+/// The least load balancer: bytes to whichever node is set, by turns; TLS ends at it if it has any.
 struct Balancer {
     url: String,
     targets: watch::Sender<Vec<std::net::SocketAddr>>,
@@ -93,8 +96,13 @@ struct Balancer {
 
 impl Balancer {
     async fn new(nodes: &[&Server]) -> Self {
-        let listener = TcpListener::bind((loopback(), 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::with(nodes, loopback(), None).await
+    }
+
+    async fn with(nodes: &[&Server], address: IpAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (targets, watched) = watch::channel(Self::addresses(nodes));
         let task = tokio::spawn(async move {
             for turn in 0_usize.. {
@@ -103,10 +111,20 @@ impl Balancer {
                     let targets = watched.borrow();
                     targets[turn % targets.len()]
                 };
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    if let Ok(mut node) = TcpStream::connect(target).await {
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
-                    }
+                    let Ok(mut node) = TcpStream::connect(target).await else {
+                        return;
+                    };
+                    let _ = match tls {
+                        None => tokio::io::copy_bidirectional(&mut client, &mut node).await,
+                        Some(tls) => {
+                            let Ok(mut client) = tls.accept(client).await else {
+                                return;
+                            };
+                            tokio::io::copy_bidirectional(&mut client, &mut node).await
+                        }
+                    };
                 });
             }
         });
@@ -183,6 +201,49 @@ async fn a_clean_run_on_a_cluster_is_clean() {
     assert!(again.finish().await.is_clean());
     one.kill().await;
     two.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_is_checked_against_the_named_authority() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let node = tree.start(&dsn, None).await;
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let (address, key) = (loopback(), KeyPair::generate().unwrap());
+    let certificate = CertificateParams::new(vec![address.to_string()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
+    let tls = tls_from_pem(&certificate.pem(), &key.serialize_pem()).unwrap();
+    let balancer = Balancer::with(&[&node], address, Some(tls.into())).await;
+    let ca = tree.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+
+    let trusting = Options {
+        ca: Some(ca.clone()),
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(trusting).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let report = running.finish().await;
+    assert!(
+        report.is_clean() && report.messages.acknowledged > 0,
+        "{report}"
+    );
+    let probe = ProbeOptions {
+        ca: Some(ca),
+        ..ProbeOptions::default()
+    };
+    assert!(
+        chat_probe(&balancer.url, &url(&node), &probe)
+            .await
+            .unwrap()
+            .ok
+    );
+    let untrusting = start(options(&balancer.url, &dsn)).await;
+    assert!(untrusting.is_err(), "an unknown authority");
+    node.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

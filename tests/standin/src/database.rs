@@ -24,6 +24,9 @@ use crate::dsn::{Dsn, SslMode};
 /// Where the system keeps its authorities, for `verify-full` without `sslrootcert`.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// `SqlSettings.QueryTimeout`: a server that went away without a word is noticed within this.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -84,7 +87,8 @@ impl Database {
             .user(&dsn.user)
             .dbname(&dsn.database)
             .application_name("mattermost")
-            .keepalives_idle(Duration::from_secs(30));
+            .keepalives_idle(QUERY_TIMEOUT)
+            .tcp_user_timeout(QUERY_TIMEOUT);
         if let Some(password) = &dsn.password {
             config.password(password);
         }

@@ -6,4 +6,4 @@ mod serve;
 
 pub use manifest::{Behaviour, Manifest, ManifestError, Version};
 pub use pack::{PackError, Packed, pack};
-pub use serve::{ServeError, serve_releases, tls_from_files};
+pub use serve::{ServeError, serve_releases, tls_from_files, tls_from_pem};

@@ -65,6 +65,26 @@ pub fn tls_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed(certificate))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
+    config(chain, secret)
+}
+
+/// The same from the texts of both.
+pub fn tls_from_pem(certificate: &str, key: &str) -> Result<Arc<ServerConfig>, ServeError> {
+    let failed = |what: &str| {
+        let path = PathBuf::from(what);
+        move |source| ServeError::Pem { path, source }
+    };
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed("the certificate"))?;
+    let secret = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(failed("the key"))?;
+    config(chain, secret)
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    secret: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, ServeError> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

@@ -129,6 +129,11 @@ async fn a_downgrade_follows_its_plan_and_wants_the_newer_binary() {
 async fn of_two_on_an_empty_database_one_dies_of_a_duplicate_type() {
     let one = database().await;
     let other = Database::new(&dsn_of(&one).await, 5, 5).unwrap();
+    // Both are connected: neither is late for the race.
+    drop((
+        one.connection().await.unwrap(),
+        other.connection().await.unwrap(),
+    ));
     let good = good(10);
     let (a, b) = tokio::join!(
         migrate(&one, &good, MigrateOptions::default()),

@@ -19,7 +19,7 @@ use super::pending::Pending;
 use super::session::Sessions;
 use crate::database::{Database, DatabaseError};
 use crate::ids;
-use crate::release::{Behaviour, Manifest};
+use crate::release::{Behaviour, Manifest, Version};
 use crate::schema::{self, MigrateError, MigrateOptions};
 use crate::settings::Settings;
 
@@ -67,6 +67,14 @@ pub enum StartError {
     /// The database's set-up is wrong.
     #[error("the database cannot be used")]
     Database(#[from] DatabaseError),
+    /// Postgres is older than the release supports.
+    #[error("minimum Postgres version requirements not met: found {found}, wanted is {wanted}")]
+    TooOld {
+        /// The server's major version.
+        found: i32,
+        /// The least that the release supports.
+        wanted: i32,
+    },
     /// No try reached it.
     #[error("failed to ping the database {attempts} times; giving up")]
     Unreachable {
@@ -134,6 +142,7 @@ impl Server {
             settings.max_idle_connections,
         )?);
         reach(&database, &pace).await?;
+        require_version(&database, manifest.version).await?;
         schema::migrate(&database, &manifest, MigrateOptions::default()).await?;
         reset_statuses(&database).await?;
         if manifest.behaviour == Behaviour::NeverReady {
@@ -226,6 +235,31 @@ async fn reach(database: &Database, pace: &Pace) -> Result<(), StartError> {
         attempt += 1;
         sleep(pace.database_interval).await;
     }
+}
+
+/// The oldest Postgres of each Mattermost: 13 since 10.6, 14 since 11.0.
+fn oldest_postgres(version: Version) -> i32 {
+    match (version.major, version.minor) {
+        (11.., _) => 14,
+        (10, 6..) => 13,
+        _ => 11,
+    }
+}
+
+async fn require_version(database: &Database, version: Version) -> Result<(), StartError> {
+    let connection = database.connection().await?;
+    let row = connection
+        .query_one(
+            "SELECT current_setting('server_version_num')::int / 10000",
+            &[],
+        )
+        .await
+        .map_err(DatabaseError::from)?;
+    let (found, wanted): (i32, i32) = (row.get(0), oldest_postgres(version));
+    if found < wanted {
+        return Err(StartError::TooOld { found, wanted });
+    }
+    Ok(())
 }
 
 /// Every start takes everybody offline, whatever other nodes on this database know.
@@ -332,6 +366,14 @@ mod tests {
             ("host", "host", ""),
         ] {
             assert_eq!(split_address(text), (host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn postgres_must_be_as_new_as_the_release_wants() {
+        for (version, oldest) in [((11, 0), 14), ((11, 10), 14), ((10, 11), 13), ((10, 5), 11)] {
+            let version = Version::new(version.0, version.1, 0);
+            assert_eq!(oldest_postgres(version), oldest, "{version}");
         }
     }
 

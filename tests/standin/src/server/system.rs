@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -14,14 +13,12 @@ use serde_json::{Value, json};
 use super::failure::{Failure, chain};
 use super::node::Node;
 use super::session::Required;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, QUERY_TIMEOUT};
 use crate::ids;
 use crate::release::Behaviour;
 use crate::schema;
 use crate::settings::FileSettings;
 
-/// `SqlSettings.QueryTimeout`: how long the full ping waits for a database that hangs.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 const OK: &str = "OK";
 const UNHEALTHY: &str = "UNHEALTHY";
 

@@ -33,6 +33,9 @@ const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(5);
 /// Larger frames from clients are refused.
 const MAX_FRAME: usize = 8 * 1024;
 
+/// Clients send little; the default of 128 KiB each would be most of the process.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// Upgrades. A missing or wrong session is no refusal: the challenge may still come.
 pub(super) async fn connect(
     State(node): State<Arc<Node>>,
@@ -45,6 +48,7 @@ pub(super) async fn connect(
     };
     upgrade
         .max_message_size(MAX_FRAME)
+        .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {
             let cut = node.cut.clone();
             tokio::select! {

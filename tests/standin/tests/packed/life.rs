@@ -81,6 +81,59 @@ async fn sigterm_drains_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_under_way_gets_one_second() {
+    let dsn = dsn().await;
+    let mut node = Node::good("11.10.0", &dsn, &[]).await;
+    let (admin, channel) = furnished(&node).await;
+    let database = dsn
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .split('?')
+        .next()
+        .unwrap()
+        .to_owned();
+    let mut client = ScratchPostgres::shared()
+        .await
+        .unwrap()
+        .connect(&database)
+        .await
+        .unwrap();
+    let lock = client.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+
+    let path = format!("/api/v4/channels/{channel}/posts");
+    let url = node.url(&path);
+    let request = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(&admin.token)
+        .send();
+    let request = tokio::spawn(request);
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = $1)";
+        while lock
+            .query_one(waiting, &[&database])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waits).await.unwrap();
+    let begun = Instant::now();
+    node.terminate();
+    assert!(request.await.unwrap().is_err(), "it is cut, not answered");
+    let cut = begun.elapsed();
+    assert!(cut >= Duration::from_secs(1), "cut after {cut:?}");
+    assert!(!node.is_gone());
+    assert!(node.exit().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_start_takes_everybody_offline() {
     let dsn = dsn().await;
     let blue = Node::good("11.9.0", &dsn, &[]).await;
