@@ -1,2 +1,40 @@
-//! Stub.
-fn main() {}
+//! The agent's process: flags, logging, one thread.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use log::LevelFilter;
+use mattermost_agent::run::{Manager, run};
+
+/// Installs and runs Mattermost on this instance as the orchestrator wants it
+#[derive(Debug, Parser)]
+#[command(name = "mattermost-agent", version)]
+struct Flags {
+    /// Directory that all paths lie below
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+
+    /// Who supervises Mattermost: default is `systemd` where the system was booted with it
+    #[arg(long, value_enum, value_name = "MANAGER")]
+    service_manager: Option<Manager>,
+
+    /// Least important messages to log: `error`, `warn`, `info`, `debug` or `trace`
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+}
+
+/// One thread: a node's agent waits most of the time. Hashing and unpacking have threads of their own.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    mattermost_agent::logging::install(flags.log_level);
+    let manager = flags.service_manager.unwrap_or_else(Manager::detect);
+    match run(flags.root, manager).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

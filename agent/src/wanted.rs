@@ -1,0 +1,472 @@
+//! The desired state as the worker uses it: checked once, typed from then on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use fleet_proto::v1::{Desired, Goal, MigrationRole};
+use reqwest::Url;
+
+use crate::coded::Coded;
+
+/// Where the manifest sets no limit: about twice what the newest release unpacks to.
+const DEFAULT_MAX_BYTES: u64 = 4 << 30;
+/// As above: a release has about 30,000 files.
+const DEFAULT_MAX_FILES: u64 = 100_000;
+
+/// The orchestrator sent something that no node can do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("desired state {generation}: `{field}` is unusable: {reason}")]
+pub struct WantedError {
+    generation: u64,
+    field: &'static str,
+    reason: String,
+}
+
+impl Coded for WantedError {
+    fn code(&self) -> &'static str {
+        "desired_invalid"
+    }
+
+    fn permanent(&self) -> bool {
+        true
+    }
+}
+
+/// A SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// From a finished hash.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| format!("`{}` is not 64 hexadecimal digits", shorten(text)))?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A release version: a name of one directory and of one systemd instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(String);
+
+impl Version {
+    /// As text, for example `11.10.0`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte);
+        let good = (1..=64).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(plain);
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "`{}` is not a version such as 11.10.0",
+                shorten(text)
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// The release to install.
+#[derive(Clone, Debug)]
+pub struct Artefact {
+    /// What `mattermost version` must print.
+    pub version: Version,
+    /// Where it comes from when the image holds no copy.
+    pub url: Url,
+    /// Of the tarball.
+    pub sha256: Digest,
+    /// Of the unpacked tree.
+    pub max_bytes: u64,
+    /// Files, directories and links in it.
+    pub max_files: u64,
+    /// Extra roots for the mirror's TLS, PEM; empty: the system's alone.
+    pub trust_pem: String,
+    /// The detached signature, when one is asked for.
+    pub signature: Option<Signature>,
+}
+
+/// What a detached signature must satisfy.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// Where it is.
+    pub url: Url,
+    /// Of the key that must have made it, hex.
+    pub fingerprint: String,
+    /// The key itself, armoured.
+    pub key: String,
+}
+
+/// The database to check before a start.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Database name.
+    pub name: String,
+    /// Mattermost's own role.
+    pub user: String,
+    /// Roots, PEM.
+    pub trust_pem: String,
+    /// Major version.
+    pub minimum_version: u32,
+    /// Connections that must be free.
+    pub connections_needed: u32,
+}
+
+/// This node's part in the migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// None ordered: the schema is read and reported.
+    Unordered,
+    /// This node alone migrates.
+    Migrate,
+    /// Another does: wait for at least so many applied migrations (at least one).
+    Wait(u32),
+}
+
+/// When a server counts as verified.
+#[derive(Clone, Copy, Debug)]
+pub struct Verification {
+    /// Full pings in a row.
+    pub consecutive: u32,
+    /// Between pings.
+    pub interval: Duration,
+    /// From the start of the service.
+    pub start_timeout: Duration,
+}
+
+/// How to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Connections closed at once.
+    pub batch: u32,
+    /// Between batches.
+    pub interval: Duration,
+    /// For all batches.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            batch: 100,
+            interval: Duration::from_secs(1),
+            deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What is wanted of this node, and every part of it usable.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Installed, not started.
+    Prepared(Box<Serving>),
+    /// Serving, verified.
+    Serving(Box<Serving>),
+    /// Gone from the load balancer, stopped.
+    Drained {
+        /// Of Desired.
+        generation: u64,
+        /// The pace.
+        drain: Drain,
+    },
+}
+
+/// The whole of a serving node.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Of Desired.
+    pub generation: u64,
+    /// The release.
+    pub artefact: Artefact,
+    /// MM_* without secrets.
+    pub settings: BTreeMap<String, String>,
+    /// Opaque to the node: equal means nothing to change.
+    pub configuration_digest: String,
+    /// Absent: nothing is checked.
+    pub database: Option<Database>,
+    /// The part in the migration.
+    pub migration: Migration,
+    /// When it is verified.
+    pub verification: Verification,
+}
+
+impl Wanted {
+    /// Checks every field that this goal uses.
+    pub fn parse(desired: &Desired) -> Result<Self, WantedError> {
+        let generation = desired.generation;
+        match desired.goal() {
+            Goal::Prepare => Ok(Self::Prepared(Box::new(serving(desired)?))),
+            Goal::Serve => Ok(Self::Serving(Box::new(serving(desired)?))),
+            Goal::Drain => Ok(Self::Drained {
+                generation,
+                drain: drain(desired),
+            }),
+            Goal::Unspecified => Err(WantedError {
+                generation,
+                field: "goal",
+                reason: format!("{} is not a goal that this agent knows", desired.goal),
+            }),
+        }
+    }
+}
+
+fn or(value: u64, default: u64) -> u64 {
+    if value == 0 { default } else { value }
+}
+
+fn drain(desired: &Desired) -> Drain {
+    let wire = desired.drain.unwrap_or_default();
+    let default = Drain::default();
+    Drain {
+        batch: or(wire.batch.into(), default.batch.into()) as u32,
+        interval: Duration::from_millis(or(
+            wire.interval_ms.into(),
+            default.interval.as_millis() as u64,
+        )),
+        deadline: Duration::from_secs(or(wire.deadline_s.into(), default.deadline.as_secs())),
+    }
+}
+
+fn serving(desired: &Desired) -> Result<Serving, WantedError> {
+    let error = |field: &'static str| {
+        move |reason: String| WantedError {
+            generation: desired.generation,
+            field,
+            reason,
+        }
+    };
+    let artefact = desired
+        .artefact
+        .as_ref()
+        .ok_or_else(|| error("artefact")("it is missing".to_owned()))?;
+    let signature = if artefact.signature_url.is_empty() {
+        None
+    } else {
+        Some(Signature {
+            url: https(&artefact.signature_url).map_err(error("artefact.signature_url"))?,
+            fingerprint: artefact.signature_fingerprint.clone(),
+            key: artefact.signature_key.clone(),
+        })
+    };
+    if desired.configuration_digest.is_empty() {
+        return Err(error("configuration_digest")("it is empty".to_owned()));
+    }
+    let verification = desired.verification.unwrap_or_default();
+    Ok(Serving {
+        generation: desired.generation,
+        artefact: Artefact {
+            version: artefact
+                .version
+                .parse()
+                .map_err(error("artefact.version"))?,
+            url: https(&artefact.url).map_err(error("artefact.url"))?,
+            sha256: artefact.sha256.parse().map_err(error("artefact.sha256"))?,
+            max_bytes: or(artefact.max_bytes, DEFAULT_MAX_BYTES),
+            max_files: or(artefact.max_files, DEFAULT_MAX_FILES),
+            trust_pem: artefact.trust_pem.clone(),
+            signature,
+        },
+        settings: desired.settings.clone().into_iter().collect(),
+        configuration_digest: desired.configuration_digest.clone(),
+        database: database(desired).map_err(error("database"))?,
+        migration: migration(desired),
+        verification: Verification {
+            consecutive: or(verification.consecutive.into(), 3) as u32,
+            interval: Duration::from_millis(or(verification.interval_ms.into(), 2000)),
+            start_timeout: Duration::from_secs(or(verification.start_timeout_s.into(), 600)),
+        },
+    })
+}
+
+fn https(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{}`: {error}", shorten(text)))?;
+    if url.scheme() != "https" {
+        return Err(format!("`{}` is not an https:// address", shorten(text)));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds a user name or password".to_owned());
+    }
+    Ok(url)
+}
+
+fn database(desired: &Desired) -> Result<Option<Database>, String> {
+    let Some(wire) = &desired.database else {
+        return Ok(None);
+    };
+    for (name, value) in [
+        ("host", &wire.host),
+        ("name", &wire.name),
+        ("user", &wire.user),
+    ] {
+        if value.is_empty() {
+            return Err(format!("`{name}` is empty"));
+        }
+    }
+    Ok(Some(Database {
+        host: wire.host.clone(),
+        port: u16::try_from(or(wire.port.into(), 5432))
+            .map_err(|_| format!("{} is not a port", wire.port))?,
+        name: wire.name.clone(),
+        user: wire.user.clone(),
+        trust_pem: wire.trust_pem.clone(),
+        minimum_version: wire.minimum_version,
+        connections_needed: wire.connections_needed,
+    }))
+}
+
+fn migration(desired: &Desired) -> Migration {
+    let wire = desired.migration.unwrap_or_default();
+    match wire.role() {
+        MigrationRole::Unspecified => Migration::Unordered,
+        MigrationRole::Migrate => Migration::Migrate,
+        MigrationRole::Wait => Migration::Wait(wire.expected_applied.max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_proto::v1;
+
+    use super::*;
+
+    fn desired() -> Desired {
+        Desired {
+            generation: 4,
+            goal: Goal::Serve.into(),
+            artefact: Some(v1::Artefact {
+                version: "11.10.0".into(),
+                url: "https://releases.example.org/m.tar.gz".into(),
+                sha256: "ab".repeat(32),
+                ..v1::Artefact::default()
+            }),
+            configuration_digest: "cd".repeat(32),
+            ..Desired::default()
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut v1::Artefact)) -> Desired {
+        let mut all = desired();
+        change(all.artefact.as_mut().unwrap());
+        all
+    }
+
+    #[test]
+    fn a_good_one_gets_the_documented_defaults() {
+        let Wanted::Serving(serving) = Wanted::parse(&desired()).unwrap() else {
+            panic!("goal is serve");
+        };
+        assert_eq!(serving.verification.consecutive, 3);
+        assert_eq!(serving.verification.interval, Duration::from_secs(2));
+        assert_eq!(serving.migration, Migration::Unordered);
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_with_its_field() {
+        let cases = [
+            (
+                Desired {
+                    goal: 0,
+                    ..desired()
+                },
+                "goal",
+            ),
+            (
+                Desired {
+                    goal: 77,
+                    ..desired()
+                },
+                "goal",
+            ),
+            (
+                Desired {
+                    artefact: None,
+                    ..desired()
+                },
+                "artefact",
+            ),
+            (with(|a| a.version = "../11".into()), "artefact.version"),
+            (with(|a| a.version = "..".into()), "artefact.version"),
+            (with(|a| a.version = "a/b".into()), "artefact.version"),
+            (with(|a| a.version = String::new()), "artefact.version"),
+            (with(|a| a.sha256 = "ab".into()), "artefact.sha256"),
+            (
+                with(|a| a.url = "http://127.0.0.1/m".into()),
+                "artefact.url",
+            ),
+            (
+                with(|a| a.url = "file:///etc/passwd".into()),
+                "artefact.url",
+            ),
+            (
+                with(|a| a.url = "https://u:p@example.org/".into()),
+                "artefact.url",
+            ),
+            (
+                with(|a| a.signature_url = "http://example.org/s".into()),
+                "artefact.signature_url",
+            ),
+            (
+                Desired {
+                    configuration_digest: String::new(),
+                    ..desired()
+                },
+                "configuration_digest",
+            ),
+            (
+                Desired {
+                    database: Some(v1::Database::default()),
+                    ..desired()
+                },
+                "database",
+            ),
+        ];
+        for (bad, field) in cases {
+            assert_eq!(Wanted::parse(&bad).unwrap_err().field, field, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! After `Serving`: watches the server, tells what changes, and converges again when it was started
+//! anew. Restarting it is the service manager's work.
+
+use std::time::Duration;
+
+use fleet_proto::v1::Phase;
+
+use super::{Failed, StartError, Worker};
+use crate::service::State;
+use crate::wanted::Serving;
+
+/// Between full pings of a serving server, each moved by up to a fifth: a thousand nodes on one
+/// database do not ping it together.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The report's connection count follows changes larger than this, in per cent.
+const COUNT_CHANGE: u32 = 20;
+const JOURNAL: usize = 40;
+
+impl Worker {
+    /// Returns when the server has to be verified anew.
+    pub(super) async fn keep(&self, wanted: &Serving) {
+        let mut status = self.service.status();
+        let restarts = status.borrow_and_update().restarts;
+        let enough = wanted.verification.consecutive;
+        let mut consecutive = enough;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL.mul_f64(rand::random_range(0.8..=1.2))) => {}
+                changed = status.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+            }
+            let now = status.borrow_and_update().clone();
+            if now.restarts != restarts || now.state != State::Active {
+                self.report_health(
+                    &crate::verify::Ping::default(),
+                    0,
+                    now.state == State::Active,
+                );
+                let failed = Failed {
+                    journal: self.service.journal(JOURNAL).await,
+                    ..Failed::at(Phase::Serving)(StartError::Crashed { ended: now.ended })
+                };
+                self.reporter
+                    .fail(failed.phase, &*failed.error, failed.journal);
+                return self.await_active().await;
+            }
+            let ping = self.pinger.ping().await;
+            let before = consecutive;
+            consecutive = if ping.healthy {
+                (consecutive + 1).min(enough)
+            } else {
+                0
+            };
+            if before > 0 && consecutive == 0 {
+                log::warn!("the server is not healthy: {}", ping.reason);
+            } else if before == 0 && consecutive > 0 {
+                log::info!("the server is healthy again");
+            }
+            self.report_health(&ping, consecutive, true);
+            self.report_connections();
+        }
+    }
+
+    fn report_connections(&self) {
+        let now = self.established();
+        self.reporter.update(|report| {
+            let change = report.connections.abs_diff(now);
+            if change * 100 > report.connections.max(10) * COUNT_CHANGE {
+                report.connections = now;
+            }
+        });
+    }
+
+    /// The manager starts it again; the next convergence verifies it. One that was stopped by hand,
+    /// or that the manager gave up on, is started by that convergence.
+    async fn await_active(&self) {
+        let mut status = self.service.status();
+        let settled = |state| matches!(state, State::Active | State::Inactive | State::Failed);
+        if status.wait_for(|now| settled(now.state)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The way from a desired state to a verified server.
+//!
+//! ```text
+//!   installed -> secrets -> database checked -> schema (migrate | wait) -> current -> environment
+//!             -> started -> ready -> full ping, version, schema -> serving
+//! ```
+
+use std::time::Duration;
+
+use fleet_proto::backoff::Backoff;
+use fleet_proto::v1::node_client::NodeClient;
+use fleet_proto::v1::{Health, Phase, Schema, SecretsReply, SecretsRequest};
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::{Failed, StartError, Worker};
+use crate::coded::Coded;
+use crate::database;
+use crate::disk::{ensure_directory, write_atomically};
+use crate::environment::Environment;
+use crate::install::{self, InstallError, Step};
+use crate::service::{ServiceError, State};
+use crate::verify::Ping;
+use crate::wanted::{Migration, Serving};
+
+/// Between looks at the schema while another node migrates.
+const SCHEMA_POLL: Duration = Duration::from_secs(1);
+/// For the secrets call: a look into a store.
+const SECRETS_DEADLINE: Duration = Duration::from_secs(20);
+/// Of a server that failed.
+const JOURNAL: usize = 40;
+
+impl Worker {
+    /// Ends with a verified server.
+    pub(super) async fn serve(&self, wanted: &Serving) -> Result<(), Failed> {
+        if self.in_force(wanted)? && self.service.status().borrow().state == State::Active {
+            return self.verify(wanted).await;
+        }
+        self.install(wanted).await?;
+        let environment = self.environment(wanted).await?;
+        self.prepare_database(wanted, &environment).await?;
+        self.start(wanted, &environment).await?;
+        self.verify(wanted).await?;
+        if let Err(error) = install::prune(&self.layout, &wanted.artefact.version) {
+            log::warn!("{}", crate::coded::chain(&error));
+        }
+        Ok(())
+    }
+
+    /// Release, environment file and the last started process are all of this configuration.
+    fn in_force(&self, wanted: &Serving) -> Result<bool, Failed> {
+        let failed = || Failed::at(Phase::Configured);
+        let progress = self
+            .store
+            .progress()
+            .map_err(DiskTrouble)
+            .map_err(failed())?;
+        let active = install::active(&self.layout)
+            .map_err(DiskTrouble)
+            .map_err(failed())?;
+        let sha256 = wanted.artefact.sha256.to_string();
+        Ok(active.is_some_and(|release| release.sha256 == sha256)
+            && progress.running_digest == wanted.configuration_digest
+            && progress.running_version == wanted.artefact.version.as_str())
+    }
+
+    pub(super) async fn install(&self, wanted: &Serving) -> Result<(), Failed> {
+        self.reporter.reach(Phase::Configured);
+        let account = self
+            .service
+            .account()
+            .map_err(Failed::at(Phase::Configured))?;
+        let reporter = self.reporter.clone();
+        let step = move |step| {
+            reporter.reach(match step {
+                Step::Fetched => Phase::Fetched,
+                Step::Verified => Phase::Verified,
+            });
+        };
+        self.installer
+            .ensure_installed(&wanted.artefact, account, step)
+            .await
+            .map_err(|error: InstallError| {
+                let phase = match self.reporter.current().phase() {
+                    phase @ (Phase::Fetched | Phase::Verified) => phase,
+                    _ => Phase::Configured,
+                };
+                Failed::at(phase)(error)
+            })?;
+        self.reporter.reach(Phase::Installed);
+        Ok(())
+    }
+
+    /// From the file when it is of this configuration, else with secrets from the orchestrator.
+    async fn environment(&self, wanted: &Serving) -> Result<Environment, Failed> {
+        let failed = || Failed::at(Phase::Installed);
+        let there = Environment::read(&self.layout).map_err(Failed::at(Phase::Installed))?;
+        if let Some(there) = there
+            && there.digest() == wanted.configuration_digest
+        {
+            return Ok(there);
+        }
+        let secrets = self.secrets(wanted).await?;
+        if let Some(database) = &wanted.database {
+            // The server reads it, so it is not as closed as the secrets beside it.
+            ensure_directory(&self.layout.configuration(), 0o755)
+                .and_then(|()| {
+                    let path = self.layout.database_ca_file();
+                    write_atomically(&path, database.trust_pem.as_bytes(), 0o644)
+                })
+                .map_err(DiskTrouble)
+                .map_err(failed())?;
+        }
+        let environment = Environment::compose(wanted, secrets, &self.instance, &self.layout)
+            .map_err(Failed::at(Phase::Installed))?;
+        environment
+            .write(&self.layout)
+            .map_err(Failed::at(Phase::Installed))?;
+        Ok(environment)
+    }
+
+    /// Asks until answered: without an orchestrator there is nothing else to do. A refusal that may
+    /// pass (it has not read our report yet) is asked again, any other is a failure.
+    async fn secrets(&self, wanted: &Serving) -> Result<SecretsReply, Failed> {
+        let mut channel = self.channel.clone();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut refusals = 0;
+        loop {
+            if channel.borrow().is_none() {
+                self.reporter
+                    .note("waiting for the orchestrator, for the secrets");
+            }
+            let Ok(now) = channel
+                .wait_for(Option::is_some)
+                .await
+                .map(|one| one.clone())
+            else {
+                return std::future::pending().await;
+            };
+            let Some(now) = now else { continue };
+            match ask_for_secrets(now, wanted).await {
+                Ok(reply) => {
+                    self.reporter.note("");
+                    return Ok(reply);
+                }
+                Err(status) => {
+                    let passing = matches!(
+                        status.code(),
+                        Code::Unavailable
+                            | Code::FailedPrecondition
+                            | Code::DeadlineExceeded
+                            | Code::Cancelled
+                            | Code::Unknown
+                    );
+                    refusals += 1;
+                    log::warn!("no secrets yet: {}", status.message());
+                    if !passing || refusals >= 20 {
+                        return Err(Failed::at(Phase::Installed)(StartError::Secrets {
+                            generation: wanted.generation,
+                            reason: status.message().to_owned(),
+                        }));
+                    }
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+        }
+    }
+
+    /// Checked, and its schema as this node's part in the migration wants it.
+    async fn prepare_database(
+        &self,
+        wanted: &Serving,
+        environment: &Environment,
+    ) -> Result<(), Failed> {
+        let Some(database) = &wanted.database else {
+            return Ok(());
+        };
+        let failed = || Failed::at(Phase::Installed);
+        let connection = database::connect(database, environment.database_password())
+            .await
+            .map_err(failed())?;
+        connection.check().await.map_err(failed())?;
+        let mut schema = connection.schema().await.map_err(failed())?;
+        self.reporter.schema(schema.clone());
+        match wanted.migration {
+            Migration::Unordered => {}
+            Migration::Migrate => {
+                drop(connection);
+                self.migrate(wanted).await?;
+                // Its own word counts for nothing (mattermost.md): read back.
+                schema = self.read_schema(wanted, environment).await?;
+                if schema.applied == 0 {
+                    return Err(Failed::at(Phase::Migrating)(StartError::Schema {
+                        applied: 0,
+                        expected: 1,
+                    }));
+                }
+                self.reporter.schema(schema);
+            }
+            Migration::Wait(expected) => {
+                while schema.applied < expected {
+                    self.reporter.note(format!(
+                        "waiting for the migration: {} of {expected} applied",
+                        schema.applied
+                    ));
+                    tokio::time::sleep(SCHEMA_POLL).await;
+                    schema = connection.schema().await.map_err(failed())?;
+                    self.reporter.schema(schema.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_schema(
+        &self,
+        wanted: &Serving,
+        environment: &Environment,
+    ) -> Result<Schema, Failed> {
+        let Some(database) = &wanted.database else {
+            return Ok(Schema::default());
+        };
+        database::connect(database, environment.database_password())
+            .await
+            .map_err(Failed::at(Phase::Migrating))?
+            .schema()
+            .await
+            .map_err(Failed::at(Phase::Migrating))
+    }
+
+    /// Once per generation: a node that boots again must not migrate on an old order.
+    async fn migrate(&self, wanted: &Serving) -> Result<(), Failed> {
+        let failed = || Failed::at(Phase::Migrating);
+        let mut progress = self
+            .store
+            .progress()
+            .map_err(DiskTrouble)
+            .map_err(failed())?;
+        if progress.migrated_generation == wanted.generation {
+            return Ok(());
+        }
+        self.reporter.reach(Phase::Migrating);
+        self.service
+            .migrate(&wanted.artefact.version)
+            .await
+            .map_err(|error| {
+                let journal = match &error {
+                    ServiceError::Migration { lines, .. } => lines.clone(),
+                    _ => Vec::new(),
+                };
+                Failed {
+                    journal,
+                    ..Failed::at(Phase::Migrating)(error)
+                }
+            })?;
+        progress.migrated_generation = wanted.generation;
+        self.store
+            .set_progress(&progress)
+            .map_err(DiskTrouble)
+            .map_err(failed())
+    }
+
+    /// Switches to the release and ensures that a process of exactly this configuration runs.
+    async fn start(&self, wanted: &Serving, environment: &Environment) -> Result<(), Failed> {
+        let failed = || Failed::at(Phase::Starting);
+        let in_force = self.in_force(wanted)?;
+        install::activate(&self.layout, &wanted.artefact.version)
+            .map_err(DiskTrouble)
+            .map_err(failed())?;
+        self.reporter.reach(Phase::Starting);
+        if in_force {
+            self.service
+                .start()
+                .await
+                .map_err(Failed::at(Phase::Starting))?;
+        } else {
+            self.service
+                .restart()
+                .await
+                .map_err(Failed::at(Phase::Starting))?;
+            let mut progress = self
+                .store
+                .progress()
+                .map_err(DiskTrouble)
+                .map_err(failed())?;
+            environment
+                .digest()
+                .clone_into(&mut progress.running_digest);
+            progress.running_version = wanted.artefact.version.to_string();
+            self.store
+                .set_progress(&progress)
+                .map_err(DiskTrouble)
+                .map_err(failed())?;
+        }
+        let seconds = wanted.verification.start_timeout.as_secs();
+        let ready = tokio::time::timeout(wanted.verification.start_timeout, self.ready()).await;
+        let error = match ready {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => StartError::NotReady { seconds },
+        };
+        Err(self.with_journal(error).await)
+    }
+
+    async fn with_journal(&self, error: StartError) -> Failed {
+        Failed {
+            journal: self.service.journal(JOURNAL).await,
+            ..Failed::at(Phase::Starting)(error)
+        }
+    }
+
+    /// Until `READY=1`, or the first crash.
+    async fn ready(&self) -> Result<(), StartError> {
+        let mut status = self.service.status();
+        let before = status.borrow().restarts;
+        loop {
+            {
+                let now = status.borrow_and_update();
+                match now.state {
+                    State::Active => return Ok(()),
+                    State::Activating | State::Deactivating if now.restarts == before => {}
+                    State::Inactive | State::Failed | State::Activating | State::Deactivating => {
+                        return Err(StartError::Crashed {
+                            ended: now.ended.clone(),
+                        });
+                    }
+                }
+            }
+            if status.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Full pings in a row, the right version, the schema: only then `Serving`.
+    async fn verify(&self, wanted: &Serving) -> Result<(), Failed> {
+        let verification = wanted.verification;
+        let deadline = Instant::now() + verification.start_timeout;
+        let mut status = self.service.status();
+        let restarts = status.borrow_and_update().restarts;
+        let mut ticks = tokio::time::interval(verification.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut consecutive = 0;
+        loop {
+            ticks.tick().await;
+            let ping = self.pinger.ping().await;
+            consecutive = if ping.healthy { consecutive + 1 } else { 0 };
+            let now = status.borrow_and_update().clone();
+            self.report_health(&ping, consecutive, now.state == State::Active);
+            if now.restarts != restarts || !matches!(now.state, State::Active | State::Activating) {
+                let ended = now.ended;
+                return Err(self.with_journal(StartError::Crashed { ended }).await);
+            }
+            if ping.healthy && !ping.is_version(wanted.artefact.version.as_str()) {
+                let error = StartError::WrongVersion {
+                    found: ping.version_id,
+                    expected: wanted.artefact.version.to_string(),
+                };
+                return Err(self.with_journal(error).await);
+            }
+            if consecutive >= verification.consecutive && now.state == State::Active {
+                break;
+            }
+            if Instant::now() > deadline {
+                let error = StartError::Unhealthy {
+                    seconds: verification.start_timeout.as_secs(),
+                    reason: ping.reason,
+                };
+                return Err(self.with_journal(error).await);
+            }
+        }
+        self.verify_schema(wanted).await?;
+        self.reporter.update(|report| {
+            report
+                .configuration_digest
+                .clone_from(&wanted.configuration_digest);
+            report.connections = self.established();
+        });
+        self.reporter.reach(Phase::Serving);
+        Ok(())
+    }
+
+    async fn verify_schema(&self, wanted: &Serving) -> Result<(), Failed> {
+        if wanted.database.is_none() {
+            return Ok(());
+        }
+        let Some(environment) =
+            Environment::read(&self.layout).map_err(Failed::at(Phase::Starting))?
+        else {
+            return Ok(());
+        };
+        let schema = self.read_schema(wanted, &environment).await?;
+        let expected = match wanted.migration {
+            Migration::Wait(expected) => expected,
+            Migration::Migrate | Migration::Unordered => 1,
+        };
+        let applied = schema.applied;
+        self.reporter.schema(schema);
+        if applied < expected {
+            return Err(Failed::at(Phase::Starting)(StartError::Schema {
+                applied,
+                expected,
+            }));
+        }
+        Ok(())
+    }
+
+    pub(super) fn report_health(&self, ping: &Ping, consecutive: u32, active: bool) {
+        let version = (!ping.version_id.is_empty()).then(|| ping.version());
+        self.reporter.health(
+            Health {
+                consecutive_ok: consecutive,
+                database_status: ping.database.clone(),
+                filestore_status: ping.filestore.clone(),
+                active,
+            },
+            version,
+        );
+    }
+
+    pub(super) fn established(&self) -> u32 {
+        self.connections
+            .established()
+            .map_or(0, |clients| clients.len() as u32)
+    }
+}
+
+async fn ask_for_secrets(
+    channel: Channel,
+    wanted: &Serving,
+) -> Result<SecretsReply, tonic::Status> {
+    let mut request = tonic::Request::new(SecretsRequest {
+        generation: wanted.generation,
+        artefact_sha256: wanted.artefact.sha256.to_string(),
+    });
+    request.set_timeout(SECRETS_DEADLINE);
+    Ok(NodeClient::new(channel)
+        .secrets(request)
+        .await?
+        .into_inner())
+}
+
+/// State files of the agent itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the node's state cannot be kept")]
+struct DiskTrouble(#[source] crate::disk::DiskError);
+
+impl Coded for DiskTrouble {
+    fn code(&self) -> &'static str {
+        "disk"
+    }
+}
