@@ -58,13 +58,13 @@ pub fn end_in(
     message: Option<String>,
     now: Timestamp,
 ) {
-    if let Some(activity) = group.activity(id) {
-        if activity.end.is_none() {
-            activity.status = status;
-            activity.progress = 100;
-            activity.end = Some(now);
-            activity.message = message;
-        }
+    if let Some(activity) = group.activity(id)
+        && activity.end.is_none()
+    {
+        activity.status = status;
+        activity.progress = 100;
+        activity.end = Some(now);
+        activity.message = message;
     }
 }
 

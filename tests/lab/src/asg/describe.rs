@@ -214,10 +214,11 @@ pub fn activities(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let key = name
         .as_ref()
         .map(|name| (call.region.clone(), name.clone()));
-    if let Some(key) = &key {
-        if !state.groups.contains_key(key) && !deleted {
-            return Err(no_group(&key.1));
-        }
+    if let Some(key) = &key
+        && !state.groups.contains_key(key)
+        && !deleted
+    {
+        return Err(no_group(&key.1));
     }
     let living = state.groups.iter().flat_map(|(key, group)| {
         group

@@ -21,12 +21,12 @@ fn accept_defaults(call: &Call) -> Result<(), ApiError> {
             return Err(invalid(format!("{name} is not supported here")));
         }
     }
-    if let Some(kind) = call.params.opt("DesiredCapacityType") {
-        if kind != "units" {
-            return Err(invalid(format!(
-                "DesiredCapacityType `{kind}` is not supported here; use units"
-            )));
-        }
+    if let Some(kind) = call.params.opt("DesiredCapacityType")
+        && kind != "units"
+    {
+        return Err(invalid(format!(
+            "DesiredCapacityType `{kind}` is not supported here; use units"
+        )));
     }
     if call.params.opt_int("MaxInstanceLifetime")?.unwrap_or(0) != 0 {
         return Err(invalid("MaxInstanceLifetime is not supported here"));

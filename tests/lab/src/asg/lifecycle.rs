@@ -21,11 +21,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// that it retries, not how fast; a quarter of a minute is what its activities show.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(15);
 /// The longest pause after failed launches.
-const BACK_OFF_MOST: Duration = Duration::from_mins(5);
+const BACK_OFF_MOST: Duration = Duration::from_secs(5 * 60);
 /// A deregistration delay is at most an hour (ELB, `deregistration_delay.timeout_seconds`).
-const DRAIN_MOST: Duration = Duration::from_mins(61);
+const DRAIN_MOST: Duration = Duration::from_secs(61 * 60);
 /// How long an accepted termination may take before EC2 is asked again.
-const ASK_AGAIN: Duration = Duration::from_mins(5);
+const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// The member is no longer this task's.
 #[derive(Debug)]
@@ -394,7 +394,7 @@ fn settle(actions: &mut [PendingAction], lab_now: Duration) -> Result<HookOutcom
     }
     match next {
         None => Ok(HookOutcome::Continue),
-        Some(deadline) => Err(deadline - lab_now),
+        Some(deadline) => Err(deadline.saturating_sub(lab_now)),
     }
 }
 

@@ -129,6 +129,10 @@ impl Asg {
 pub fn start(_lab: &Arc<Lab>) {}
 
 /// Answers a call.
+#[expect(
+    clippy::unused_async,
+    reason = "every service is dispatched to in the same way, and most await"
+)]
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "CreateAutoScalingGroup" => group_api::create(lab, call),

@@ -237,7 +237,7 @@ pub fn hook(params: &Params, before: Option<&Hook>) -> Result<Hook, ApiError> {
                 "HeartbeatTimeout must be between 30 and 7200 seconds, got {seconds}"
             )));
         }
-        None => before.map_or(Duration::from_hours(1), |hook| hook.heartbeat),
+        None => before.map_or(Duration::from_secs(3600), |hook| hook.heartbeat),
     };
     let default_result = match params.opt("DefaultResult") {
         Some(text) => word::<ActionResult>("DefaultResult", &text, "CONTINUE, ABANDON")?,
@@ -268,12 +268,12 @@ pub fn tag(params: &Params) -> Result<(Option<String>, String, Tag), ApiError> {
             "Tag key `{key}`: `aws:` prefixed tag key names are not allowed for external use"
         )));
     }
-    if let Some(kind) = params.opt("ResourceType") {
-        if kind != "auto-scaling-group" {
-            return Err(invalid(format!(
-                "ResourceType `{kind}` is not valid; the only one is auto-scaling-group"
-            )));
-        }
+    if let Some(kind) = params.opt("ResourceType")
+        && kind != "auto-scaling-group"
+    {
+        return Err(invalid(format!(
+            "ResourceType `{kind}` is not valid; the only one is auto-scaling-group"
+        )));
     }
     let tag = Tag {
         value: params.opt("Value").unwrap_or_default(),
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(made.global_timeout(), Duration::from_secs(30_000));
         let again = hook(&params(&[("HeartbeatTimeout", "7200")]), Some(&made)).unwrap();
         assert_eq!(again.default_result, ActionResult::Continue);
-        assert_eq!(again.global_timeout(), Duration::from_hours(48));
+        assert_eq!(again.global_timeout(), Duration::from_secs(48 * 3600));
         for bad in [
             &[("LifecycleTransition", "autoscaling:NONE")][..],
             &[("HeartbeatTimeout", "300")][..],

@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(15);
 
 /// How long status checks may fail before an instance counts as impaired: AWS "waits a few minutes
 /// for AWS to fix the issue".
-const IMPAIRED_WAIT: Duration = Duration::from_mins(3);
+const IMPAIRED_WAIT: Duration = Duration::from_secs(3 * 60);
 
 /// What EC2 and ELB say about one member.
 #[derive(Clone, Debug, Default)]

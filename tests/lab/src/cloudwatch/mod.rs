@@ -155,6 +155,10 @@ pub fn alarms_with_action(lab: &Lab, region: &str, arn: &str) -> Vec<(String, St
 }
 
 /// Answers a call.
+#[expect(
+    clippy::unused_async,
+    reason = "every service is dispatched to in the same way, and most await"
+)]
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "PutMetricAlarm" => alarm_api::put(lab, call),
@@ -181,6 +185,10 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// `POST /lab/cloudwatch/cpu {"instance": "i-…" | null, "group": "name" | null, "percent": 97 | null}`
 /// pretends a CPU utilisation for an instance, a group, or (both null) for all; a null percentage
 /// ends the pretence.
+#[expect(
+    clippy::unused_async,
+    reason = "every service is dispatched to in the same way, and most await"
+)]
 pub async fn control(
     lab: &Arc<Lab>,
     method: &Method,

@@ -1,6 +1,7 @@
 //! A lab for the tests of Auto Scaling and CloudWatch: calls by name, answers as text, waits for what
 //! must come true.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use lab::{Config, Lab, Region};
 
 /// The region of every test.
 pub const REGION: &str = "us-east-1";
+/// Everything passes this much faster than at AWS.
+pub const SPEED: f64 = 200.0;
 /// Real time in which anything a test waits for must have happened; everything takes far less.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,7 +56,12 @@ impl World {
         world
     }
 
-    fn call(service: Service, action: &str, params: Params) -> Call {
+    /// A call without parameters.
+    pub fn call(service: Service, action: &str) -> Call {
+        Self::call_with(service, action, Params::from_value(serde_json::json!({})))
+    }
+
+    fn call_with(service: Service, action: &str, params: Params) -> Call {
         Call {
             service,
             action: action.to_owned(),
@@ -79,13 +87,13 @@ impl World {
 
     /// A call to EC2 that must succeed; the answer's XML.
     pub async fn ec2(&self, action: &str, pairs: &[(&str, &str)]) -> String {
-        let call = Self::call(Service::Ec2, action, Self::form(pairs, false));
+        let call = Self::call_with(Service::Ec2, action, Self::form(pairs, false));
         xml(lab::ec2::dispatch(&self.lab, &call).await.expect(action))
     }
 
     /// A call to Auto Scaling.
     pub async fn try_asg(&self, action: &str, pairs: &[(&str, &str)]) -> Result<String, ApiError> {
-        let call = Self::call(Service::AutoScaling, action, Self::form(pairs, true));
+        let call = Self::call_with(Service::AutoScaling, action, Self::form(pairs, true));
         lab::asg::dispatch(&self.lab, &call).await.map(xml)
     }
 
@@ -95,13 +103,12 @@ impl World {
     }
 
     /// A call to CloudWatch.
-    #[allow(dead_code)]
     pub async fn try_cloudwatch(
         &self,
         action: &str,
         params: serde_json::Value,
     ) -> Result<ciborium::Value, ApiError> {
-        let call = Self::call(Service::CloudWatch, action, Params::from_value(params));
+        let call = Self::call_with(Service::CloudWatch, action, Params::from_value(params));
         match lab::cloudwatch::dispatch(&self.lab, &call).await? {
             Reply::Cbor(value) => Ok(value),
             other => panic!("{action} answered {other:?}"),
@@ -192,7 +199,6 @@ impl World {
     }
 
     /// How long anything that must not happen is given to happen.
-    #[allow(dead_code)]
     pub async fn lab_sleep(&self, seconds: u64) {
         self.lab.clock.sleep(Duration::from_secs(seconds)).await;
     }
@@ -252,23 +258,38 @@ pub fn elements<'a>(all: &'a str, name: &str) -> Vec<&'a str> {
         let (mut depth, mut at) = (1, 0);
         while depth > 0 {
             let closing = inner[at..].find(&close).map_or(inner.len(), |end| at + end);
-            match inner[at..closing].find(&open) {
-                Some(opening) => {
-                    depth += 1;
-                    at += opening + open.len();
-                }
-                None => {
-                    depth -= 1;
-                    at = if depth == 0 {
-                        closing
-                    } else {
-                        closing + close.len()
-                    };
-                }
+            if let Some(opening) = inner[at..closing].find(&open) {
+                depth += 1;
+                at += opening + open.len();
+            } else {
+                depth -= 1;
+                at = if depth == 0 {
+                    closing
+                } else {
+                    closing + close.len()
+                };
             }
         }
         found.push(&inner[..at]);
         rest = &inner[(at + close.len()).min(inner.len())..];
     }
     found
+}
+
+/// A launch hook of the group `web`.
+pub const HOOK: [(&str, &str); 5] = [
+    ("AutoScalingGroupName", "web"),
+    ("LifecycleHookName", "ready"),
+    ("LifecycleTransition", "autoscaling:EC2_INSTANCE_LAUNCHING"),
+    ("HeartbeatTimeout", "7200"),
+    ("DefaultResult", "ABANDON"),
+];
+
+/// How many instances each zone has.
+pub fn by_zone(members: &[Instance]) -> BTreeMap<&str, usize> {
+    let mut zones = BTreeMap::new();
+    for member in members {
+        *zones.entry(member.zone.as_str()).or_default() += 1;
+    }
+    zones
 }

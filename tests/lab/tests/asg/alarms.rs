@@ -1,15 +1,13 @@
 //! Alarms over the collected CPU, and what scaling policies make of them.
 
-mod asg_support;
-
 use std::time::Duration;
 
-use asg_support::{REGION, World, text};
+use crate::support::{REGION, World, text};
 use ciborium::Value;
 use serde_json::json;
 
 /// A lab minute is this much of a second: 60 / 300.
-const SPEED: f64 = 300.0;
+const FAST: f64 = 300.0;
 /// Real time in which whatever is waited for must have happened.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,8 +30,12 @@ async fn alarm(world: &World, name: &str) -> Value {
     let all = world
         .try_cloudwatch("DescribeAlarms", json!({ "AlarmNames": [name] }))
         .await
-        .unwrap();
-    member(&all, "MetricAlarms").unwrap().as_array().unwrap()[0].clone()
+        .expect("as AWS answers");
+    member(&all, "MetricAlarms")
+        .expect("as AWS answers")
+        .as_array()
+        .expect("as AWS answers")[0]
+        .clone()
 }
 
 async fn until_state(world: &World, name: &str, state: &str) {
@@ -42,9 +44,8 @@ async fn until_state(world: &World, name: &str, state: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    if waited.await.is_err() {
-        panic!("not {state}: {:?}", alarm(world, name).await);
-    }
+    let reached = waited.await.is_ok();
+    assert!(reached, "not {state}: {:?}", alarm(world, name).await);
 }
 
 async fn cpu(world: &World, percent: serde_json::Value) {
@@ -55,12 +56,14 @@ async fn cpu(world: &World, percent: serde_json::Value) {
         json!({ "group": "web", "percent": percent }),
     )
     .await
-    .unwrap();
+    .expect("as AWS answers");
 }
 
 async fn desired(world: &World) -> i64 {
     let shown = world.asg("DescribeAutoScalingGroups", &[]).await;
-    text(&shown, "DesiredCapacity").parse().unwrap()
+    text(&shown, "DesiredCapacity")
+        .parse()
+        .expect("as AWS answers")
 }
 
 async fn put_alarm(world: &World, action: &str) {
@@ -81,12 +84,12 @@ async fn put_alarm(world: &World, action: &str) {
             }),
         )
         .await
-        .unwrap();
+        .expect("as AWS answers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn high_cpu_scales_out_by_steps_and_a_suspended_group_does_not_listen() {
-    let world = World::start(74, SPEED).await;
+    let world = World::start(74, FAST).await;
     world
         .create_group((1, 4, 1), &[("DefaultCooldown", "60")])
         .await;
@@ -163,7 +166,7 @@ async fn high_cpu_scales_out_by_steps_and_a_suspended_group_does_not_listen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simple_policy_waits_out_its_cooldown() {
-    let world = World::start(75, SPEED).await;
+    let world = World::start(75, FAST).await;
     world.create_group((1, 9, 1), &[]).await;
     world.until_in_service(1).await;
     let group = ("AutoScalingGroupName", "web");
@@ -297,7 +300,7 @@ async fn metrics_come_back_as_they_went_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn set_alarm_state_acts_and_lasts_until_the_next_evaluation() {
-    let world = World::start(77, SPEED).await;
+    let world = World::start(77, FAST).await;
     world.create_group((1, 4, 1), &[]).await;
     world.until_in_service(1).await;
     let policy = world
