@@ -106,7 +106,7 @@ pub(super) async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
     Ok(Xml::new().list("Listeners", "member", [xml]).into())
 }
 
-/// Opens a listener's sockets if its load balancer is active.
+/// Opens and closes a listener's sockets as its load balancer's nodes want it, if that is active.
 pub(super) async fn open(lab: &Arc<Lab>, region: &str, listener: &str) {
     let found = lab.elbv2.with(region, |state| {
         let listener = state.listeners.get(listener)?;
@@ -114,10 +114,6 @@ pub(super) async fn open(lab: &Arc<Lab>, region: &str, listener: &str) {
             .load_balancers
             .get(&listener.load_balancer)
             .filter(|balancer| balancer.active)?;
-        // Opened before: the load balancer became active while the listener was created.
-        if !listener.front.bound().is_empty() {
-            return None;
-        }
         let place = Place {
             lab: Arc::clone(lab),
             region: region.to_owned(),
@@ -127,6 +123,7 @@ pub(super) async fn open(lab: &Arc<Lab>, region: &str, listener: &str) {
             front: Arc::clone(&listener.front),
         };
         let addresses: Vec<_> = balancer.nodes.iter().map(|node| node.address).collect();
+        listener.front.keep(&addresses);
         Some((place, addresses))
     });
     if let Some((place, addresses)) = found {

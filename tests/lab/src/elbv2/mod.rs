@@ -126,9 +126,9 @@ pub async fn control(
                             .front
                             .bound()
                             .into_iter()
-                            .map(|bound| match bound.actual {
-                                Ok(actual) => json!({ "wanted": bound.wanted, "actual": actual }),
-                                Err(error) => json!({ "wanted": bound.wanted, "error": error }),
+                            .map(|(wanted, bound)| match bound {
+                                Ok(actual) => json!({ "wanted": wanted, "actual": actual }),
+                                Err(error) => json!({ "wanted": wanted, "error": error }),
                             })
                             .collect();
                         listeners.push(json!({

@@ -88,7 +88,7 @@ pub(super) fn release(lab: &Lab, region: &str, nodes: &[Node]) {
     }
 }
 
-/// `SetSubnets`: zones that stay keep their node and its address.
+/// `SetSubnets`: zones that stay keep their node, its address and its connections.
 pub(super) async fn set_subnets(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let params = &call.params;
     let arn = params.str("LoadBalancerArn")?;
@@ -124,7 +124,7 @@ pub(super) async fn set_subnets(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Ap
         Ok::<_, ApiError>((dropped, reopen, xml))
     })?;
     for listener in reopen {
-        listeners::reopen(lab, &call.region, &listener).await;
+        listeners::open(lab, &call.region, &listener).await;
     }
     release(lab, &call.region, &dropped);
     targets::settle(lab, &call.region);

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 /// What a backend is told and what it has seen.
 pub struct Script {
     pub name: &'static str,
-    /// The status of `/health`.
+    /// The status of `/health`; 0 does not answer.
     pub health: AtomicU16,
     pub requests: AtomicUsize,
     pub connections: AtomicUsize,
@@ -101,9 +101,12 @@ async fn connection(script: Arc<Script>, stream: TcpStream) {
 async fn respond(script: &Script, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     if path == "/health" {
+        let status = script.health.load(Ordering::Relaxed);
+        if status == 0 {
+            std::future::pending::<()>().await;
+        }
         let mut response = Response::new(Full::default());
-        *response.status_mut() =
-            StatusCode::from_u16(script.health.load(Ordering::Relaxed)).unwrap();
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
         return response;
     }
     script.requests.fetch_add(1, Ordering::Relaxed);

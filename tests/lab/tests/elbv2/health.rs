@@ -38,6 +38,8 @@ async fn a_target_goes_through_its_states() {
     backend.script.health.store(200, Ordering::Relaxed);
     world.until(&group, at, "healthy", "").await;
 
+    backend.script.health.store(0, Ordering::Relaxed);
+    world.until(&group, at, "unhealthy", "Target.Timeout").await;
     drop(backend);
     world
         .until(&group, at, "unhealthy", "Target.FailedHealthChecks")

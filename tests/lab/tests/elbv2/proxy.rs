@@ -43,6 +43,17 @@ async fn requests_and_bodies_pass_with_the_forwarding_headers() {
         .body(Full::new(Bytes::from(body.clone())))
         .unwrap();
     assert_eq!(client.send(request).await.text, body);
+
+    let request = Request::head("/")
+        .header("host", "chat.example.com")
+        .body(Full::default())
+        .unwrap();
+    let head = client.send(request).await;
+    assert_eq!(
+        head.headers["content-length"], "1",
+        "of the body that GET has"
+    );
+    assert_eq!(client.get("/").await.text, "a", "the connection is in step");
     world.lab.stop().await;
 }
 
@@ -235,5 +246,41 @@ async fn idle_clients_are_disconnected() {
         client.is_closed()
     })
     .await;
+    world.lab.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zones_come_and_go_without_touching_the_others() {
+    let world = World::start().await;
+    let backend = Backend::start("a").await;
+    let serving = world.serving(&[&backend]).await;
+    let nodes = world.nodes().await;
+    assert_eq!(nodes.len(), 2);
+    let (kept, dropped) = (nodes[0], nodes[1]);
+    assert_eq!(
+        kept, serving.address,
+        "the name is the first zone's address"
+    );
+    let (mut stays, mut goes) = (websocket(kept).await, websocket(dropped).await);
+
+    let mut subnets = world.subnets();
+    subnets.remove(1);
+    let fields = [
+        ("LoadBalancerArn", serving.balancer.as_str()),
+        ("Subnets.member.1", &subnets[0]),
+        ("Subnets.member.2", &subnets[1]),
+    ];
+    world.call("SetSubnets", &fields).await;
+    let mut buffer = [0; 2];
+    let end = timeout(Duration::from_secs(10), goes.read(&mut buffer)).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+    stays.write_all(b"hi").await.unwrap();
+    stays.read_exact(&mut buffer).await.unwrap();
+    let nodes = world.nodes().await;
+    assert_eq!(nodes.len(), 2);
+    assert!(nodes.contains(&kept) && !nodes.contains(&dropped));
+    for node in nodes {
+        assert_eq!(get(node, "/").await.text, "a");
+    }
     world.lab.stop().await;
 }

@@ -97,8 +97,20 @@ impl World {
     }
 
     pub fn subnets(&self) -> Vec<String> {
-        let subnets = lab::ec2::default_subnets(&self.lab, REGION);
+        let mut subnets = lab::ec2::default_subnets(&self.lab, REGION);
+        subnets.sort_by(|one, other| one.zone.cmp(&other.zone));
         subnets.into_iter().map(|subnet| subnet.id).collect()
+    }
+
+    /// Where the only listener listens.
+    pub async fn nodes(&self) -> Vec<SocketAddr> {
+        let listeners = self.control("GET", "/lab/elbv2/listeners", "").await;
+        listeners[0]["addresses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|address| address["actual"].as_str().unwrap().parse().unwrap())
+            .collect()
     }
 
     pub fn vpc(&self) -> String {

@@ -25,10 +25,12 @@ mod stream;
 mod tls;
 mod tunnel;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -57,20 +59,21 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The sockets of a listener.
 #[derive(Debug, Default)]
 pub(super) struct Front {
-    /// Cancelled when the listener is deleted or its port or addresses change: no new connections,
-    /// and the open ones end.
+    /// Cancelled when the listener is deleted or its port changes: no new connections, and the open
+    /// ones end.
     pub closed: CancellationToken,
     tls: Mutex<Option<Arc<ServerConfig>>>,
-    bound: Mutex<Vec<Bound>>,
+    /// By the address wanted.
+    sockets: Mutex<BTreeMap<SocketAddr, Socket>>,
 }
 
-/// What became of one address of a listener.
+/// One address of a listener.
 #[derive(Clone, Debug)]
-pub(super) struct Bound {
-    /// The node's address with the listener's port.
-    pub wanted: SocketAddr,
+struct Socket {
     /// Where it really listens; else why not.
-    pub actual: Result<SocketAddr, String>,
+    actual: Result<SocketAddr, String>,
+    /// Cancelled with the front, or when the load balancer leaves this address's zone.
+    closed: CancellationToken,
 }
 
 impl Front {
@@ -92,12 +95,27 @@ impl Front {
         Self::new(self.tls())
     }
 
-    /// Where it listens.
-    pub fn bound(&self) -> Vec<Bound> {
-        self.bound
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Each address wanted, and where it really listens or why not.
+    pub fn bound(&self) -> Vec<(SocketAddr, Result<SocketAddr, String>)> {
+        self.sockets()
+            .iter()
+            .map(|(wanted, socket)| (*wanted, socket.actual.clone()))
+            .collect()
+    }
+
+    /// Closes the addresses that are not in `kept`, with their connections.
+    pub fn keep(&self, kept: &[Ipv4Addr]) {
+        self.sockets().retain(|wanted, socket| {
+            let stays = kept.iter().any(|address| wanted.ip() == *address);
+            if !stays {
+                socket.closed.cancel();
+            }
+            stays
+        });
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Socket>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
@@ -105,13 +123,6 @@ impl Front {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    fn note(&self, bound: Bound) {
-        let mut all = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|other| other.wanted != bound.wanted);
-        all.push(bound);
-        all.sort_by_key(|bound| bound.wanted);
     }
 }
 
@@ -126,17 +137,25 @@ pub(super) struct Place {
     pub front: Arc<Front>,
 }
 
-/// Listens on the addresses of a load balancer's nodes; returns when each has been tried once.
+/// Listens on those addresses of a load balancer's nodes where it does not yet; returns when each has
+/// been tried once.
 pub(super) async fn open(place: Place, addresses: &[Ipv4Addr]) {
     for address in addresses {
         let wanted = SocketAddr::from((*address, place.port));
+        let closed = place.front.closed.child_token();
+        match place.front.sockets().entry(wanted) {
+            Entry::Occupied(_) => continue,
+            Entry::Vacant(entry) => entry.insert(Socket {
+                actual: Err("not tried yet".to_owned()),
+                closed: closed.clone(),
+            }),
+        };
         let first = bind(&place, wanted).await;
         let place = place.clone();
         Arc::clone(&place.lab).spawn(async move {
-            let end = place.front.closed.clone();
             tokio::select! {
-                () = listen(&place, wanted, first) => {}
-                () = end.cancelled() => {}
+                () = listen(&place, wanted, &closed, first) => {}
+                () = closed.cancelled() => {}
             }
         });
     }
@@ -164,11 +183,18 @@ async fn bind(place: &Place, wanted: SocketAddr) -> Option<TcpListener> {
         Ok(address) => log::info!("{} listens on {address}", place.listener),
         Err(error) => log::error!("{} cannot listen on {wanted}: {error}", place.listener),
     }
-    place.front.note(Bound { wanted, actual });
+    if let Some(socket) = place.front.sockets().get_mut(&wanted) {
+        socket.actual = actual;
+    }
     result.ok()
 }
 
-async fn listen(place: &Place, wanted: SocketAddr, mut socket: Option<TcpListener>) {
+async fn listen(
+    place: &Place,
+    wanted: SocketAddr,
+    closed: &CancellationToken,
+    mut socket: Option<TcpListener>,
+) {
     loop {
         let Some(listening) = &socket else {
             tokio::time::sleep(BIND_AGAIN).await;
@@ -177,8 +203,9 @@ async fn listen(place: &Place, wanted: SocketAddr, mut socket: Option<TcpListene
         };
         match listening.accept().await {
             Ok((stream, peer)) => {
-                let place = place.clone();
-                Arc::clone(&place.lab).spawn(serve(place, stream, peer, wanted));
+                let (lab, place) = (Arc::clone(&place.lab), place.clone());
+                let connection = serve(place, stream, peer, wanted, closed.clone());
+                lab.spawn(connection);
             }
             // Out of descriptors, or a client that was gone before it was accepted.
             Err(error) => {
@@ -197,6 +224,8 @@ pub(super) struct Client {
     /// The node's address.
     pub local: SocketAddr,
     pub tls: bool,
+    /// Cancelled when the listener, or its presence at `local`, is gone.
+    pub closed: CancellationToken,
     activity: Activity,
     requests: Arc<AtomicUsize>,
 }
@@ -238,7 +267,13 @@ impl Drop for Busy {
     }
 }
 
-async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+async fn serve(
+    place: Place,
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    closed: CancellationToken,
+) {
     let stream = Metered::new(stream, place.shared.recorder.connection(true));
     let tls = place.front.tls();
     let client = Client {
@@ -247,6 +282,7 @@ async fn serve(place: Place, stream: TcpStream, peer: SocketAddr, local: SocketA
         peer,
         local,
         tls: tls.is_some(),
+        closed,
         requests: Arc::default(),
     };
     match tls {
@@ -292,14 +328,14 @@ where
             return;
         }
         () = client.idle() => return,
-        () = client.place.front.closed.cancelled() => return,
+        () = client.closed.cancelled() => return,
         () = client.place.shared.gone.cancelled() => return,
         () = tokio::time::sleep(keep_alive) => connection.as_mut().graceful_shutdown(),
     }
     // The client keep-alive is over: what is under way ends, then the connection does.
     tokio::select! {
         _ = connection => {}
-        () = client.place.front.closed.cancelled() => {}
+        () = client.closed.cancelled() => {}
         () = client.place.shared.gone.cancelled() => {}
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn carry(
         () = work => {}
         () = Activity::idle(both, shared.idle.subscribe()) => {}
         () = choice.backend.cut.cancelled() => {}
-        () = client.place.front.closed.cancelled() => {}
+        () = client.closed.cancelled() => {}
         () = shared.gone.cancelled() => {}
     }
 }
