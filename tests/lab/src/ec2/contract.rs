@@ -192,20 +192,6 @@ pub fn security_group_exists(lab: &Lab, region: &str, id: &str) -> bool {
         .is_ok_and(|region| region.groups.contains_key(id))
 }
 
-/// Says which security groups a resource of another service uses (a load balancer, a database), by its
-/// ARN or id: they cannot be deleted meanwhile. An empty list lets them go.
-pub fn hold_security_groups(lab: &Lab, region: &str, holder: &str, groups: &[String]) {
-    if let Ok(mut region) = lab.ec2.region(region) {
-        if groups.is_empty() {
-            region.group_holders.remove(holder);
-        } else {
-            region
-                .group_holders
-                .insert(holder.to_owned(), groups.to_vec());
-        }
-    }
-}
-
 /// The id of a VPC's `default` security group.
 pub fn default_security_group(lab: &Lab, region: &str, vpc_id: &str) -> Option<String> {
     let region = lab.ec2.region(region).ok()?;

@@ -39,6 +39,11 @@ impl Filters {
         Ok(Self(filters))
     }
 
+    /// Whether everything passes: then nobody needs to ask what the resource offers.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a resource passes: every filter, by any of its values.
     pub fn pass(&self, fields: &Fields, tags: &Tags) -> bool {
         self.0.iter().all(|(name, patterns)| {

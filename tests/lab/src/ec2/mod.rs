@@ -40,8 +40,8 @@ use crate::{Config, Lab};
 
 pub use contract::{
     GroupLaunch, InstanceView, SubnetView, allocate_address, default_security_group,
-    default_subnets, hold_security_groups, instance, live_instances, release_address,
-    resolve_template, run_for_group, security_group_exists, subnet, terminate, vpc_exists,
+    default_subnets, instance, live_instances, release_address, resolve_template, run_for_group,
+    security_group_exists, subnet, terminate, vpc_exists,
 };
 pub use control::control;
 pub use faults::{Ec2Fault, Kind};

@@ -297,6 +297,14 @@ fn not_registered(group: &TargetGroup, id: &str, port: u16) -> Xml {
         )
 }
 
+/// Whether a load balancer uses a security group: then EC2 keeps it.
+pub fn uses_security_group(lab: &Lab, region: &str, id: &str) -> bool {
+    lab.elbv2.with(region, |state| {
+        let mut balancers = state.load_balancers.values();
+        balancers.any(|balancer| balancer.security_groups.iter().any(|group| group == id))
+    })
+}
+
 /// Whether a target group exists.
 pub fn target_group_exists(lab: &Lab, region: &str, arn: &str) -> bool {
     lab.elbv2

@@ -161,6 +161,14 @@ pub fn start(lab: &Arc<Lab>) {
     metrics::start(lab);
 }
 
+/// Whether a DB instance uses a security group: then EC2 keeps it.
+pub fn uses_security_group(lab: &Lab, region: &str, id: &str) -> bool {
+    lab.rds.with(region, |state| {
+        let mut instances = state.instances.values();
+        instances.any(|instance| instance.security_groups.iter().any(|group| group == id))
+    })
+}
+
 /// Answers a call.
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {

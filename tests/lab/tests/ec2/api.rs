@@ -77,13 +77,26 @@ async fn rules_are_single_and_duplicates_refused() {
         )
         .await;
     assert_eq!(left.texts("isEgress"), ["true"]);
-    // Held by a resource of another service.
-    lab::ec2::hold_security_groups(&world.lab, EAST, "balancer", std::slice::from_ref(&group));
+    // A load balancer keeps its group.
+    let subnets = lab::ec2::default_subnets(&world.lab, EAST);
+    let balancer = [
+        ("Name", "front"),
+        ("Subnets.member.1", subnets[0].id.as_str()),
+        ("Subnets.member.2", subnets[1].id.as_str()),
+        ("SecurityGroups.member.1", group.as_str()),
+    ];
+    let scope = "elasticloadbalancing";
+    let made = world
+        .call(EAST, scope, "CreateLoadBalancer", &balancer)
+        .await;
+    let arn = made.text("LoadBalancerArn");
     let id = [("GroupId", group.as_str())];
     world
         .refused(400, "DependencyViolation", "DeleteSecurityGroup", &id)
         .await;
-    lab::ec2::hold_security_groups(&world.lab, EAST, "balancer", &[]);
+    let arn = [("LoadBalancerArn", arn.as_str())];
+    let gone = world.call(EAST, scope, "DeleteLoadBalancer", &arn).await;
+    assert_eq!(gone.status, 200, "{}", gone.body);
     world.ok("DeleteSecurityGroup", &id).await;
     world.lab.stop().await;
 }

@@ -82,7 +82,8 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     for instance in region.instances.values() {
         if shows(&region, &instance.id)
             && (ids.is_empty() || ids.contains(&instance.id))
-            && filters.pass(&fields(&region, instance), &region.tags_of(&instance.id))
+            && (filters.is_empty()
+                || filters.pass(&fields(&region, instance), &region.tags_of(&instance.id)))
         {
             reservations
                 .entry(&instance.reservation)

@@ -4,9 +4,9 @@ mod rules;
 
 use std::sync::Arc;
 
-use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply, Xml};
 use crate::iam::ACCOUNT;
+use crate::{Lab, elbv2, rds};
 
 use super::filter::{Fields, Filters, Page, all_exist};
 use super::launch_data::{parse_tag_specifications, tags_for};
@@ -135,8 +135,14 @@ pub(crate) fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let (id, name) = (p.opt("GroupId"), p.opt("GroupName"));
     proceed(p)?;
+    let id = {
+        let region = lab.ec2.region(&call.region)?;
+        target(&region, id.as_deref(), name.as_deref())?
+    };
+    let used = elbv2::uses_security_group(lab, &call.region, &id)
+        || rds::uses_security_group(lab, &call.region, &id);
     let mut region = lab.ec2.region(&call.region)?;
-    let id = target(&region, id.as_deref(), name.as_deref())?;
+    let id = target(&region, Some(&id), None)?;
     if region.groups[&id].name == "default" {
         return Err(ApiError::new(
             "CannotDelete",
@@ -156,11 +162,7 @@ pub(crate) fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let attached = region.instances.values().any(|instance| {
         instance.state != super::InstanceState::Terminated && instance.groups.contains(&id)
     });
-    let held = region
-        .group_holders
-        .values()
-        .any(|groups| groups.contains(&id));
-    if referenced || attached || held {
+    if referenced || attached || used {
         return Err(ApiError::new(
             "DependencyViolation",
             format!("resource {id} has a dependent object"),

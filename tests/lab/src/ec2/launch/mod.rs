@@ -1,6 +1,8 @@
 //! Launching: from a request to instances in `pending`, all or nothing. RunInstances and Auto Scaling
 //! come through here.
 
+mod place;
+
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -10,12 +12,10 @@ use crate::api::{ApiError, Params};
 use crate::iam_api;
 
 use super::faults;
-use super::instance_types;
-use super::launch_data::{LaunchData, NetworkInterface, tags_for};
+
+use super::launch_data::{LaunchData, tags_for};
 use super::lifecycle;
-use super::state::{
-    ImageState, Instance, InstanceState, Regional, Remembered, Subnet, Volume, no_subnet,
-};
+use super::state::{Instance, InstanceState, Regional, Remembered, Volume};
 
 /// What is to be launched; the template's part is merged in already.
 #[derive(Clone, Debug)]
@@ -29,14 +29,6 @@ pub(crate) struct Request {
     pub client_token: Option<String>,
     /// More tags on the instances, AWS's own (`aws:…`) among them.
     pub tags: Vec<(String, String)>,
-}
-
-/// Everything resolved, under the region's lock.
-struct Placement {
-    subnet: Subnet,
-    groups: Vec<String>,
-    instance_type: &'static str,
-    public: bool,
 }
 
 /// Launches between `min` and `max` instances; gives their ids. With a client token that was used
@@ -57,7 +49,7 @@ pub(crate) fn launch(
     {
         return Ok(made);
     }
-    let placement = place(&region, request)?;
+    let placement = place::place(&region, request)?;
     if region.dark.contains(&placement.subnet.zone) {
         let zone = &placement.subnet.zone;
         return Err(faults::no_capacity(zone, placement.instance_type, None));
@@ -191,164 +183,6 @@ fn digest(request: &Request) -> String {
 /// A digest of parameters for calls whose idempotency compares a few values only.
 pub(crate) fn digest_of(values: &[&str]) -> String {
     hex::encode(Sha256::digest(values.join("\u{0}")))
-}
-
-fn place(region: &Regional, request: &Request) -> Result<Placement, ApiError> {
-    let data = &request.data;
-    let nic = primary_interface(data)?;
-    let image_id = data
-        .image_id
-        .as_deref()
-        .ok_or_else(|| ApiError::missing("ImageId"))?;
-    let image = region.images.get(image_id).ok_or_else(|| {
-        ApiError::new(
-            "InvalidAMIID.NotFound",
-            format!("The image id '[{image_id}]' does not exist"),
-        )
-    })?;
-    if image.state != ImageState::Available {
-        return Err(ApiError::new(
-            "InvalidAMIID.Unavailable",
-            format!(
-                "The image ID '{image_id}' is not available: it is {}",
-                image.state.name()
-            ),
-        ));
-    }
-    let wanted = data
-        .instance_type
-        .as_deref()
-        .unwrap_or(instance_types::DEFAULT);
-    let instance_type = instance_types::find(wanted).ok_or_else(|| {
-        ApiError::new(
-            "InvalidParameterValue",
-            format!("Invalid value '{wanted}' for InstanceType."),
-        )
-    })?;
-    if let Some(key) = &data.key_name
-        && !region.key_pairs.values().any(|pair| pair.name == *key)
-    {
-        return Err(ApiError::new(
-            "InvalidKeyPair.NotFound",
-            format!("The key pair '{key}' does not exist"),
-        ));
-    }
-    let subnet_id = request
-        .subnet
-        .clone()
-        .or_else(|| nic.and_then(|nic| nic.subnet_id.clone()));
-    let subnet = find_subnet(region, subnet_id.as_deref(), data.zone.as_deref())?;
-    let mut groups = nic.map(|nic| nic.groups.clone()).unwrap_or_default();
-    groups.extend(data.group_ids.iter().cloned());
-    for name in &data.group_names {
-        groups.push(
-            region
-                .groups
-                .values()
-                .find(|group| group.name == *name && group.vpc == subnet.vpc)
-                .map(|group| group.id.clone())
-                .ok_or_else(|| no_group(name))?,
-        );
-    }
-    for id in &groups {
-        let group = region.groups.get(id).ok_or_else(|| no_group(id))?;
-        if group.vpc != subnet.vpc {
-            return Err(ApiError::new(
-                "InvalidParameter",
-                format!(
-                    "Security group {id} and subnet {} belong to different networks.",
-                    subnet.id
-                ),
-            ));
-        }
-    }
-    if groups.is_empty() {
-        groups.extend(
-            region
-                .groups
-                .values()
-                .find(|group| group.name == "default" && group.vpc == subnet.vpc)
-                .map(|group| group.id.clone()),
-        );
-    }
-    Ok(Placement {
-        public: nic
-            .and_then(|nic| nic.public_ip)
-            .unwrap_or(subnet.map_public_ip),
-        subnet: subnet.clone(),
-        groups,
-        instance_type: instance_type.name,
-    })
-}
-
-fn no_group(id: &str) -> ApiError {
-    ApiError::new(
-        "InvalidGroup.NotFound",
-        format!("The security group '{id}' does not exist"),
-    )
-}
-
-/// The one network interface that the lab gives an instance.
-fn primary_interface(data: &LaunchData) -> Result<Option<&NetworkInterface>, ApiError> {
-    let combination = |message: &str| ApiError::new("InvalidParameterCombination", message);
-    match data.network_interfaces.as_slice() {
-        [] => Ok(None),
-        [nic] => {
-            if nic.device_index.unwrap_or(0) != 0 {
-                return Err(ApiError::invalid_value(
-                    "NetworkInterface.1.DeviceIndex",
-                    &nic.device_index.unwrap_or(0).to_string(),
-                    "The lab's instances have one interface, with index 0.",
-                ));
-            }
-            if !data.group_ids.is_empty() || !data.group_names.is_empty() {
-                return Err(combination(
-                    "Network interfaces and an instance-level security groups may not be specified on the same request",
-                ));
-            }
-            Ok(Some(nic))
-        }
-        _ => Err(combination(
-            "the lab's instances have one network interface each",
-        )),
-    }
-}
-
-fn find_subnet<'a>(
-    region: &'a Regional,
-    id: Option<&str>,
-    zone: Option<&str>,
-) -> Result<&'a Subnet, ApiError> {
-    if let Some(zone) = zone.filter(|zone| !region.zones.iter().any(|known| known == zone)) {
-        return Err(ApiError::new(
-            "InvalidParameterValue",
-            format!("Invalid availability zone: [{zone}]"),
-        ));
-    }
-    let Some(id) = id else {
-        let defaults = region.subnets.values().filter(|subnet| subnet.default);
-        let mut defaults: Vec<_> = defaults
-            .filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
-            .collect();
-        defaults.sort_by(|a, b| a.zone.cmp(&b.zone));
-        return defaults.first().copied().ok_or_else(|| {
-            ApiError::new(
-                "MissingInput",
-                "No subnets found for the default VPC. Please specify a subnet.",
-            )
-        });
-    };
-    let subnet = region.subnets.get(id).ok_or_else(|| no_subnet(id))?;
-    match zone {
-        Some(zone) if zone != subnet.zone => Err(ApiError::new(
-            "InvalidParameterValue",
-            format!(
-                "Subnet {id} is in the availability zone {}, not in {zone}",
-                subnet.zone
-            ),
-        )),
-        _ => Ok(subnet),
-    }
 }
 
 fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
