@@ -45,7 +45,8 @@ impl Cloud {
     /// [`Outcome::NotMine`] comes back for `EnsureDatabases` (SQL), `ProbeChat` (nodes) and
     /// `EnsureSecret` of a certificate authority (see [`Cloud::create_secret`]).
     pub async fn apply(&self, action: &Action, now: Timestamp) -> Result<Outcome, EffectError> {
-        let outcome = self.effect(action, now).await;
+        // Boxed: the SDK's futures are large, and the largest of all effects decides this one's size.
+        let outcome = Box::pin(self.effect(action, now)).await;
         match &outcome {
             Ok(outcome) => log::debug!(action:display = action.key(), outcome:debug; "effect"),
             Err(error) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use futures_util::join;
+use futures_util::{FutureExt, join};
 use plan::Observed;
 use plan::intent::Slot;
 
@@ -31,38 +31,43 @@ impl Cloud {
             .as_deref()
             .map(|version| version.split('.').next().unwrap_or(version));
         let regions = scope.regions();
+        // Each read is boxed: the SDK's futures are large, and all of them in one would not fit a
+        // worker thread's stack.
         let images = join_all(regions.iter().map(|region| async move {
-            (region.clone(), self.observe_images(scope, region).await)
+            (
+                region.clone(),
+                self.observe_images(scope, region).boxed().await,
+            )
         }));
         let database = async {
             join!(
-                self.observe_db_and_lag(scope, &primary),
-                self.observe_db_subnet_group(&subnet_group),
-                self.observe_db_parameter_group(&names, major),
-                self.observe_db_snapshots(&primary),
-                self.observe_engine_versions(),
+                self.observe_db_and_lag(scope, &primary).boxed(),
+                self.observe_db_subnet_group(&subnet_group).boxed(),
+                self.observe_db_parameter_group(&names, major).boxed(),
+                self.observe_db_snapshots(&primary).boxed(),
+                self.observe_engine_versions().boxed(),
             )
         };
         let front = async {
             join!(
-                self.observe_load_balancer(&load_balancer),
-                self.observe_listeners(&load_balancer),
-                self.observe_target_groups(&target_groups),
+                self.observe_load_balancer(&load_balancer).boxed(),
+                self.observe_listeners(&load_balancer).boxed(),
+                self.observe_target_groups(&target_groups).boxed(),
             )
         };
         let fleet = async {
             join!(
-                self.observe_template(&template),
-                self.observe_groups(),
-                self.observe_alarms(),
-                self.observe_instances(),
+                self.observe_template(&template).boxed(),
+                self.observe_groups().boxed(),
+                self.observe_alarms().boxed(),
+                self.observe_instances().boxed(),
             )
         };
         let base = async {
             join!(
-                self.observe_network(scope),
-                self.observe_security_groups(),
-                self.observe_secrets(),
+                self.observe_network(scope).boxed(),
+                self.observe_security_groups().boxed(),
+                self.observe_secrets().boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
