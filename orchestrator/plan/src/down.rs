@@ -8,9 +8,9 @@
 //!
 //! Only what carries our tag (or lies in something that does) is named here at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod database;
 
-use crate::action::{Action, DbChange};
+use crate::action::Action;
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::intent::{Phase, Slot};
@@ -45,10 +45,10 @@ pub(crate) fn remove(view: &View<'_>, draft: &mut Draft, delete_database: bool) 
         let balancer_gone = balancer(view, draft);
         template(view, draft);
         images(view, draft);
-        let database_gone = !delete_database || database(view, draft);
+        let database_gone = !delete_database || database::database(view, draft);
         if balancer_gone && database_gone {
-            security_groups(view, draft, delete_database);
-            secrets(view, draft, delete_database);
+            database::security_groups(view, draft, delete_database);
+            database::secrets(view, draft, delete_database);
         }
     }
     if let Some(reason) = draft.stuck.clone() {
@@ -223,203 +223,6 @@ fn images(view: &View<'_>, draft: &mut Draft) {
                 "image_copy",
                 &format!("copy `{}` in `{region}` is deleted", image.id),
                 action,
-            );
-        }
-    }
-}
-
-/// Replicas first; the primary leaves a final snapshot.
-fn database(view: &View<'_>, draft: &mut Draft) -> bool {
-    if view.unknown("db_instances").is_some() {
-        return false;
-    }
-    let primary = view.names.database();
-    let instances: Vec<_> = view
-        .observed
-        .db_instances
-        .values()
-        .filter(|seen| ours(view, &seen.tags))
-        .collect();
-    let replicas = instances.iter().filter(|seen| seen.id != primary).count();
-    for seen in &instances {
-        let what = format!("DB instance `{}`", seen.id);
-        if seen.status == "deleting" {
-            draft.wait("database", format!("{what} is being deleted"));
-        } else if seen.id == primary && replicas > 0 {
-            draft.wait(
-                "database",
-                format!("{what} waits until its {replicas} replica(s) are gone"),
-            );
-        } else if seen.deletion_protection {
-            let change = DbChange {
-                deletion_protection: Some(false),
-                ..DbChange::default()
-            };
-            draft.set(
-                view,
-                "database",
-                &format!("{what}: deletion protection is lifted"),
-                Action::SetDbInstance {
-                    id: seen.id.clone(),
-                    change,
-                },
-            );
-        } else {
-            let final_snapshot = (seen.id == primary).then(|| free_snapshot_name(view));
-            let action = Action::DeleteDbInstance {
-                id: seen.id.clone(),
-                final_snapshot,
-            };
-            draft.set(view, "database", &format!("{what} is deleted"), action);
-        }
-    }
-    if !instances.is_empty() {
-        return false;
-    }
-    let before = draft.reasons.len();
-    let prefix = format!("{}-before-g", view.names.stack());
-    let snapshots = view
-        .observed
-        .db_snapshots
-        .values()
-        .filter(|seen| ours(view, &seen.tags) && seen.id.starts_with(&prefix));
-    for seen in snapshots.filter(|seen| seen.status != "deleting") {
-        draft.set(
-            view,
-            "database",
-            &format!("DB snapshot `{}` is deleted", seen.id),
-            Action::DeleteDbSnapshot {
-                id: seen.id.clone(),
-            },
-        );
-    }
-    if let Some(seen) = &view.observed.db_subnet_group {
-        draft.set(
-            view,
-            "database",
-            &format!("DB subnet group `{}` is deleted", seen.name),
-            Action::DeleteDbSubnetGroup {
-                name: seen.name.clone(),
-            },
-        );
-    }
-    if let Some(seen) = &view.observed.db_parameter_group {
-        draft.set(
-            view,
-            "database",
-            &format!("DB parameter group `{}` is deleted", seen.name),
-            Action::DeleteDbParameterGroup {
-                name: seen.name.clone(),
-            },
-        );
-    }
-    draft.reasons.len() == before
-}
-
-/// A stack of the same name that went before may have left one.
-fn free_snapshot_name(view: &View<'_>) -> String {
-    let first = view.record().generation.max(1);
-    (first..)
-        .map(|number| view.names.final_snapshot(number))
-        .find(|name| !view.observed.db_snapshots.contains_key(name))
-        .expect("there are more numbers than snapshots")
-}
-
-/// From the one that refers to others to the one that is referred to. A database that stays keeps its
-/// own, which then names the fleet no more.
-fn security_groups(view: &View<'_>, draft: &mut Draft, delete_database: bool) {
-    let seen: BTreeMap<&str, _> = view
-        .observed
-        .security_groups
-        .iter()
-        .filter(|(_, group)| ours(view, &group.tags))
-        .map(|(part, group)| (part.as_str(), group))
-        .collect();
-    let fleet = seen.get("fleet").map(|group| group.id.as_str());
-    let mut referred = false;
-    if let Some(database) = seen.get("database") {
-        if delete_database {
-            delete_group(view, draft, "database", &database.id);
-            referred = true;
-        } else if database
-            .ingress
-            .iter()
-            .any(|rule| Some(rule.source.as_str()) == fleet)
-        {
-            let Some(vpc_id) = view
-                .observed
-                .network
-                .as_ref()
-                .map(|network| network.vpc_id.clone())
-            else {
-                draft.wait("security_group", "the VPC could not be read");
-                return;
-            };
-            let ingress: BTreeSet<_> = database
-                .ingress
-                .iter()
-                .filter(|rule| Some(rule.source.as_str()) != fleet)
-                .cloned()
-                .collect();
-            let action = Action::EnsureSecurityGroup {
-                part: "database".to_owned(),
-                name: database.name.clone(),
-                vpc_id,
-                ingress,
-            };
-            draft.set(
-                view,
-                "security_group",
-                "the database's security group lets the fleet in no more",
-                action,
-            );
-            referred = true;
-        }
-    }
-    for part in ["fleet", "load-balancer"] {
-        if let Some(group) = seen.get(part) {
-            if referred {
-                draft.wait(
-                    "security_group",
-                    format!("security group `{}` is still named by another", group.name),
-                );
-            } else {
-                delete_group(view, draft, part, &group.id);
-            }
-            referred = true;
-        }
-    }
-}
-
-fn delete_group(view: &View<'_>, draft: &mut Draft, part: &str, id: &str) {
-    let action = Action::DeleteSecurityGroup {
-        part: part.to_owned(),
-        id: id.to_owned(),
-    };
-    draft.set(
-        view,
-        "security_group",
-        &format!(
-            "security group `{}` is deleted",
-            view.names.security_group(part)
-        ),
-        action,
-    );
-}
-
-/// Last. Those of a database that stays, stay.
-fn secrets(view: &View<'_>, draft: &mut Draft, delete_database: bool) {
-    if !draft.reasons.is_empty() {
-        return;
-    }
-    let ca = view.names.ca_secret();
-    for (name, secret) in &view.observed.secrets {
-        if !secret.deleting && ours(view, &secret.tags) && (delete_database || *name == ca) {
-            draft.set(
-                view,
-                "secret",
-                &format!("secret `{name}` is deleted, with a recovery window"),
-                Action::DeleteSecret { name: name.clone() },
             );
         }
     }

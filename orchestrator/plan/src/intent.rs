@@ -188,6 +188,9 @@ pub struct RolloutIntent {
     /// Green nodes that failed before they served.
     #[serde(default)]
     pub failed: BTreeSet<String>,
+    /// Why each of them failed, with its last lines: the reason outlives the instance.
+    #[serde(default)]
+    pub failures: BTreeMap<String, Vec<String>>,
     /// Applied migrations before the rollout.
     #[serde(default)]
     pub migrations_before: Option<u32>,

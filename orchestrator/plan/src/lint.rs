@@ -1,14 +1,17 @@
 //! A second opinion: refuses what must never be done, whatever a planner says. Knows nothing of how a
 //! decision came about; it reads the decision against the observation alone.
 
+mod rollout;
+mod traffic;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::decision::{Decision, NodeGoal};
+use crate::decision::Decision;
 use crate::intent::{Intent, Phase, Want};
-use crate::observed::{ListenerAction, Node, Observed, STACK_TAG, Tags};
+use crate::observed::{Observed, STACK_TAG, Tags};
 
 /// Why an action must not be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -237,145 +240,6 @@ impl Judge<'_> {
         }
     }
 
-    /// Percent (or parts) of the traffic that a target group gets now.
-    fn weight(&self, arn: &str) -> u32 {
-        self.observed
-            .listeners
-            .values()
-            .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => weights.get(arn).copied(),
-                _ => None,
-            })
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// Traffic goes only where enough targets are healthy; out of a maintenance page, where nobody is
-    /// probed, where enough nodes vouch for themselves.
-    fn can_carry(&self, arn: &str) -> Verdict {
-        let floor = self.intent.spec.fleet.min;
-        let Some(group) = self
-            .observed
-            .target_groups
-            .values()
-            .find(|group| group.arn == arn)
-        else {
-            return Err(("unhealthy", "the target group is not visible".to_owned()));
-        };
-        let healthy = group
-            .targets
-            .values()
-            .filter(|state| *state == "healthy")
-            .count() as u32;
-        if healthy >= floor {
-            return Ok(());
-        }
-        let closed = self
-            .observed
-            .listeners
-            .values()
-            .any(|listener| matches!(listener.action, ListenerAction::Fixed(..)));
-        let serving = self
-            .observed
-            .groups
-            .values()
-            .filter(|seen| seen.target_groups.contains(arn))
-            .flat_map(|seen| seen.members.iter())
-            .filter(|(id, member)| {
-                member.lifecycle == "InService" && self.observed.nodes.get(*id).is_some_and(serves)
-            })
-            .count() as u32;
-        if closed && serving >= floor {
-            return Ok(());
-        }
-        // Nobody serves at all: a listener that is being named its groups takes nothing away.
-        let nobody = self
-            .observed
-            .target_groups
-            .values()
-            .all(|group| group.targets.is_empty());
-        if nobody
-            && !self
-                .observed
-                .groups
-                .values()
-                .any(|seen| !seen.members.is_empty())
-        {
-            return Ok(());
-        }
-        Err((
-            "unhealthy",
-            format!(
-                "`{}` has {healthy} healthy targets, the floor is {floor}",
-                group.name
-            ),
-        ))
-    }
-
-    fn not_serving(&self, group: &str) -> Verdict {
-        if !self.is_up() {
-            return Ok(());
-        }
-        let owner = self
-            .decision
-            .record
-            .as_ref()
-            .unwrap_or(&self.intent.record)
-            .group
-            .as_deref();
-        if owner == Some(group) {
-            return Err((
-                "last_serving_group",
-                "this group owns the traffic".to_owned(),
-            ));
-        }
-        let weighs = self.observed.groups.get(group).is_some_and(|seen| {
-            // A group without nodes carries nothing, even if it is attached to a slot that does.
-            !seen.members.is_empty() && seen.target_groups.iter().any(|arn| self.weight(arn) > 0)
-        });
-        if weighs {
-            return Err(("has_weight", "this group still gets traffic".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn size(&self, group: &str, min: u32, desired: u32) -> Verdict {
-        if !self.is_up() {
-            return Ok(());
-        }
-        let Some(seen) = self.observed.groups.get(group) else {
-            return Ok(());
-        };
-        let floor = self.intent.spec.fleet.min;
-        let owner = self
-            .decision
-            .record
-            .as_ref()
-            .unwrap_or(&self.intent.record)
-            .group
-            .as_deref();
-        if owner == Some(group)
-            && (min.min(desired) < floor.min(seen.min.max(1)) || desired < floor)
-        {
-            return Err((
-                "under_floor",
-                format!("the owner would have {desired} nodes, the floor is {floor}"),
-            ));
-        }
-        let shrinks = desired < seen.desired;
-        if shrinks
-            && desired < floor
-            && seen.target_groups.iter().any(|arn| self.weight(arn) > 0)
-            && !seen.members.is_empty()
-        {
-            return Err((
-                "has_weight",
-                format!("the group still gets traffic and would have {desired} nodes"),
-            ));
-        }
-        Ok(())
-    }
-
     fn unused_versions(&self, versions: &BTreeSet<u64>) -> Verdict {
         let record = self.decision.record.as_ref().unwrap_or(&self.intent.record);
         let proven = record
@@ -423,110 +287,4 @@ impl Judge<'_> {
         }
         Ok(())
     }
-
-    /// One migrator at most, never of the old colour, and after a snapshot.
-    fn migrations(&self) -> Vec<Refusal> {
-        let mut found = Vec::new();
-        let mut refuse = |rule: &str, action: &str, text: String| {
-            found.push(Refusal {
-                rule: rule.to_owned(),
-                action: action.to_owned(),
-                text,
-            });
-        };
-        let migrates = |goal: &NodeGoal| matches!(goal, NodeGoal::Serve { migrate: true, .. });
-        let fresh: Vec<&String> = self
-            .decision
-            .nodes
-            .iter()
-            .filter(|(id, goal)| {
-                let done = self
-                    .observed
-                    .nodes
-                    .get(*id)
-                    .is_some_and(|node| node.migrated && node.goal.as_ref() == Some(goal));
-                migrates(goal) && !done
-            })
-            .map(|(id, _)| id)
-            .collect();
-        if fresh.len() > 1 {
-            refuse(
-                "one_migration",
-                fresh[1],
-                format!("{} nodes would migrate", fresh.len()),
-            );
-        }
-        let rollout = self
-            .decision
-            .rollout
-            .as_ref()
-            .or(self.intent.rollout.as_ref());
-        let live =
-            rollout.filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack));
-        if let (Some(rollout), Some(migrator)) = (live, fresh.first()) {
-            let blue = rollout
-                .blue_group
-                .as_deref()
-                .and_then(|name| self.observed.groups.get(name));
-            if blue.is_some_and(|blue| blue.members.contains_key(*migrator)) {
-                refuse(
-                    "old_colour",
-                    migrator,
-                    "a node of the old colour would migrate".to_owned(),
-                );
-            }
-            let snapshot = self
-                .intent
-                .spec
-                .names()
-                .rollout_snapshot(rollout.generation);
-            let taken = self
-                .observed
-                .db_snapshots
-                .get(&snapshot)
-                .is_some_and(|seen| seen.status == "available");
-            if !taken && !self.observed.unknown.contains_key("db_snapshots") {
-                refuse(
-                    "no_snapshot",
-                    migrator,
-                    format!("the snapshot `{snapshot}` is not `available`"),
-                );
-            }
-        }
-        found
-    }
-
-    /// One goes back to what is proven, by number.
-    fn way_back(&self) -> Option<Refusal> {
-        let rollout = self
-            .decision
-            .rollout
-            .as_ref()
-            .or(self.intent.rollout.as_ref())?;
-        if !matches!(
-            self.decision.next,
-            Phase::ReturningTraffic | Phase::RemovingGreen
-        ) {
-            return None;
-        }
-        let proven = self.intent.record.proven.as_ref();
-        let same = proven.is_some_and(|proven| {
-            (&proven.image_id, &proven.version, &proven.sha256)
-                == (
-                    &rollout.from.image_id,
-                    &rollout.from.version,
-                    &rollout.from.sha256,
-                )
-        });
-        (!same).then(|| Refusal {
-            rule: "unproven".to_owned(),
-            action: rollout.id.clone(),
-            text: format!("{} is not what was last proven", rollout.from.version),
-        })
-    }
-}
-
-/// A node that vouches for itself.
-fn serves(node: &Node) -> bool {
-    node.phase == "serving" && node.current && node.connected
 }

@@ -128,9 +128,13 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
     }
     if let Some(intent) = &mut draft.rollout {
         let failed = &scene.green_members.failed;
-        intent
-            .failed
-            .extend(failed.iter().map(|(id, _)| id.clone()));
+        for (id, failure) in failed {
+            intent.failed.insert(id.clone());
+            intent
+                .failures
+                .entry(id.clone())
+                .or_insert_with(|| failure_lines(id, failure));
+        }
         let last_try = failed.iter().any(|(id, failure)| {
             // Nobody may repeat what the migrator began.
             is_mismatch(failure)
@@ -138,14 +142,7 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
         });
         if intent.failed.len() >= FAILURES || last_try {
             let mut text = vec![format!("{} green node(s) failed", intent.failed.len())];
-            for id in &intent.failed {
-                let failure = scene.view.node(id).and_then(|node| node.failure.as_ref());
-                text.extend(
-                    failure
-                        .into_iter()
-                        .flat_map(|failure| failure_lines(id, failure)),
-                );
-            }
+            text.extend(intent.failures.values().flatten().cloned());
             return Some(Step::Back(text));
         }
         intent
@@ -203,9 +200,7 @@ fn overdue(draft: &mut Draft, scene: &Scene<'_>, step: Step) -> Step {
         "{name} did not end before its deadline, {deadline}"
     )];
     lines.extend(waited.into_iter().map(|text| format!("waited for: {text}")));
-    for (id, failure) in &scene.green_members.failed {
-        lines.extend(failure_lines(id, failure));
-    }
+    lines.extend(scene.rollout.failures.values().flatten().cloned());
     match &scene.rollout.phase {
         Phase::Preflight => Step::Stop(lines),
         phase if can_turn_back(phase) => Step::Back(lines),

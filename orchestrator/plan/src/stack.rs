@@ -11,15 +11,20 @@
 //! An arrow is a value that the next step takes: a step that has not been observed has none to give,
 //! and what needs it is not planned. That is why nobody has to run `up` twice.
 
+mod alarms;
 mod database;
 mod fleet;
 mod image;
+mod leftovers;
 mod load_balancer;
 mod network;
+mod nodes;
+mod replicas;
 mod secrets;
 mod template;
 
-pub(crate) use fleet::{ensure_alarms, group_wanted};
+pub(crate) use alarms::ensure_alarms;
+pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
 pub(crate) use template::{content, ensure_version};
@@ -50,8 +55,8 @@ pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
     let mut databases_made = false;
     let mut replicas_ready = false;
     if let (Some(primary), Some(group)) = (&primary, &groups.database) {
-        replicas_ready = database::replicas(view, draft, primary, group);
-        databases_made = database::databases(view, draft, primary);
+        replicas_ready = replicas::replicas(view, draft, primary, group);
+        databases_made = replicas::databases(view, draft, primary);
     }
     let balancer = groups
         .load_balancer
@@ -84,7 +89,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
         }
         served = fleet::fleet(view, draft, base, image.as_deref());
     }
-    fleet::janitor(view, draft);
+    leftovers::janitor(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::intent::{Intent, Phase, Record, RolloutIntent, Slot};
 use crate::observed::{
-    DbInstance, Group, Listener, Node, Observed, STACK_TAG, Tags, TargetGroup, streak_db,
-    streak_target,
+    DbInstance, Group, Listener, ListenerAction, Node, Observed, STACK_TAG, Tags, TargetGroup,
+    streak_db, streak_target,
 };
 use crate::spec::{Names, Spec};
 
@@ -178,6 +178,27 @@ impl<'a> View<'a> {
                 .targets
                 .values()
                 .filter(|state| *state == "healthy")
+                .count() as u32
+        })
+    }
+
+    /// Targets that can take traffic: `healthy` ones; while the listener answers itself nobody is probed,
+    /// and the nodes' own word is all there is.
+    pub fn able_count(&self, slot: Slot) -> u32 {
+        let closed = self
+            .listener()
+            .is_some_and(|listener| matches!(listener.action, ListenerAction::Fixed(..)));
+        if !closed {
+            return self.healthy_count(slot);
+        }
+        let vouches = |id: &str| {
+            self.node(id)
+                .is_some_and(|node| node.phase == "serving" && node.current && node.connected)
+        };
+        self.group(&self.owner()).map_or(0, |group| {
+            let members = group.members.iter();
+            members
+                .filter(|(id, member)| member.lifecycle == "InService" && vouches(id))
                 .count() as u32
         })
     }

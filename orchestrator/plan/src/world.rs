@@ -6,7 +6,9 @@
 
 mod agent;
 mod clockwork;
+mod databases;
 mod effects;
+mod groups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub spec: Spec,
     /// Releases that crash at their start.
     pub bad: BTreeSet<String>,
+    /// Agents that are cut off, and for how many ticks: the server runs, nobody hears of it.
+    pub silent: BTreeMap<String, u32>,
     /// Migrations that really ran: instance, and whether a snapshot was available then.
     pub migrations: Vec<(String, bool)>,
     /// Ticks that a transitional state has lasted, by resource.
@@ -46,6 +50,7 @@ impl World {
             now,
             spec: spec.clone(),
             bad: BTreeSet::new(),
+            silent: BTreeMap::new(),
             migrations: Vec::new(),
             ages: BTreeMap::new(),
             serial: 0,
@@ -71,7 +76,14 @@ impl World {
             }) {
                 self.observed.traffic.clear();
             }
-            intent.rollout = Some(rollout.clone());
+            // Operators' flags come from the operator alone: the store keeps what the row has.
+            let mut rollout = rollout.clone();
+            if let Some(before) = &intent.rollout {
+                rollout.paused = before.paused;
+                rollout.promote |= before.promote;
+                rollout.abort |= before.abort;
+            }
+            intent.rollout = Some(rollout);
         }
         if intent.ca_sha256.is_none()
             && self

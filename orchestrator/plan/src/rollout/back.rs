@@ -34,6 +34,12 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if returned {
         return Step::Go(Phase::RemovingGreen);
     }
+    // A blue node that died while nobody was to notice is replaced now.
+    if let Some(blue) = scene.blue
+        && (scene.blue_members.live.len() as u32) < blue.desired
+    {
+        pin::suspend(view, draft, blue, &[&pin::PINNED]);
+    }
     // While the listener answers itself nobody probes: then the nodes' own word is all there is.
     let able = if scene.is_closed() {
         scene.blue_members.serving.len() as u32

@@ -100,6 +100,7 @@ pub fn request(intent: &Intent, ask: &Ask, now: Timestamp) -> Result<RolloutInte
         blue_group: record.group.clone(),
         blue_slot: record.slot,
         failed: std::collections::BTreeSet::new(),
+        failures: std::collections::BTreeMap::new(),
         migrations_before: record.migrations,
         history: Vec::new(),
         window: None,

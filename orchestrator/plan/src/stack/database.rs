@@ -1,8 +1,8 @@
-//! RDS: groups, primary, replicas, and by SQL the databases and roles.
+//! RDS: the subnet group, the parameter group, the primary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::action::{Action, DatabaseWanted, DbChange, DbPrimary};
+use crate::action::{Action, DbChange, DbPrimary};
 use crate::draft::Draft;
 use crate::observed::{DbInstance, Network};
 use crate::stack::{NOTICE, is_ours};
@@ -161,7 +161,7 @@ fn parameters(view: &View<'_>) -> BTreeMap<String, String> {
 }
 
 /// `postgres16`.
-fn family(version: &str) -> String {
+pub(super) fn family(version: &str) -> String {
     format!("postgres{}", major(version))
 }
 
@@ -196,7 +196,7 @@ fn parameter_group(view: &View<'_>, draft: &mut Draft, version: &str) -> bool {
 }
 
 /// Whether the instance serves now. States that we do not know mean: wait.
-fn is_usable(draft: &mut Draft, seen: &DbInstance) -> bool {
+pub(super) fn is_usable(draft: &mut Draft, seen: &DbInstance) -> bool {
     let what = format!("DB instance `{}`", seen.id);
     if NEEDS_A_PERSON.contains(&seen.status.as_str()) {
         draft.stick(
@@ -222,7 +222,7 @@ fn is_usable(draft: &mut Draft, seen: &DbInstance) -> bool {
     true
 }
 
-fn drift(
+pub(super) fn drift(
     view: &View<'_>,
     draft: &mut Draft,
     seen: &DbInstance,
@@ -299,132 +299,4 @@ fn reboot(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) {
     } else {
         draft.wait(NOTICE, format!("DB instance `{0}` needs a reboot to take up its parameters: `aws rds reboot-db-instance --db-instance-identifier {0}` at a quiet hour", seen.id));
     }
-}
-
-/// Whether all replicas are available. A new one is asked for only of a primary that was read
-/// `available` several times in a row: RDS flickers between its first states.
-pub(super) fn replicas(
-    view: &View<'_>,
-    draft: &mut Draft,
-    primary: &DbInstance,
-    security_group: &str,
-) -> bool {
-    let wanted = view.spec().database.replicas;
-    let mut ready = true;
-    for number in 1..=wanted {
-        let id = view.names.replica(number);
-        let what = format!("read replica `{id}`");
-        match view.observed.db_instances.get(&id) {
-            Some(seen) if !is_ours(view, draft, &what, &seen.tags) => ready = false,
-            Some(seen) => {
-                if is_usable(draft, seen) {
-                    drift(
-                        view,
-                        draft,
-                        seen,
-                        (security_group, &primary.engine_version),
-                        false,
-                    );
-                } else {
-                    ready = false;
-                }
-            }
-            None => {
-                ready = false;
-                if !view.db_is_settled(primary) {
-                    draft.wait("primary_not_settled", format!("`{}` must be read `available` {} times in a row before a replica is made of it", primary.id, view.reads_in_a_row()));
-                    continue;
-                }
-                let action = Action::EnsureDbReplica {
-                    id,
-                    source: primary.id.clone(),
-                    class: view.spec().database.class.clone(),
-                    security_groups: BTreeSet::from([security_group.to_owned()]),
-                    parameter_group: view
-                        .names
-                        .db_parameter_group(&family(&primary.engine_version)),
-                };
-                draft.create(view, "replica", &what, action);
-            }
-        }
-    }
-    for number in wanted + 1..=5 {
-        let id = view.names.replica(number);
-        let ours = view
-            .observed
-            .db_instances
-            .get(&id)
-            .filter(|seen| view.is_ours(&seen.tags));
-        if let Some(seen) = ours.filter(|seen| seen.status == "available") {
-            let action = Action::DeleteDbInstance {
-                id: seen.id.clone(),
-                final_snapshot: None,
-            };
-            draft.set(
-                view,
-                "drift",
-                &format!("read replica `{id}` is one more than specified"),
-                action,
-            );
-        }
-    }
-    ready
-}
-
-/// Whether databases and roles are as wanted.
-pub(super) fn databases(view: &View<'_>, draft: &mut Draft, primary: &DbInstance) -> bool {
-    let wanted = [
-        DatabaseWanted {
-            name: "mattermost".to_owned(),
-            owner: "mattermost".to_owned(),
-            secret: view.names.mattermost_secret(),
-        },
-        DatabaseWanted {
-            name: "orchestrator".to_owned(),
-            owner: "orchestrator".to_owned(),
-            secret: view.names.orchestrator_secret(),
-        },
-    ];
-    if primary.endpoint.is_none() {
-        draft.wait(
-            "database_endpoint",
-            format!("RDS shows no endpoint of `{}` yet", primary.id),
-        );
-        return false;
-    }
-    let made = view.observed.databases.as_ref().map(|seen| {
-        wanted.iter().all(|one| {
-            seen.owners.get(&one.name) == Some(&one.owner) && seen.roles.contains(&one.owner)
-        }) && seen.schema_owner.as_deref() == Some("mattermost")
-    });
-    let action = Action::EnsureDatabases {
-        databases: wanted.to_vec(),
-    };
-    match made {
-        Some(true) => return true,
-        Some(false) => draft.set(
-            view,
-            "databases",
-            "databases and roles are being made",
-            action,
-        ),
-        None if !draft.knows(view, "databases") => {}
-        // A stack that has nodes had its databases: nobody could look, that is all.
-        None if !view.observed.groups.is_empty() => {
-            draft.wait("databases", "the database could not be looked into");
-        }
-        // Nobody has looked into it yet: a new primary must first be settled.
-        None if view.db_is_settled(primary) => {
-            draft.create(view, "databases", "set of databases and roles", action)
-        }
-        None => draft.wait(
-            "primary_not_settled",
-            format!(
-                "`{}` must be read `available` {} times in a row before databases are made",
-                primary.id,
-                view.reads_in_a_row()
-            ),
-        ),
-    }
-    false
 }

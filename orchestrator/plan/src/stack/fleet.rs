@@ -6,19 +6,15 @@ use std::collections::BTreeSet;
 use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
 use crate::draft::Draft;
 use crate::intent::{Slot, Target};
-use crate::lifecycle::{Members, tend};
-use crate::nodes::Colour;
 use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::rollout::pin;
 use crate::stack::load_balancer::Balancer;
-use crate::stack::{Base, NOTICE, content, ensure_version, is_ours};
+use crate::stack::{Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, nodes};
 use crate::view::View;
 
 /// Seconds after `InService` before a failed probe of the load balancer counts: its probes need a few
 /// rounds to see a target for the first time.
 pub(crate) const GRACE_SECONDS: u32 = 120;
-/// Seconds until a new node counts in the average CPU: until its caches are warm.
-const WARMUP_SECONDS: u32 = 120;
 
 /// What the first `up` makes: the specification as it stands.
 pub(crate) fn first_target(view: &View<'_>, image_id: &str) -> Target {
@@ -71,9 +67,9 @@ pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Opti
     if let (Some(balancer), Some(version)) = (&base.balancer, version) {
         drift(view, draft, balancer, group, version);
     }
-    let members = nodes(view, draft, group, &target);
+    let members = nodes::nodes(view, draft, group, &target);
     ensure_alarms(view, draft, group);
-    serves(view, draft, group, &members, &target, version)
+    nodes::serves(view, draft, group, &members, &target, version)
 }
 
 /// The version that new nodes of this target are launched from. A proven one is kept as it was proven,
@@ -295,260 +291,4 @@ fn drift(view: &View<'_>, draft: &mut Draft, balancer: &Balancer, group: &Group,
             action,
         );
     }
-}
-
-/// Goals of the nodes. On an empty database one node migrates, and the others wait for it.
-fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &Target) -> Members {
-    let colour = Colour::serving(view, target, view.record());
-    if view.record().migrations.is_some() || view.record().proven.is_some() {
-        return tend(view, draft, group, |_| colour.serve(false));
-    }
-    let migrator = choose_migrator(view, group);
-    draft.record.migrator.clone_from(&migrator);
-    let members = tend(view, draft, group, |instance| {
-        if migrator.as_deref() == Some(instance) {
-            colour.serve(true)
-        } else {
-            colour.prepare()
-        }
-    });
-    if let Some(migrator) = migrator.filter(|migrator| members.verified.contains(migrator)) {
-        draft.record.migrations = view.node(&migrator).map(|node| node.migrations_applied);
-    }
-    members
-}
-
-/// The recorded one while it lives and has not failed, else the oldest that has not failed.
-fn choose_migrator(view: &View<'_>, group: &Group) -> Option<String> {
-    let usable: Vec<&str> = crate::view::live_members(view, group)
-        .into_iter()
-        .filter(|id| view.node(id).and_then(crate::nodes::failure_of).is_none())
-        .collect();
-    let recorded = view.record().migrator.as_deref();
-    recorded
-        .filter(|recorded| usable.contains(recorded))
-        .or_else(|| usable.first().copied())
-        .map(str::to_owned)
-}
-
-/// Policies and alarms of a group: one more node when busy, one less when idle.
-pub(crate) fn ensure_alarms(view: &View<'_>, draft: &mut Draft, group: &Group) -> bool {
-    if !draft.knows(view, "policies") || !draft.knows(view, "alarms") {
-        return false;
-    }
-    let fleet = &view.spec().fleet;
-    let names = &view.names;
-    let mut wanted = vec![(
-        names.scale_out_policy(&group.name),
-        1,
-        names.cpu_high_alarm(&group.name),
-        (
-            "GreaterThanThreshold",
-            fleet.scale_out_cpu_percent,
-            fleet.scale_out_minutes,
-        ),
-    )];
-    let low = names.cpu_low_alarm(&group.name);
-    if fleet.scale_in_cpu_percent > 0 {
-        wanted.push((
-            names.scale_in_policy(&group.name),
-            -1,
-            low,
-            (
-                "LessThanThreshold",
-                fleet.scale_in_cpu_percent,
-                fleet.scale_in_minutes,
-            ),
-        ));
-    } else if view.observed.alarms.contains_key(&low) {
-        draft.set(
-            view,
-            "drift",
-            "scale in is switched off",
-            Action::DeleteAlarm { name: low },
-        );
-    }
-    let mut all = true;
-    for (policy, adjustment, alarm, terms) in wanted {
-        all &= ensure_alarm(view, draft, group, (policy, adjustment), alarm, terms);
-    }
-    all
-}
-
-fn ensure_alarm(
-    view: &View<'_>,
-    draft: &mut Draft,
-    group: &Group,
-    (policy, adjustment): (String, i32),
-    alarm: String,
-    (comparison, percent, minutes): (&str, u32, u32),
-) -> bool {
-    let what = format!("scaling policy `{policy}`");
-    let seen = view
-        .observed
-        .policies
-        .get(&group.name)
-        .and_then(|policies| policies.get(&policy));
-    let action = Action::EnsureScalingPolicy {
-        group: group.name.clone(),
-        name: policy,
-        adjustment,
-        warmup_seconds: WARMUP_SECONDS,
-    };
-    let Some(seen) = seen else {
-        draft.create(view, "policy", &what, action);
-        return false;
-    };
-    let mut right = true;
-    if seen.adjustment != adjustment {
-        draft.set(view, "drift", &format!("{what} differs"), action);
-        right = false;
-    }
-    let wanted = Action::EnsureAlarm {
-        name: alarm.clone(),
-        group: group.name.clone(),
-        threshold: f64::from(percent),
-        comparison: comparison.to_owned(),
-        periods: minutes,
-        policy_arn: seen.arn.clone(),
-    };
-    let what = format!("alarm `{alarm}`");
-    match view.observed.alarms.get(&alarm) {
-        None => draft.create(view, "alarm", &what, wanted),
-        Some(alarm)
-            if (alarm.threshold - f64::from(percent)).abs() > 0.01
-                || alarm.comparison != comparison
-                || alarm.period != 60
-                || alarm.evaluation_periods != minutes
-                || alarm.group != group.name
-                || !alarm.actions.contains(&seen.arn) =>
-        {
-            draft.set(view, "drift", &format!("{what} differs"), wanted);
-        }
-        Some(_) => return right,
-    }
-    false
-}
-
-/// Whether the floor serves; then what serves is proven.
-fn serves(
-    view: &View<'_>,
-    draft: &mut Draft,
-    group: &Group,
-    members: &Members,
-    target: &Target,
-    version: Option<u64>,
-) -> bool {
-    let floor = view.spec().fleet.min;
-    let slot = view.record().slot;
-    let healthy: Vec<&String> = members
-        .serving
-        .iter()
-        .filter(|id| view.is_healthy(slot, id))
-        .collect();
-    if (healthy.len() as u32) < floor {
-        let mut text = format!(
-            "{} of {floor} nodes are verified and healthy in `{}`",
-            healthy.len(),
-            group.name
-        );
-        for why in &members.waits {
-            text.push_str("; ");
-            text.push_str(why);
-        }
-        if members.live.is_empty()
-            && let Some(message) = group
-                .activities
-                .iter()
-                .find(|activity| activity.status == "Failed")
-                .and_then(|activity| activity.message.as_ref())
-        {
-            text.push_str("; Auto Scaling says: ");
-            text.push_str(message);
-        }
-        draft.wait("nodes", text);
-        return false;
-    }
-    if view.record().proven.is_none() {
-        draft.record.proven = Some(Target {
-            template_version: version,
-            ..target.clone()
-        });
-    }
-    true
-}
-
-/// Removes colours whose retention is over.
-pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
-    let mut kept = Vec::new();
-    for retained in &view.record().retained {
-        if view.now < retained.until
-            || !draft.knows(view, "groups")
-            || !draft.knows(view, "template")
-        {
-            kept.push(retained.clone());
-            continue;
-        }
-        let mut left = false;
-        if let Some(group) = view
-            .group(&retained.group)
-            .filter(|group| view.is_ours(&group.tags))
-        {
-            left = true;
-            if group.status.is_none() {
-                let action = Action::DeleteGroup {
-                    group: group.name.clone(),
-                    force: false,
-                };
-                draft.set(
-                    view,
-                    "retention",
-                    &format!("`{}` is no longer kept", group.name),
-                    action,
-                );
-            }
-        }
-        let number = retained
-            .target
-            .template_version
-            .filter(|number| is_orphan(view, *number, &retained.group));
-        if let Some(number) = number {
-            left = true;
-            let action = Action::DeleteTemplateVersions {
-                name: view.names.template(),
-                versions: BTreeSet::from([number]),
-            };
-            draft.set(
-                view,
-                "retention",
-                &format!("template version {number} is no longer kept"),
-                action,
-            );
-        }
-        if left {
-            kept.push(retained.clone());
-        }
-    }
-    draft.record.retained = kept;
-}
-
-/// A version that exists and that nothing serves from.
-fn is_orphan(view: &View<'_>, number: u64, group: &str) -> bool {
-    let exists = view
-        .observed
-        .template
-        .as_ref()
-        .is_some_and(|seen| seen.versions.contains_key(&number));
-    let used = view
-        .record()
-        .proven
-        .as_ref()
-        .and_then(|proven| proven.template_version)
-        == Some(number)
-        || view
-            .observed
-            .groups
-            .values()
-            .any(|other| other.name != group && other.template_version == number);
-    exists && !used
 }

@@ -258,7 +258,7 @@ fn own_traffic(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
     if seen.action == ListenerAction::Forward(weights.clone()) {
         return;
     }
-    let (healthy, floor) = (view.healthy_count(slot), view.spec().fleet.min);
+    let (healthy, floor) = (view.able_count(slot), view.spec().fleet.min);
     if healthy < floor {
         draft.wait(
             "weights",

@@ -36,6 +36,14 @@ impl World {
                 }
                 continue;
             }
+            if let Some(left) = self.silent.get_mut(&id).filter(|left| **left > 0) {
+                *left -= 1;
+                if let Some(node) = self.observed.nodes.get_mut(&id) {
+                    node.connected = false;
+                    node.disconnected_since.get_or_insert(self.now);
+                }
+                continue;
+            }
             let Some(mut node) = self.observed.nodes.remove(&id) else {
                 let node = Node {
                     phase: "enrolled".to_owned(),
@@ -47,6 +55,8 @@ impl World {
                 continue;
             };
             self.step(&id, &mut node, is_leaving(&lifecycle));
+            node.connected = true;
+            node.disconnected_since = None;
             node.at = Some(self.now);
             self.observed.nodes.insert(id, node);
         }

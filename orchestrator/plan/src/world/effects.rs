@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::World;
-use crate::action::{Action, GroupWanted, LAUNCH_HOOK, SecretKind, TERMINATE_HOOK};
+use crate::action::{Action, SecretKind};
 use crate::observed::{
-    Alarm, Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup, Group, Image,
-    Listener, ListenerAction, LoadBalancer, PART_TAG, STACK_TAG, ScalingPolicy, Secret,
-    SecurityGroup, Tags, TargetGroup, Template, TemplateVersion,
+    Image, Listener, ListenerAction, LoadBalancer, PART_TAG, STACK_TAG, Secret, SecurityGroup,
+    Tags, TargetGroup, Template, TemplateVersion,
 };
 
 /// Placeholder in ids that AWS will give.
 pub(crate) const NEW: &str = "new";
 
 impl World {
-    fn tags(&self, part: &str) -> Tags {
+    pub(super) fn tags(&self, part: &str) -> Tags {
         Tags::from([
             (STACK_TAG.to_owned(), self.spec.stack.clone()),
             (PART_TAG.to_owned(), part.to_owned()),
@@ -129,156 +128,6 @@ impl World {
             .ok_or_else(|| "ListenerNotFound".to_owned())
     }
 
-    /// `Err` means: not a database's action.
-    fn apply_database(&mut self, action: &Action) -> Result<Result<(), String>, ()> {
-        match action {
-            Action::EnsureDbSubnetGroup { name, subnets } => {
-                self.observed.db_subnet_group = Some(DbSubnetGroup {
-                    name: name.clone(),
-                    subnets: subnets.clone(),
-                });
-            }
-            Action::EnsureDbParameterGroup {
-                name,
-                family,
-                parameters,
-            } => {
-                self.observed.db_parameter_group = Some(DbParameterGroup {
-                    name: name.clone(),
-                    family: family.clone(),
-                    parameters: parameters.clone(),
-                });
-            }
-            Action::EnsureDbPrimary(wanted) => {
-                let tags = self.tags("database");
-                self.observed
-                    .db_instances
-                    .entry(wanted.id.clone())
-                    .or_insert_with(|| DbInstance {
-                        id: wanted.id.clone(),
-                        arn: format!("arn:{}", wanted.id),
-                        status: "creating".to_owned(),
-                        class: wanted.class.clone(),
-                        engine_version: wanted.engine_version.clone(),
-                        storage_gib: wanted.storage_gib,
-                        multi_az: wanted.multi_az,
-                        backup_days: wanted.backup_days,
-                        deletion_protection: wanted.deletion_protection,
-                        encrypted: true,
-                        parameter_group: Some((
-                            wanted.parameter_group.clone(),
-                            "in-sync".to_owned(),
-                        )),
-                        security_groups: wanted.security_groups.clone(),
-                        tags,
-                        ..DbInstance::default()
-                    });
-            }
-            Action::EnsureDbReplica {
-                id,
-                source,
-                class,
-                security_groups,
-                parameter_group,
-            } => {
-                let available = self
-                    .observed
-                    .db_instances
-                    .get(source)
-                    .is_some_and(|seen| seen.status == "available");
-                if !available {
-                    return Ok(Err("InvalidDBInstanceState".to_owned()));
-                }
-                let tags = self.tags("database");
-                self.observed
-                    .db_instances
-                    .entry(id.clone())
-                    .or_insert_with(|| DbInstance {
-                        id: id.clone(),
-                        arn: format!("arn:{id}"),
-                        status: "creating".to_owned(),
-                        class: class.clone(),
-                        replica_of: Some(source.clone()),
-                        parameter_group: Some((parameter_group.clone(), "in-sync".to_owned())),
-                        security_groups: security_groups.clone(),
-                        tags,
-                        ..DbInstance::default()
-                    });
-            }
-            Action::SetDbInstance { id, change } => {
-                let Some(seen) = self.observed.db_instances.get_mut(id) else {
-                    return Ok(Err("DBInstanceNotFound".to_owned()));
-                };
-                let change = change.clone();
-                change
-                    .class
-                    .into_iter()
-                    .for_each(|value| seen.class = value);
-                change
-                    .storage_gib
-                    .into_iter()
-                    .for_each(|value| seen.storage_gib = value);
-                change
-                    .multi_az
-                    .into_iter()
-                    .for_each(|value| seen.multi_az = value);
-                change
-                    .backup_days
-                    .into_iter()
-                    .for_each(|value| seen.backup_days = value);
-                change
-                    .deletion_protection
-                    .into_iter()
-                    .for_each(|value| seen.deletion_protection = value);
-                change
-                    .security_groups
-                    .into_iter()
-                    .for_each(|value| seen.security_groups = value);
-                change.parameter_group.into_iter().for_each(|value| {
-                    seen.parameter_group = Some((value, "pending-reboot".to_owned()))
-                });
-            }
-            Action::RebootDbInstance { id } => {
-                if let Some(seen) = self.observed.db_instances.get_mut(id) {
-                    seen.status = "rebooting".to_owned();
-                    seen.parameter_group = seen
-                        .parameter_group
-                        .take()
-                        .map(|(name, _)| (name, "in-sync".to_owned()));
-                }
-            }
-            Action::EnsureDatabases { databases } => {
-                let mut seen = self.observed.databases.clone().unwrap_or(Databases {
-                    max_connections: 5000,
-                    server_version: 160_004,
-                    ..Databases::default()
-                });
-                for wanted in databases {
-                    seen.owners
-                        .insert(wanted.name.clone(), wanted.owner.clone());
-                    seen.roles.insert(wanted.owner.clone());
-                }
-                seen.schema_owner = Some("mattermost".to_owned());
-                self.observed.databases = Some(seen);
-            }
-            Action::EnsureDbSnapshot { id, instance } => {
-                let tags = self.tags("snapshot");
-                self.observed
-                    .db_snapshots
-                    .entry(id.clone())
-                    .or_insert_with(|| DbSnapshot {
-                        id: id.clone(),
-                        status: "creating".to_owned(),
-                        instance: instance.clone(),
-                        tags,
-                        ..DbSnapshot::default()
-                    });
-            }
-            _ => return Err(()),
-        }
-        Ok(Ok(()))
-    }
-
     fn apply_balancer(&mut self, action: &Action) -> Result<Result<(), String>, ()> {
         match action {
             Action::EnsureLoadBalancer {
@@ -372,122 +221,6 @@ impl World {
             _ => return Err(()),
         }
         Ok(Ok(()))
-    }
-
-    fn apply_group(&mut self, action: &Action) -> Result<Result<(), String>, ()> {
-        match action {
-            Action::EnsureGroup(wanted) => self.ensure_group(wanted),
-            Action::SetGroupSize {
-                group,
-                min,
-                max,
-                desired,
-            } => {
-                if desired < min || desired > max {
-                    return Ok(Err(
-                        "ValidationError: desired outside min and max".to_owned()
-                    ));
-                }
-                let Some(seen) = self.observed.groups.get_mut(group) else {
-                    return Ok(Err("ValidationError: group not found".to_owned()));
-                };
-                (seen.min, seen.max, seen.desired) = (*min, *max, *desired);
-            }
-            Action::SetGroupTemplate { group, version, .. } => {
-                if let Some(seen) = self.observed.groups.get_mut(group) {
-                    seen.template_version = *version;
-                }
-            }
-            Action::SetSuspended { group, processes } => {
-                if let Some(seen) = self.observed.groups.get_mut(group) {
-                    seen.suspended = processes.clone();
-                }
-            }
-            Action::SetGroupTags {
-                group,
-                tags,
-                remove,
-            } => {
-                if let Some(seen) = self.observed.groups.get_mut(group) {
-                    seen.tags.extend(tags.clone());
-                    seen.tags.retain(|key, _| !remove.contains(key));
-                }
-            }
-            Action::EnsureScalingPolicy {
-                group,
-                name,
-                adjustment,
-                ..
-            } => {
-                let policy = ScalingPolicy {
-                    arn: format!("arn:policy/{name}"),
-                    adjustment: *adjustment,
-                };
-                self.observed
-                    .policies
-                    .entry(group.clone())
-                    .or_default()
-                    .insert(name.clone(), policy);
-            }
-            Action::EnsureAlarm {
-                name,
-                group,
-                threshold,
-                comparison,
-                periods,
-                policy_arn,
-            } => {
-                let alarm = Alarm {
-                    name: name.clone(),
-                    arn: format!("arn:alarm/{name}"),
-                    state: "OK".to_owned(),
-                    threshold: *threshold,
-                    comparison: comparison.clone(),
-                    period: 60,
-                    evaluation_periods: *periods,
-                    group: group.clone(),
-                    actions: [policy_arn.clone()].into(),
-                };
-                self.observed.alarms.insert(name.clone(), alarm);
-            }
-            _ => return Err(()),
-        }
-        Ok(Ok(()))
-    }
-
-    fn ensure_group(&mut self, wanted: &GroupWanted) {
-        let seen = self
-            .observed
-            .groups
-            .entry(wanted.name.clone())
-            .or_insert_with(|| Group {
-                name: wanted.name.clone(),
-                min: wanted.min,
-                max: wanted.max,
-                desired: wanted.desired,
-                template_version: wanted.version,
-                tags: wanted.tags.clone(),
-                ..Group::default()
-            });
-        seen.subnets = wanted.subnets.clone();
-        seen.target_groups = wanted.target_groups.clone();
-        seen.health_check = "ELB".to_owned();
-        seen.hooks = BTreeMap::from([
-            (
-                LAUNCH_HOOK.to_owned(),
-                (
-                    "autoscaling:EC2_INSTANCE_LAUNCHING".to_owned(),
-                    wanted.launch_heartbeat,
-                ),
-            ),
-            (
-                TERMINATE_HOOK.to_owned(),
-                (
-                    "autoscaling:EC2_INSTANCE_TERMINATING".to_owned(),
-                    wanted.terminate_heartbeat,
-                ),
-            ),
-        ]);
     }
 
     fn delete(&mut self, action: &Action) -> Result<(), String> {

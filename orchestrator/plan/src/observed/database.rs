@@ -1,0 +1,104 @@
+//! RDS as AWS says it, and what SQL says of the primary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Tags;
+
+/// A DB subnet group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbSubnetGroup {
+    /// Name.
+    pub name: String,
+    /// Subnet ids.
+    pub subnets: BTreeSet<String>,
+}
+
+/// A DB parameter group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbParameterGroup {
+    /// Name.
+    pub name: String,
+    /// For example `postgres16`.
+    pub family: String,
+    /// Parameters that differ from the engine's defaults.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// A DB instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbInstance {
+    /// Identifier.
+    pub id: String,
+    /// ARN.
+    pub arn: String,
+    /// `creating`, `backing-up`, `available`, … as RDS says.
+    pub status: String,
+    /// Host, once RDS shows it.
+    pub endpoint: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Class.
+    pub class: String,
+    /// Engine version.
+    pub engine_version: String,
+    /// GiB.
+    pub storage_gib: u32,
+    /// Multi-AZ.
+    pub multi_az: bool,
+    /// Days.
+    pub backup_days: u32,
+    /// Deletion protection.
+    pub deletion_protection: bool,
+    /// Publicly accessible.
+    pub public: bool,
+    /// Encrypted at rest.
+    pub encrypted: bool,
+    /// The source's identifier when this is a replica.
+    pub replica_of: Option<String>,
+    /// Parameter group and whether it is `in-sync`, `pending-reboot`, `applying`.
+    pub parameter_group: Option<(String, String)>,
+    /// VPC security groups.
+    pub security_groups: BTreeSet<String>,
+    /// CA of the server certificate.
+    pub ca: Option<String>,
+    /// Whether RDS holds pending modified values.
+    pub pending: bool,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A DB snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DbSnapshot {
+    /// Identifier.
+    pub id: String,
+    /// `creating`, `available`, …
+    pub status: String,
+    /// Percent.
+    pub progress: u32,
+    /// The instance it is of.
+    pub instance: String,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// What SQL says about the primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Databases {
+    /// Databases that exist, with their owner.
+    pub owners: BTreeMap<String, String>,
+    /// Roles of ours that exist and can log in with the password that Secrets Manager holds.
+    pub roles: BTreeSet<String>,
+    /// Owner of schema `public` in database `mattermost`.
+    pub schema_owner: Option<String>,
+    /// `max_connections` of the server.
+    pub max_connections: u32,
+    /// Connections in use.
+    pub connections: u32,
+    /// Applied Mattermost migrations (rows of `db_migrations`); 0 when there are none yet.
+    pub migrations_applied: u32,
+    /// Server version, for example 160004.
+    pub server_version: u32,
+}

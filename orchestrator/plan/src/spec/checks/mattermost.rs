@@ -1,0 +1,144 @@
+//! Mattermost's release, its licence and its settings.
+
+use super::is_digest;
+use crate::spec::structure::Document;
+use crate::spec::{Edition, Spec, is_version};
+
+pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
+    let ours = &spec.mattermost;
+    if !is_version(&ours.version) {
+        document.refuse(
+            "mattermost.version",
+            "is not a version of the form `11.10.0`",
+        );
+    }
+    if !is_digest(&ours.sha256) {
+        document.refuse(
+            "mattermost.sha256",
+            "is not a SHA-256: give 64 hexadecimal digits",
+        );
+    }
+    for (version, digest) in &ours.releases {
+        let path = format!("mattermost.releases.{version}");
+        if !is_version(version) {
+            document.refuse(&path, "names no version of the form `11.10.0`");
+        }
+        if !is_digest(digest) {
+            document.refuse(&path, "is not a SHA-256: give 64 hexadecimal digits");
+        }
+    }
+    if let Some(url) = &ours.url {
+        if !url.starts_with("https://") || url.len() < 12 || url.contains(char::is_whitespace) {
+            document.refuse(
+                "mattermost.url",
+                "is not an HTTPS address: a release is fetched as `https://…`",
+            );
+        } else if !ours.releases.is_empty() && !url.contains("{version}") {
+            document.refuse("mattermost.url", "names one release only, but `releases` lists more: write `{version}` where the version stands");
+        }
+    }
+    if let Some(secret) = &ours.licence_secret {
+        let letters = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+        if secret.is_empty() || secret.len() > 512 || !secret.chars().all(letters) {
+            document.refuse(
+                "mattermost.licence_secret",
+                "is not the name of a secret: letters, digits and `/_+=.@-`, at most 512",
+            );
+        }
+    }
+    if ours.trust_file.as_deref().is_some_and(str::is_empty) {
+        document.refuse(
+            "mattermost.trust_file",
+            "is empty: name a PEM file, or leave it out",
+        );
+    }
+    if ours.cluster && ours.licence_secret.is_none() {
+        document.refuse(
+            "mattermost.cluster",
+            "needs a licence: name its secret in `licence_secret`",
+        );
+    }
+    if ours.cluster && ours.edition == Edition::Team {
+        document.refuse(
+            "mattermost.cluster",
+            "is not possible with Team Edition: use edition = \"enterprise\"",
+        );
+    }
+}
+
+/// Settings that the orchestrator decides, by prefix.
+const OURS: [(&str, &str); 8] = [
+    (
+        "MM_CLUSTERSETTINGS_ENABLE",
+        "`mattermost.cluster` decides it",
+    ),
+    ("MM_CLUSTERSETTINGS_CLUSTERNAME", "the rollout decides it"),
+    ("MM_JOBSETTINGS_RUNSCHEDULER", "the rollout decides it"),
+    (
+        "MM_SQLSETTINGS_DRIVERNAME",
+        "the database is always PostgreSQL",
+    ),
+    (
+        "MM_SQLSETTINGS_DATASOURCE",
+        "it holds a password and comes from `database`",
+    ),
+    (
+        "MM_SERVICESETTINGS_LISTENADDRESS",
+        "the load balancer expects :8065",
+    ),
+    (
+        "MM_SERVICESETTINGS_SITEURL",
+        "give `load_balancer.site_url`",
+    ),
+    (
+        "MM_LICENSE",
+        "it is a secret: name it in `mattermost.licence_secret`",
+    ),
+];
+
+pub(super) fn settings(spec: &Spec, document: &mut Document) {
+    for (key, value) in &spec.mattermost.settings {
+        let path = format!("mattermost.settings.{key}");
+        let form = key.strip_prefix("MM_").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        });
+        if !form {
+            document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
+        } else if let Some((_, why)) = OURS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
+            document.refuse_hidden(&path, format!("is set by the orchestrator: {why}"));
+        } else if looks_secret(key) {
+            document.refuse_hidden(
+                &path,
+                "looks like a secret: this file is no place for one. Put it into Mattermost's own configuration (System Console), or use the instance profile",
+            );
+        } else if value.contains(['\n', '\r', '\0']) {
+            document.refuse(
+                &path,
+                "has a line break: an environment file takes one line",
+            );
+        }
+    }
+}
+
+/// Whether the last part of the key names a secret. The section does not count:
+/// `MM_PASSWORDSETTINGS_MINIMUMLENGTH` is none.
+pub(crate) fn looks_secret(key: &str) -> bool {
+    let name = key
+        .strip_prefix("MM_")
+        .and_then(|rest| rest.split_once('_'))
+        .map_or(key, |(_, name)| name);
+    const ENDS: [&str; 8] = [
+        "PASSWORD",
+        "SALT",
+        "ENCRYPTKEY",
+        "ACCESSKEY",
+        "DEVELOPERKEY",
+        "PRIVATEKEY",
+        "TOKEN",
+        "APIKEY",
+    ];
+    name.contains("SECRET") || ENDS.iter().any(|end| name.ends_with(end))
+}

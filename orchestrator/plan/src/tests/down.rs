@@ -1,0 +1,60 @@
+//! `down`: what goes, and what stays.
+
+use crate::fixtures::{clustered, ready, until};
+use crate::intent::{Phase, Want};
+
+#[test]
+fn down_removes_what_is_ours_and_keeps_the_database() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    intent.want = Want::Down {
+        delete_database: false,
+    };
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
+    let seen = &world.observed;
+    assert_eq!(seen.db_instances.len(), 2);
+    assert_eq!(
+        seen.secrets.keys().collect::<Vec<_>>(),
+        [
+            "demo/database/master",
+            "demo/database/mattermost",
+            "demo/database/orchestrator"
+        ]
+    );
+    assert_eq!(
+        seen.security_groups.keys().collect::<Vec<_>>(),
+        ["database"]
+    );
+    assert!(
+        seen.groups.is_empty()
+            && seen.load_balancer.is_none()
+            && seen.target_groups.is_empty()
+            && seen.template.is_none()
+    );
+    assert!(
+        seen.alarms.is_empty()
+            && seen.images["us-west-2"].is_empty()
+            && seen.images["us-east-1"].len() == 2
+    );
+    // And up again on the same database.
+    intent.want = Want::Up;
+    intent.journal.clear();
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Ready);
+}
+
+#[test]
+fn down_with_the_database_leaves_a_final_snapshot() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    intent.want = Want::Down {
+        delete_database: true,
+    };
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
+    let seen = &world.observed;
+    assert!(
+        seen.db_instances.is_empty() && seen.secrets.is_empty() && seen.security_groups.is_empty()
+    );
+    assert!(seen.db_subnet_group.is_none() && seen.db_parameter_group.is_none());
+    assert_eq!(
+        seen.db_snapshots.keys().collect::<Vec<_>>(),
+        ["demo-final-g1"]
+    );
+}

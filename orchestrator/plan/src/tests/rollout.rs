@@ -1,0 +1,214 @@
+//! Rollouts with both colours at once: the way, and the ways back.
+
+use super::{begin, phases};
+use crate::fixtures::{clustered, ready, turn, until};
+use crate::intent::{Intent, Phase};
+use crate::plan;
+
+#[test]
+fn a_rollout_goes_through_every_phase() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    let seen = phases(&mut world, &mut intent, 2000);
+    assert_eq!(
+        seen,
+        [
+            "preflight",
+            "imaging",
+            "snapshot",
+            "pinned",
+            "green_created",
+            "canary",
+            "full",
+            "joined",
+            "shifting(10)",
+            "shifting(50)",
+            "shifting(100)",
+            "baking",
+            "promoted",
+            "draining",
+            "retained",
+            "done"
+        ]
+    );
+    assert_eq!(intent.record.slot, crate::intent::Slot::B);
+    assert_eq!(intent.record.group.as_deref(), Some("demo-g2"));
+    assert_eq!(world.migrations.len(), 2);
+    assert!(
+        world.migrations[1].1,
+        "a snapshot is available before the migration"
+    );
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    assert_eq!(world.observed.groups["demo-g1"].max, 0);
+    assert!(
+        world
+            .observed
+            .groups
+            .values()
+            .all(|group| group.suspended.is_empty())
+    );
+    // And back, as a rollout of its own.
+    begin(&mut intent, &world, "11.10.0");
+    assert_eq!(
+        phases(&mut world, &mut intent, 2000)
+            .last()
+            .map(String::as_str),
+        Some("done")
+    );
+    assert_eq!(intent.record.slot, crate::intent::Slot::A);
+}
+
+#[test]
+fn a_bad_release_turns_back_by_itself_and_says_why() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let before = intent.record.clone();
+    world.bad.insert("11.11.0".to_owned());
+    begin(&mut intent, &world, "11.11.0");
+    let seen = phases(&mut world, &mut intent, 500);
+    assert_eq!(
+        seen[5..],
+        [
+            "canary",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ]
+    );
+    let failure = intent.rollout.as_ref().unwrap().failure.join("\n");
+    assert!(
+        failure.contains("panic: bad release") && failure.contains("starting"),
+        "{failure}"
+    );
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    assert_eq!(intent.record.proven, before.proven);
+    assert_eq!(
+        world.observed.groups.keys().collect::<Vec<_>>(),
+        ["demo-g1"]
+    );
+    let group = &world.observed.groups["demo-g1"];
+    assert_eq!((group.min, group.max), (2, 3));
+    assert!(
+        group.suspended.is_empty() && group.tags.len() == 2,
+        "{group:#?}"
+    );
+}
+
+#[test]
+fn errors_in_green_return_the_traffic() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    world.errors.insert("demo-b".to_owned(), 40);
+    begin(&mut intent, &world, "11.11.0");
+    let seen = phases(&mut world, &mut intent, 2000);
+    assert_eq!(
+        seen[8..],
+        [
+            "shifting(10)",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ]
+    );
+    assert!(intent.rollout.unwrap().failure[0].contains("2 of the last 2 windows were bad"));
+}
+
+#[test]
+fn no_traffic_is_not_health() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    world.requests = 0;
+    begin(&mut intent, &world, "11.11.0");
+    let seen = phases(&mut world, &mut intent, 3000);
+    assert_eq!(
+        seen[8..],
+        [
+            "shifting(10)",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ]
+    );
+    assert!(
+        intent
+            .rollout
+            .unwrap()
+            .failure
+            .iter()
+            .any(|line| line.contains("no data is not health"))
+    );
+}
+
+#[test]
+fn a_green_node_lost_after_it_was_verified_turns_back() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Shifting { weight: 50 }
+    });
+    let lost = world.observed.groups["demo-g2"]
+        .members
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    world.observed.instances.get_mut(&lost).unwrap().state = "terminated".to_owned();
+    let seen = phases(&mut world, &mut intent, 500);
+    assert_eq!(
+        seen.last().map(String::as_str),
+        Some("rolled_back"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn abort_pause_and_promote() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| *phase == Phase::Full);
+    intent.rollout.as_mut().unwrap().paused = true;
+    for _ in 0..40 {
+        assert_eq!(turn(&mut world, &mut intent).next, Phase::Full);
+    }
+    intent.rollout.as_mut().unwrap().paused = false;
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Baking
+    });
+    intent.rollout.as_mut().unwrap().promote = true;
+    until(&mut world, &mut intent, 3, |phase| {
+        *phase == Phase::Promoted
+    });
+    // An abort after the point of no return changes nothing.
+    intent.rollout.as_mut().unwrap().abort = true;
+    assert_eq!(
+        phases(&mut world, &mut intent, 500)
+            .last()
+            .map(String::as_str),
+        Some("done")
+    );
+
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Baking
+    });
+    intent.rollout.as_mut().unwrap().abort = true;
+    assert_eq!(
+        phases(&mut world, &mut intent, 500),
+        ["returning_traffic", "removing_green", "rolled_back"]
+    );
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let (mut world, mut intent) = ready(&clustered(3));
+    begin(&mut intent, &world, "11.11.0");
+    for _ in 0..300 {
+        let one = serde_json::to_vec(&plan(&intent, &world.observed, world.now)).unwrap();
+        let copy: Intent = serde_json::from_slice(&serde_json::to_vec(&intent).unwrap()).unwrap();
+        let observed =
+            serde_json::from_slice(&serde_json::to_vec(&world.observed).unwrap()).unwrap();
+        assert_eq!(
+            one,
+            serde_json::to_vec(&plan(&copy, &observed, world.now)).unwrap()
+        );
+        turn(&mut world, &mut intent);
+    }
+}
