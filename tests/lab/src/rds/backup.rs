@@ -1,6 +1,6 @@
 //! Backups: the files of a running server, taken over the wire while it works.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn register(
     instance: &Instance,
     (id, kind): (&str, &'static str),
     tags: Tags,
-    engine_root: PathBuf,
+    engine_root: &Path,
 ) -> Snapshot {
     let vpc = lab.rds.with(region, |state| {
         state
@@ -124,7 +124,7 @@ pub async fn automated(lab: &Lab, region: &str, id: &str) {
         &instance,
         (&name, "automated"),
         Vec::new(),
-        root,
+        &root,
     );
     events::snapshot(
         lab,
@@ -145,7 +145,7 @@ pub async fn automated(lab: &Lab, region: &str, id: &str) {
             events::instance(lab, region, id, &["backup"], "Finished DB Instance backup");
             let now = lab.clock.now();
             lab.rds.edit(region, id, |instance| {
-                instance.latest_restorable = Some(now)
+                instance.latest_restorable = Some(now);
             });
         }
         Err(error) => events::instance(

@@ -225,7 +225,7 @@ pub fn check_free(lab: &Lab, region: &str, id: &str) -> Result<(), ApiError> {
 pub fn begin(
     lab: &Arc<Lab>,
     region: &str,
-    instance: Instance,
+    instance: &Instance,
     origin: Origin,
 ) -> Result<Reply, ApiError> {
     let id = instance.id.clone();
@@ -249,10 +249,10 @@ pub fn begin(
         ));
     }
     let task = lifecycle::make(Arc::clone(lab), region.to_owned(), id.clone(), origin);
-    lifecycle::spawn(lab, &instance, task);
+    lifecycle::spawn(lab, instance, task);
     let xml = lab
         .rds
-        .with(region, |state| render::instance(region, state, &instance));
+        .with(region, |state| render::instance(region, state, instance));
     Ok(Xml::new().child("DBInstance", xml).into())
 }
 
@@ -380,7 +380,7 @@ pub async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     if managed {
         managed_secret(lab, region, &mut instance, &password.0);
     }
-    begin(lab, region, instance, Origin::Nothing { password })
+    begin(lab, region, &instance, Origin::Nothing { password })
 }
 
 fn default_key(region: &str) -> String {

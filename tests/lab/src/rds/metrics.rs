@@ -6,23 +6,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::events;
 use super::model::{Instance, Replication};
 use super::postgres::Node;
+use super::{events, lifecycle, replica};
 use crate::Lab;
+use crate::cloudwatch;
 
 /// RDS's metrics have a period of one minute.
 const PERIOD: Duration = Duration::from_secs(60);
 /// However fast the clock runs, servers are not asked more often than this (real time).
 const NOT_BELOW: Duration = Duration::from_secs(1);
+/// A replica that has not streamed for this many samples, its source being well, is made anew.
+const LOST_AFTER: u32 = 5;
 /// Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Debian builds.
 const TICKS: f64 = 100.0;
+
+/// What the collector remembers from one sample to the next, by resource id.
+#[derive(Debug, Default)]
+struct Memory {
+    /// When, and how many CPU seconds the server had used until then.
+    cpu: BTreeMap<String, (tokio::time::Instant, f64)>,
+    /// How many samples in a row a replica has not streamed.
+    silent: BTreeMap<String, u32>,
+}
 
 /// Starts the collector.
 pub fn start(lab: &Arc<Lab>) {
     let collector = Arc::clone(lab);
     lab.spawn(async move {
-        let mut cpu: BTreeMap<String, (tokio::time::Instant, f64)> = BTreeMap::new();
+        let mut memory = Memory::default();
         loop {
             tokio::join!(collector.clock.sleep(PERIOD), tokio::time::sleep(NOT_BELOW));
             let Some(engine) = collector.rds.engine.get().cloned() else {
@@ -37,7 +49,7 @@ pub fn start(lab: &Arc<Lab>) {
                         instance.status,
                         "creating" | "deleting" | "stopped" | "failed"
                     ) {
-                        sample(&collector, &engine, &region.name, &instance, &mut cpu).await;
+                        sample(&collector, &engine, &region.name, &instance, &mut memory).await;
                     }
                 }
             }
@@ -46,11 +58,11 @@ pub fn start(lab: &Arc<Lab>) {
 }
 
 async fn sample(
-    lab: &Lab,
+    lab: &Arc<Lab>,
     engine: &Engine,
     region: &str,
     instance: &Instance,
-    cpu: &mut BTreeMap<String, (tokio::time::Instant, f64)>,
+    memory: &mut Memory,
 ) {
     // A machine that is being worked on has no sample this minute, as a restarting one on AWS.
     let Ok(machine) = instance.machine.try_lock() else {
@@ -60,14 +72,15 @@ async fn sample(
         return;
     };
     let put = |name: &str, value: f64, unit: &str| {
-        log::trace!("{region} {} {name}: {value} {unit}", instance.id);
+        let dimensions = [("DBInstanceIdentifier", instance.id.as_str())];
+        cloudwatch::put(lab, region, "AWS/RDS", name, &dimensions, value, unit);
     };
     if let Some(server) = &node.server {
         let (now, used) = (
             tokio::time::Instant::now(),
             cpu_seconds(server.pid().as_raw_nonzero().get()),
         );
-        let last = cpu.insert(instance.resource_id.clone(), (now, used));
+        let last = memory.cpu.insert(instance.resource_id.clone(), (now, used));
         if let Some((before, had)) = last {
             let passed = now.duration_since(before).as_secs_f64().max(0.001);
             let percent = ((used - had).max(0.0) / passed * 100.0).min(100.0);
@@ -89,12 +102,9 @@ async fn sample(
         if let Some((_, seconds)) = lag {
             put("ReplicaLag", seconds, "Seconds");
         }
-        note_replication(
-            lab,
-            region,
-            instance,
-            lag.is_some_and(|(streaming, _)| streaming),
-        );
+        let streaming = lag.is_some_and(|(streaming, _)| streaming);
+        note_replication(lab, region, instance, streaming);
+        mend_replica(lab, region, instance, streaming, memory);
     }
     if instance.retention > 0 && instance.latest_restorable.is_some() {
         let now = lab.clock.now();
@@ -102,6 +112,42 @@ async fn sample(
             instance.latest_restorable = Some(now);
         });
     }
+}
+
+/// Has a replica made anew that is lost to its source.
+fn mend_replica(
+    lab: &Arc<Lab>,
+    region: &str,
+    instance: &Instance,
+    streaming: bool,
+    memory: &mut Memory,
+) {
+    let silent = memory
+        .silent
+        .entry(instance.resource_id.clone())
+        .or_default();
+    let source = instance.source.as_deref();
+    let well = source
+        .and_then(|source| lab.rds.instance(region, source))
+        .is_some_and(|source| source.status == "available");
+    *silent = if streaming || !well || instance.status != "available" {
+        0
+    } else {
+        *silent + 1
+    };
+    if *silent < LOST_AFTER {
+        return;
+    }
+    *silent = 0;
+    let (lab2, region, id) = (Arc::clone(lab), region.to_owned(), instance.id.clone());
+    lifecycle::spawn(lab, instance, async move {
+        let done = replica::rebuild(&lab2, &region, &id).await;
+        let message = match done {
+            Ok(()) => "The Read Replica was made anew from its source".to_owned(),
+            Err(error) => format!("The Read Replica could not be made anew: {error}"),
+        };
+        events::instance(&lab2, &region, &id, &["read replica"], message);
+    });
 }
 
 fn note_replication(lab: &Lab, region: &str, instance: &Instance, streaming: bool) {

@@ -18,6 +18,7 @@
 
 mod backup;
 mod classes;
+mod configuration;
 mod create;
 mod describe;
 mod engine;
@@ -32,14 +33,17 @@ mod nodes;
 mod operate;
 mod page;
 mod parameter_groups;
+mod parameter_list;
 mod parameters;
 mod place;
 mod postgres;
+mod promises;
 mod recovery;
 mod render;
 mod replica;
 mod restore;
 mod roles;
+mod server;
 mod snapshots;
 mod subnet_groups;
 mod tags;
@@ -173,7 +177,7 @@ pub fn uses_security_group(lab: &Lab, region: &str, id: &str) -> bool {
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "CreateDBInstance" => create::create(lab, call).await,
-        "CreateDBInstanceReadReplica" => replica::create(lab, call).await,
+        "CreateDBInstanceReadReplica" => replica::create(lab, call),
         "RestoreDBInstanceFromDBSnapshot" => restore::restore(lab, call).await,
         "PromoteReadReplica" => replica::promote(lab, call),
         "DescribeDBInstances" => describe::instances(lab, call),
@@ -195,7 +199,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "ResetDBParameterGroup" => parameter_groups::reset(lab, call).await,
         "DeleteDBParameterGroup" => parameter_groups::delete(lab, call),
         "DescribeDBParameterGroups" => parameter_groups::describe(lab, call).await,
-        "DescribeDBParameters" => parameter_groups::parameters(lab, call).await,
+        "DescribeDBParameters" => parameter_list::describe(lab, call).await,
         "DescribeDBEngineVersions" => describe::engine_versions(lab, call).await,
         "DescribeOrderableDBInstanceOptions" => describe::orderable(lab, call).await,
         "DescribePendingMaintenanceActions" => describe::maintenance(lab, call),
@@ -223,7 +227,7 @@ pub async fn control(
     body: Value,
 ) -> Result<Value, String> {
     match (method.as_str(), path) {
-        ("GET", []) => Ok(overview(lab).await),
+        ("GET", []) => Ok(overview(lab)),
         ("POST", ["crash"]) => {
             let (region, id) = target(lab, &body)?;
             recovery::crash(lab, &region, &id).await?;
@@ -257,7 +261,7 @@ fn target(lab: &Lab, body: &Value) -> Result<(String, String), String> {
         .ok_or_else(|| format!("there is no DB instance `{id}`"))
 }
 
-async fn overview(lab: &Lab) -> Value {
+fn overview(lab: &Lab) -> Value {
     let mut all = Vec::new();
     for region in &lab.config.regions {
         let instances: Vec<Instance> = lab.rds.with(&region.name, |state| {
@@ -308,10 +312,9 @@ pub async fn stop_all(lab: &Arc<Lab>) {
     };
     let stops = machines.into_iter().map(|machine| async move {
         let mut machine = machine.lock().await;
-        for node in [machine.primary.take(), machine.standby.take()] {
-            if let Some(mut node) = node {
-                node.stop(postgres::Stop::Immediate).await;
-            }
+        let nodes = [machine.primary.take(), machine.standby.take()];
+        for mut node in nodes.into_iter().flatten() {
+            node.stop(postgres::Stop::Immediate).await;
         }
     });
     futures_util::future::join_all(stops).await;

@@ -75,6 +75,16 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Whether something is promised that may wait for the maintenance window.
+    pub fn has_deferrable(&self) -> bool {
+        let urgent = Self {
+            password: self.password.clone(),
+            port: self.port,
+            ..Self::default()
+        };
+        *self != urgent
+    }
+
     /// Nothing promised.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -6,38 +6,15 @@
 //! still `available`: whoever waits must look at both.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::engine::EngineError;
 use super::model::{Hidden, Instance, Pending};
+use super::promises::{self, Scope};
 use super::{
-    backup, bad_combination, bad_state, classes, create, events, lifecycle, names, nodes, operate,
-    place, random_password, replica, roles, subnet_groups,
+    bad_combination, bad_state, classes, create, lifecycle, names, operate, place, random_password,
+    replica, subnet_groups,
 };
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply};
-use crate::secrets;
-
-/// Between the call and the status `modifying`.
-const ACCEPTED_AFTER: Duration = Duration::from_secs(10);
-const PASSWORD: Duration = Duration::from_secs(20);
-const CLASS: Duration = Duration::from_secs(5 * 60);
-const STORAGE: Duration = Duration::from_secs(2 * 60);
-const TO_MULTI_AZ: Duration = Duration::from_secs(6 * 60);
-const TO_SINGLE_AZ: Duration = Duration::from_secs(2 * 60);
-const RESTART: Duration = Duration::from_secs(60);
-const SMALL: Duration = Duration::from_secs(30);
-
-/// What of the promises is to be kept now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// Passwords and ports: never deferred.
-    Urgent,
-    /// Everything.
-    All,
-}
 
 /// Settings that change in the call itself.
 #[derive(Debug, Default)]
@@ -135,7 +112,7 @@ impl AtOnce {
 }
 
 /// Reads what must be promised; settings that are already so are no change.
-fn promises(p: &Params, now: &Instance) -> Result<Pending, ApiError> {
+fn read_promises(p: &Params, now: &Instance) -> Result<Pending, ApiError> {
     let differs = |value: Option<i64>, current: i64| value.filter(|value| *value != current);
     let class = p.opt("DBInstanceClass").filter(|class| *class != now.class);
     if let Some(class) = &class {
@@ -219,7 +196,7 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let found = lab.rds.find(region, &p.str("DBInstanceIdentifier")?)?;
     let immediately = p.opt_bool("ApplyImmediately")?.unwrap_or(false);
     let mut at_once = AtOnce::read(p)?;
-    let mut pending = promises(p, &found)?;
+    let mut pending = read_promises(p, &found)?;
     let manage = p.opt_bool("ManageMasterUserPassword")?;
     let rotate = p.opt_bool("RotateMasterUserPassword")?.unwrap_or(false);
     let version = p.opt("EngineVersion");
@@ -286,6 +263,7 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     if retention_at_once.is_some() {
         pending.retention = None;
     }
+    let deferred = !immediately && pending.has_deferrable();
     let scope = if immediately {
         Scope::All
     } else {
@@ -307,278 +285,17 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let (lab2, region2, id) = (Arc::clone(lab), region.to_owned(), found.id.clone());
     if start == Some(true) {
         lifecycle::spawn(lab, &found, async move {
-            lab2.clock.sleep(ACCEPTED_AFTER).await;
-            keep(&lab2, &region2, &id, scope).await;
+            lab2.clock.sleep(promises::ACCEPTED_AFTER).await;
+            promises::keep(&lab2, &region2, &id, scope).await;
         });
-    } else if !immediately {
+    }
+    if deferred {
+        let (lab2, region2, id) = (Arc::clone(lab), region.to_owned(), found.id.clone());
         lifecycle::spawn(lab, &found, async move {
-            let wait = until_window(&lab2, &region2, &id);
+            let wait = promises::until_window(&lab2, &region2, &id);
             lab2.clock.sleep(wait).await;
-            keep(&lab2, &region2, &id, Scope::All).await;
+            promises::keep(&lab2, &region2, &id, Scope::All).await;
         });
     }
     Ok(reply)
-}
-
-/// Lab time until the instance's maintenance window begins (a wall-clock moment, as all are).
-fn until_window(lab: &Lab, region: &str, id: &str) -> Duration {
-    let window = lab
-        .rds
-        .instance(region, id)
-        .and_then(|instance| {
-            let begin = instance.maintenance_window.split('-').next()?.to_owned();
-            names::minute_of_week(&begin)
-        })
-        .unwrap_or(0);
-    let minutes = (window + 10_080 - minute_of_week(lab.clock.now())) % 10_080;
-    Duration::from_secs(minutes.unsigned_abs() * 60)
-}
-
-/// Minutes since Monday 00:00 UTC; 1970-01-01 was a Thursday.
-fn minute_of_week(at: Timestamp) -> i64 {
-    (at.as_second().div_euclid(60) + 3 * 1440).rem_euclid(10_080)
-}
-
-/// Keeps the promises in scope, one after the other; status `available` (or what it was) after it.
-async fn keep(lab: &Arc<Lab>, region: &str, id: &str, scope: Scope) {
-    let Some(instance) = lab.rds.instance(region, id) else {
-        return;
-    };
-    let before = instance.status;
-    let done = if matches!(before, "available" | "incompatible-parameters") {
-        carry_out(lab, region, id, instance.pending, scope).await
-    } else {
-        // Something else began meanwhile (a reboot, a snapshot): the promises stand.
-        Ok(())
-    };
-    lab.rds.edit(region, id, |instance| {
-        instance.applying = false;
-        if matches!(
-            instance.status,
-            "modifying" | "resetting-master-credentials"
-        ) {
-            instance.status = before;
-        }
-    });
-    if let Err(error) = done {
-        events::instance(
-            lab,
-            region,
-            id,
-            &["failure"],
-            format!("The modification failed: {error}"),
-        );
-    }
-    let urgent = lab.rds.instance(region, id).is_some_and(|instance| {
-        instance.pending.password.is_some() || instance.pending.port.is_some()
-    });
-    if urgent && !matches!(before, "available" | "incompatible-parameters") {
-        lab.clock.sleep(ACCEPTED_AFTER).await;
-        Box::pin(keep(lab, region, id, scope)).await;
-    }
-}
-
-async fn carry_out(
-    lab: &Arc<Lab>,
-    region: &str,
-    id: &str,
-    pending: Pending,
-    scope: Scope,
-) -> Result<(), EngineError> {
-    let set = |status: &'static str| lab.rds.edit(region, id, |i| i.status = status);
-    let note = |text: &str| events::instance(lab, region, id, &["configuration change"], text);
-    if let Some(password) = pending.password {
-        set("resetting-master-credentials");
-        lab.clock.sleep(PASSWORD).await;
-        reset_password(lab, region, id, &password).await?;
-        lab.rds.edit(region, id, |i| i.pending.password = None);
-        note("Reset master credentials");
-    }
-    if let Some(port) = pending.port {
-        set("modifying");
-        change_port(lab, region, id, port).await?;
-        note(&format!("Finished updating the port number to {port}"));
-    }
-    if scope == Scope::Urgent {
-        return Ok(());
-    }
-    if let Some(class) = pending.class {
-        set("modifying");
-        note("Applying modification to database instance class");
-        lab.clock.sleep(CLASS).await;
-        lab.rds.edit(region, id, |i| i.class.clone_from(&class));
-        let done = operate::restart(lab, region, id, RESTART).await;
-        lab.rds.edit(region, id, |i| i.pending.class = None);
-        done?;
-        note("Finished applying modification to DB instance class");
-    }
-    if pending.storage.is_some() || pending.storage_type.is_some() || pending.iops.is_some() {
-        set("modifying");
-        note("Applying modification to allocated storage");
-        lab.clock.sleep(STORAGE).await;
-        lab.rds.edit(region, id, |i| {
-            i.storage = i.pending.storage.take().unwrap_or(i.storage);
-            i.iops = i.pending.iops.take().or(i.iops);
-            if let Some(kind) = i.pending.storage_type.take() {
-                i.storage_type = kind;
-            }
-        });
-        note("Finished applying modification to allocated storage");
-    }
-    if let Some(multi_az) = pending.multi_az {
-        set("modifying");
-        change_standby(lab, region, id, multi_az).await?;
-    }
-    if pending.certificate_authority.is_some() {
-        set("modifying");
-        lab.clock.sleep(SMALL).await;
-        lab.rds.edit(region, id, |i| {
-            if let Some(name) = i.pending.certificate_authority.take() {
-                i.certificate_authority = name;
-            }
-        });
-        note("Updated the certificate authority");
-    }
-    if let Some(days) = pending.retention {
-        set("modifying");
-        lab.clock.sleep(SMALL).await;
-        lab.rds.edit(region, id, |i| {
-            i.retention = days;
-            i.pending.retention = None;
-            if days == 0 {
-                i.latest_restorable = None;
-            }
-        });
-        if days == 0 {
-            note("Disabled automated backups");
-        } else {
-            note("Enabled automated backups");
-            backup::automated(lab, region, id).await;
-            set("modifying");
-        }
-    }
-    Ok(())
-}
-
-async fn reset_password(
-    lab: &Arc<Lab>,
-    region: &str,
-    id: &str,
-    password: &Hidden,
-) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
-    let mut machine = instance.machine.lock().await;
-    let node = machine.primary()?;
-    roles::set_master_password(&engine, node, instance.port, &instance.master, &password.0).await?;
-    if let Some(secret) = &instance.secret {
-        let value = serde_json::json!({ "username": instance.master, "password": password.0 });
-        secrets::set_value(lab, region, secret, &value.to_string());
-    }
-    Ok(())
-}
-
-async fn change_port(lab: &Arc<Lab>, region: &str, id: &str, port: u16) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    lab.rds.edit(region, id, |instance| {
-        instance.port = port;
-        instance.pending.port = None;
-    });
-    operate::restart(lab, region, id, RESTART).await?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
-    {
-        let mut machine = instance.machine.lock().await;
-        if let Some(standby) = machine.standby.as_mut() {
-            standby.stop(super::postgres::Stop::Fast).await;
-            nodes::start_standby(lab, &engine, region, id, &mut machine).await?;
-        }
-    }
-    for replica in replica::replicas_of(lab, region, id) {
-        let mut machine = replica.machine.lock().await;
-        nodes::reconfigure_primary(lab, &engine, region, &replica.id, &mut machine, false)?;
-    }
-    Ok(())
-}
-
-async fn change_standby(
-    lab: &Arc<Lab>,
-    region: &str,
-    id: &str,
-    wanted: bool,
-) -> Result<(), EngineError> {
-    let note = |text: &str| events::instance(lab, region, id, &["configuration change"], text);
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
-    if wanted {
-        note("Applying modification to convert to a Multi-AZ DB Instance");
-        let zone = subnet_groups::resolve(lab, region, Some(&instance.subnet_group))
-            .and_then(|group| place::secondary(lab, &group, &instance.zone))
-            .map_err(|error| EngineError::NotStarted(error.message))?;
-        lab.rds
-            .edit(region, id, |instance| instance.secondary_zone = Some(zone));
-        let work = async {
-            let mut machine = instance.machine.lock().await;
-            nodes::add_standby(lab, &engine, region, id, &mut machine).await
-        };
-        let (done, ()) = tokio::join!(work, lab.clock.sleep(TO_MULTI_AZ));
-        done?;
-    } else {
-        note("Applying modification to convert to a standard (Single-AZ) DB Instance");
-        let work = async {
-            let mut machine = instance.machine.lock().await;
-            nodes::drop_standby(lab, &engine, region, id, &mut machine).await
-        };
-        let (done, ()) = tokio::join!(work, lab.clock.sleep(TO_SINGLE_AZ));
-        done?;
-        lab.rds
-            .edit(region, id, |instance| instance.secondary_zone = None);
-    }
-    lab.rds.edit(region, id, |instance| {
-        instance.multi_az = wanted;
-        instance.pending.multi_az = None;
-    });
-    note(if wanted {
-        "Finished applying modification to convert to a Multi-AZ DB Instance"
-    } else {
-        "Finished applying modification to convert to a standard (Single-AZ) DB Instance"
-    });
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weeks_begin_on_monday() {
-        for (at, expected) in [
-            ("1970-01-01T00:00:00Z", 3 * 1440),
-            ("2026-11-22T12:30:00Z", 6 * 1440 + 750),
-            ("2026-11-23T00:00:59Z", 0),
-        ] {
-            let at: Timestamp = at.parse().unwrap();
-            assert_eq!(minute_of_week(at), expected, "{at}");
-        }
-    }
 }

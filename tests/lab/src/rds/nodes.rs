@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::configuration::{Follow, Settings};
 use super::engine::{Engine, EngineError};
 use super::model::{Instance, Machine};
 use super::parameters::{self, Effective};
-use super::postgres::{Follow, Node, Settings};
+use super::postgres::Node;
 use super::{classes, recovery, roles};
 use crate::Lab;
 
@@ -129,6 +130,10 @@ pub async fn start_primary(
     id: &str,
     machine: &mut Machine,
 ) -> Result<(), EngineError> {
+    // A starting server reads its group as it is now, whatever waited for a reboot included.
+    lab.rds.edit(region, id, |instance| {
+        instance.running_group.clone_from(&instance.parameter_group);
+    });
     let instance = lab.rds.instance(region, id).ok_or_else(|| vanished(id))?;
     let mut settings = settings(lab, engine, region, id)?;
     if machine.standby.as_ref().is_some_and(Node::is_up) {
@@ -138,7 +143,11 @@ pub async fn start_primary(
     let node = machine.primary()?;
     node.configure(engine, &settings, &certificate)?;
     let on_crash = recovery::on_crash(lab, region, &instance, recovery::Role::Primary);
-    node.start(engine, &settings, on_crash).await
+    node.start(engine, &settings, on_crash).await?;
+    lab.rds.edit(region, id, |instance| {
+        instance.parameter_status = "in-sync";
+    });
+    Ok(())
 }
 
 /// Writes the configuration of a running primary again and makes it read that.

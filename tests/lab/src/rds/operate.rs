@@ -80,15 +80,11 @@ pub fn reboot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let reply = shown(lab, region, &found.id);
     let (lab2, region, id) = (Arc::clone(lab), region.to_owned(), found.id);
     lifecycle::spawn(lab, &instance, async move {
-        lab2.rds.edit(&region, &id, |instance| {
-            instance.running_group.clone_from(&instance.parameter_group);
-        });
         if force {
             let message = "The user requested a failover of the DB instance.";
             events::instance(&lab2, &region, &id, &["failover"], message);
             failover::run(&lab2, &region, &id, Stop::Fast).await;
-            let status = "available";
-            settle(&lab2, &region, &id, status);
+            settle(&lab2, &region, &id, "available");
             return;
         }
         let done = restart(&lab2, &region, &id, REBOOTING).await;
@@ -97,12 +93,9 @@ pub fn reboot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     Ok(reply)
 }
 
-/// Status and parameter state after a restart that went well.
 fn settle(lab: &Lab, region: &str, id: &str, status: &'static str) {
-    lab.rds.edit(region, id, |instance| {
-        instance.status = status;
-        instance.parameter_status = "in-sync";
-    });
+    lab.rds
+        .edit(region, id, |instance| instance.status = status);
 }
 
 /// After a restart: `available`, or `incompatible-parameters` with the server's own words.
@@ -280,7 +273,7 @@ pub fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     // Whatever was under way ends here; the deletion itself must not be cancelled.
     instance.cancel.cancel();
     lab.rds.edit(region, &instance.id, |instance| {
-        instance.status = "deleting"
+        instance.status = "deleting";
     });
     let reply = shown(lab, region, &instance.id);
     let task = remove(
@@ -304,8 +297,14 @@ async fn remove(
     let id = instance.id.as_str();
     if let (Some(name), Some(engine)) = (&last, lab.rds.engine.get()) {
         let root = engine.root.clone();
-        let snapshot =
-            backup::register(&lab, &region, &instance, (name, "manual"), Vec::new(), root);
+        let snapshot = backup::register(
+            &lab,
+            &region,
+            &instance,
+            (name, "manual"),
+            Vec::new(),
+            &root,
+        );
         events::snapshot(
             &lab,
             &region,
@@ -333,6 +332,13 @@ async fn remove(
         );
     }
     for replica in replica::replicas_of(&lab, &region, id) {
+        if matches!(
+            replica.status,
+            "creating" | "deleting" | "failed" | "modifying"
+        ) {
+            // One that is being made fails without its source; one being promoted goes on.
+            continue;
+        }
         replica::begin_promotion(&lab, &region, &replica, replica.retention, None);
     }
     let stop = async {

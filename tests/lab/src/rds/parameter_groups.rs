@@ -19,7 +19,8 @@ const APPLYING: Duration = Duration::from_secs(20);
 /// "A maximum of 20 parameters can be modified in a single request."
 const MOST_PARAMETERS: usize = 20;
 
-fn missing(name: &str) -> ApiError {
+/// No group of that name.
+pub fn missing(name: &str) -> ApiError {
     not_found(
         "DBParameterGroupNotFound",
         &format!("DBParameterGroup not found: {name}"),
@@ -27,7 +28,7 @@ fn missing(name: &str) -> ApiError {
 }
 
 /// The default group of the installed engine exists from the beginning.
-fn ensure_default(lab: &Lab, engine: &Engine, region: &str) {
+pub fn ensure_default(lab: &Lab, engine: &Engine, region: &str) {
     let family = format!("postgres{}", engine.major);
     let name = format!("default.{family}");
     lab.rds.with(region, |state| {
@@ -347,75 +348,4 @@ pub async fn describe(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
                 .map(|group| render::parameter_group(&call.region, group)),
         )
         .into())
-}
-
-/// `DescribeDBParameters`.
-pub async fn parameters(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
-    let p = &call.params;
-    let name = p.str("DBParameterGroupName")?.to_ascii_lowercase();
-    let source = p.opt("Source");
-    let filters = super::refuse_filters(p, &["parameter-name"])?;
-    let paging = page::Request::read(p)?;
-    p.finish()?;
-    if let Some(source) = &source
-        && !["user", "system", "engine-default"].contains(&source.as_str())
-    {
-        return Err(ApiError::invalid_value(
-            "Source",
-            source,
-            "Valid values are user, system and engine-default.",
-        ));
-    }
-    let engine = lab.rds.engine(lab).await?;
-    ensure_default(lab, &engine, &call.region);
-    let values = lab
-        .rds
-        .with(&call.region, |state| {
-            state
-                .parameter_groups
-                .get(&name)
-                .map(|group| group.values.clone())
-        })
-        .ok_or_else(|| missing(&name))?;
-    let all: Vec<(&str, Xml)> = engine
-        .specifications
-        .iter()
-        .filter(|known| filters.iter().all(|(_, names)| names.contains(&known.name)))
-        .map(|known| shown(known, values.get(&known.name)))
-        .filter(|(from, _)| source.as_deref().is_none_or(|wanted| wanted == *from))
-        .collect();
-    let (shown, marker) = paging.cut(all);
-    Ok(Xml::new()
-        .list(
-            "Parameters",
-            "Parameter",
-            shown.into_iter().map(|(_, xml)| xml),
-        )
-        .opt("Marker", marker)
-        .into())
-}
-
-/// A parameter and where its value comes from.
-fn shown(known: &Specification, set: Option<&(String, String)>) -> (&'static str, Xml) {
-    let (source, value) = match (set, known.system_value) {
-        (Some((value, _)), _) => ("user", Some(value.as_str())),
-        (None, Some(value)) => ("system", Some(value)),
-        (None, None) => ("engine-default", None),
-    };
-    let allowed = Some(known.allowed.as_str()).filter(|allowed| !allowed.is_empty());
-    let method = set.map_or("pending-reboot", |(_, method)| method);
-    let xml = Xml::new()
-        .text("ParameterName", &known.name)
-        .opt("ParameterValue", value)
-        .text("Description", &known.description)
-        .text("Source", source)
-        .text(
-            "ApplyType",
-            if known.is_static { "static" } else { "dynamic" },
-        )
-        .text("DataType", known.data_type)
-        .opt("AllowedValues", allowed)
-        .text("IsModifiable", known.modifiable)
-        .text("ApplyMethod", method);
-    (source, xml)
 }

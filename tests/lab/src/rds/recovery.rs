@@ -87,9 +87,6 @@ async fn recover(lab: Arc<Lab>, region: String, id: String, role: Role) {
         match started {
             Ok(()) => {
                 if role == Role::Primary {
-                    lab.rds.edit(&region, &id, |instance| {
-                        instance.running_group.clone_from(&instance.parameter_group);
-                    });
                     events::instance(
                         &lab,
                         &region,

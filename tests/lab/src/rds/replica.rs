@@ -42,7 +42,7 @@ fn check_source(source: &Instance, replicas: usize) -> Result<(), ApiError> {
 }
 
 /// `CreateDBInstanceReadReplica`, in the source's region.
-pub async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let (p, region) = (&call.params, call.region.as_str());
     let id = names::identifier("DBInstanceIdentifier", &p.str("DBInstanceIdentifier")?)?;
     let source = p.str("SourceDBInstanceIdentifier")?;
@@ -91,7 +91,7 @@ pub async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     instance.encrypted = source.encrypted;
     instance.kms_key.clone_from(&source.kms_key);
     instance.source = Some(source.id.clone());
-    create::begin(lab, region, instance, Origin::Source)
+    create::begin(lab, region, &instance, Origin::Source)
 }
 
 /// The replicas of an instance.
@@ -186,6 +186,37 @@ pub fn begin_promotion(
         lab2.rds
             .edit(&region, &id, |instance| instance.status = "available");
     });
+}
+
+/// Makes a replica's files anew from its source: after the failure of the source's host the replica
+/// can hold write-ahead log that the new primary never had, and then never follows it again.
+pub async fn rebuild(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), EngineError> {
+    let vanished = || super::nodes::vanished(id);
+    let engine = lab
+        .rds
+        .engine(lab)
+        .await
+        .map_err(|error| EngineError::NotStarted(error.message))?;
+    let instance = lab.rds.instance(region, id).ok_or_else(vanished)?;
+    let mut machine = instance.machine.lock().await;
+    let source = instance
+        .source
+        .as_deref()
+        .and_then(|source| lab.rds.instance(region, source))
+        .ok_or_else(vanished)?;
+    {
+        let mut theirs = source.machine.lock().await;
+        let primary = theirs.primary()?;
+        roles::ensure_slot(&engine, primary, source.port, &instance.slot(region)).await?;
+    }
+    let node = super::nodes::new_node(&engine, &mut machine, &instance, &instance.zone)?;
+    node.copy_server(&engine, source.address, source.port)
+        .await?;
+    if let Some(mut old) = machine.primary.replace(node) {
+        old.stop(super::postgres::Stop::Fast).await;
+        old.remove();
+    }
+    super::nodes::start_primary(lab, &engine, region, id, &mut machine).await
 }
 
 /// Ends recovery and forgets the source.

@@ -82,7 +82,7 @@ pub async fn restore(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     create::begin(
         lab,
         region,
-        instance,
+        &instance,
         Origin::Snapshot {
             directory,
             password,

@@ -167,8 +167,12 @@ pub async fn is_followed(
         .map_err(|error| refused("looking at replication", &error))
 }
 
-/// Ends recovery: the standby becomes a primary, on a timeline of its own.
+/// Ends recovery: the standby becomes a primary, on a timeline of its own. One that is a primary
+/// already stays one.
 pub async fn promote(engine: &Engine, node: &Node, port: u16) -> Result<(), EngineError> {
+    if matches!(is_primary(engine, node, port).await, Ok(true)) {
+        return Ok(());
+    }
     let data = node.data();
     engine
         .run(

@@ -69,7 +69,7 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         )));
     };
     let root = engine.root.clone();
-    let snapshot = backup::register(lab, region, &instance, (&name, "manual"), tags, root);
+    let snapshot = backup::register(lab, region, &instance, (&name, "manual"), tags, &root);
     events::snapshot(
         lab,
         region,

@@ -12,6 +12,7 @@
 //! memory only.
 
 mod list;
+mod owned;
 mod password;
 mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply};
 use crate::iam::ACCOUNT;
+pub use owned::{create_owned, delete_owned, set_value};
 use store::{Content, Region, Secret, seconds};
 
 /// Without `RecoveryWindowInDays`.
@@ -51,6 +53,10 @@ fn invalid_request(message: impl Into<String>) -> ApiError {
 }
 
 /// Answers a call.
+#[expect(
+    clippy::unused_async,
+    reason = "the lab dispatches to every service alike"
+)]
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let answer = match call.action.as_str() {
         "CreateSecret" => create(lab, call),
@@ -364,50 +370,4 @@ fn untag(lab: &Lab, call: &Call) -> Result<Value, ApiError> {
             .retain(|(key, _)| !keys.contains(key));
         Ok(json!({}))
     })
-}
-
-/// Makes a secret that another service of the lab manages; gives its ARN.
-pub fn create_owned(
-    lab: &Lab,
-    region: &str,
-    name: &str,
-    description: &str,
-    value: &str,
-    owner: &str,
-    tags: Vec<(String, String)>,
-) -> String {
-    let now = lab.clock.now();
-    let arn = arn(lab, region, name);
-    let mut secret = Secret::new(name.to_owned(), arn.clone(), now);
-    secret.description = Some(description.to_owned());
-    secret.owner = Some(owner.to_owned());
-    secret.tags = tags;
-    let stages = [store::CURRENT.to_owned()];
-    // A value by another service is never too long, and the version is the first.
-    let _ = Content::text(value.to_owned())
-        .and_then(|content| secret.put(&lab.ids.uuid(), content, &stages, now));
-    lab.secrets.with(region, |region| {
-        region.secrets.insert(name.to_owned(), secret);
-    });
-    arn
-}
-
-/// Gives a managed secret a new value.
-pub fn set_value(lab: &Lab, region: &str, arn: &str, value: &str) {
-    let (now, version) = (lab.clock.now(), lab.ids.uuid());
-    let done = lab.secrets.with(region, |region| {
-        let stages = [store::CURRENT.to_owned()];
-        let content = Content::text(value.to_owned())?;
-        region.find(arn)?.put(&version, content, &stages, now)
-    });
-    if let Err(error) = done {
-        log::warn!("{arn}: {error}");
-    }
-}
-
-/// Removes a managed secret with what it belonged to.
-pub fn delete_owned(lab: &Lab, region: &str, arn: &str) {
-    lab.secrets.with(region, |region| {
-        region.secrets.retain(|_, secret| secret.arn != arn);
-    });
 }

@@ -150,6 +150,86 @@ async fn a_failover_moves_the_endpoint_and_loses_no_acknowledged_row() {
     lab.lab.stop().await;
 }
 
+/// Stops or continues a server with all its processes.
+fn signal_tree(pid: i32, signal: rustix::process::Signal) {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .expect("the server runs");
+    let children = children
+        .split_whitespace()
+        .map(|child| child.parse().expect("a process id"));
+    for each in children.chain([pid]) {
+        let each = rustix::process::Pid::from_raw(each).expect("a process id");
+        let _ = rustix::process::kill_process(each, signal);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_ahead_of_the_new_primary_is_made_anew() {
+    let lab = TestLab::start().await;
+    lab.create("primary", &[("MultiAZ", "true")]).await.unwrap();
+    lab.until_status("primary", "available").await;
+    let replica = [
+        ("DBInstanceIdentifier", "replica"),
+        ("SourceDBInstanceIdentifier", "primary"),
+    ];
+    lab.rds("CreateDBInstanceReadReplica", &replica)
+        .await
+        .unwrap();
+    lab.until_status("replica", "available").await;
+    // The standby hangs; a large transaction reaches the replica and not the standby, so its commit
+    // is never acknowledged.
+    let overview = lab.control("GET", "/lab/rds", &Value::Null).await;
+    let standby = overview["instances"][0]["nodes"][1].clone();
+    assert_eq!(standby["role"], "standby");
+    let standby = standby["pid"].as_i64().unwrap() as i32;
+    signal_tree(standby, rustix::process::Signal::STOP);
+    let client = lab.session("primary").await;
+    let writer = lab.session("primary").await;
+    let large =
+        "CREATE TABLE large AS SELECT md5(n::text) AS text FROM generate_series(1, 400000) AS n";
+    let written = tokio::spawn(async move { writer.batch_execute(large).await });
+    loop {
+        let behind = "SELECT count(*) FROM pg_stat_replication r, pg_stat_activity a
+            WHERE r.application_name LIKE 'rds%' AND r.replay_lsn = pg_current_wal_flush_lsn()
+              AND a.wait_event = 'SyncRep'";
+        let row = client.query_one(behind, &[]).await.unwrap();
+        if row.get::<_, i64>(0) == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    lab.control("POST", "/lab/rds/failover", &json!({ "id": "primary" }))
+        .await;
+    assert!(
+        written.await.unwrap().is_err(),
+        "a commit that the standby lacks is not acknowledged"
+    );
+    signal_tree(standby, rustix::process::Signal::CONT);
+    let client = lab.session_again("primary").await;
+    assert!(
+        client.batch_execute("SELECT FROM large").await.is_err(),
+        "and it is gone"
+    );
+    client.batch_execute("CREATE TABLE after ()").await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    loop {
+        let messages = lab.events("replica").await;
+        if messages
+            .iter()
+            .any(|message| message.contains("made anew from its source"))
+        {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{messages:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let standby = lab.session_again("replica").await;
+    standby.batch_execute("SELECT FROM after").await.unwrap();
+    let error = standby.batch_execute("SELECT FROM large").await;
+    assert!(error.is_err(), "the replica has what the primary has");
+    lab.lab.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_address_is_named_in_the_events() {
     let lab = TestLab::start().await;

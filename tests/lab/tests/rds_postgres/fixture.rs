@@ -1,5 +1,6 @@
 //! A lab to test against, its API, and sessions in its databases.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl TestLab {
         );
         let mut head = format!("POST / HTTP/1.1\r\n{extra}");
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         head
     }

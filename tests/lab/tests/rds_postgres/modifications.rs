@@ -6,7 +6,7 @@ async fn setting(client: &tokio_postgres::Client, name: &str) -> String {
     client
         .query_one(&format!("SHOW {name}"), &[])
         .await
-        .unwrap()
+        .expect("a setting")
         .get(0)
 }
 
