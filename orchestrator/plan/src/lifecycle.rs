@@ -81,6 +81,26 @@ pub(crate) fn tend(
     found
 }
 
+/// Behind a maintenance page nobody is probed, so Auto Scaling does not notice a node that gave up: it is
+/// replaced by our word, one at a time.
+pub(crate) fn replace_failed(view: &View<'_>, draft: &mut Draft, group: &Group, members: &Members) {
+    let settled = group
+        .members
+        .values()
+        .all(|member| member.lifecycle == "InService");
+    if !view.is_closed() || !settled {
+        return;
+    }
+    if let Some((instance, failure)) = members.failed.first() {
+        let what = format!("{instance} failed in `{}` and is replaced", failure.phase);
+        let action = Action::TerminateInstance {
+            group: group.name.clone(),
+            instance: instance.clone(),
+        };
+        draft.set(view, "node_failed", &what, action);
+    }
+}
+
 /// A leaving node closes its connections; its hook ends when that is done, or when nobody is left to do it.
 fn leave(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str, lifecycle: &str) {
     if matches!(lifecycle, "Terminating" | "Terminating:Wait") {

@@ -20,6 +20,7 @@ struct Run {
     world: World,
     intent: Intent,
     past: Vec<Decision>,
+    rollouts: usize,
     /// A node died or failed by our hand: the floor may be missed until it is replaced.
     disturbed: bool,
 }
@@ -75,9 +76,8 @@ impl Run {
             );
         }
         // 3: one migration for the first start, one per rollout at most, never by blue.
-        let rollouts = usize::from(self.intent.rollout.is_some());
         prop_assert!(
-            self.world.migrations.len() <= 1 + rollouts,
+            self.world.migrations.len() <= 1 + self.rollouts,
             "{:?}",
             self.world.migrations
         );
@@ -184,6 +184,7 @@ fn rollout_ends(
         request(&run.intent, &ask, run.world.now)
             .map_err(|refused| TestCaseError::fail(refused.text))?,
     );
+    run.rollouts += 1;
     let mut ended = None;
     for turn in 0..4000 {
         let phase = run.turn(faults.get(&turn))?;
@@ -240,6 +241,7 @@ fn served(spec: &crate::Spec) -> Run {
         world,
         intent,
         past: Vec::new(),
+        rollouts: 0,
         disturbed: false,
     }
 }
@@ -264,6 +266,7 @@ proptest! {
             world: World::new(&spec, &empty_account(), epoch()),
             intent: wanting(&spec),
             past: Vec::new(),
+            rollouts: 0,
             disturbed: true,
         };
         let faults: BTreeMap<usize, Fault> = faults.into_iter().map(|(turn, fault)| (turn / 5, fault)).collect();
@@ -295,6 +298,7 @@ fn a_restart_at_every_point_changes_nothing() {
             world: run.world.clone(),
             intent: run.intent.clone(),
             past: Vec::new(),
+            rollouts: 0,
             disturbed: false,
         };
         let faults = BTreeMap::from([(turn, Fault::Crash { after: 0 })]);

@@ -182,13 +182,16 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The listener answers by itself: the maintenance page of a cutover.
+    pub fn is_closed(&self) -> bool {
+        self.listener()
+            .is_some_and(|listener| matches!(listener.action, ListenerAction::Fixed(..)))
+    }
+
     /// Targets that can take traffic: `healthy` ones; while the listener answers itself nobody is probed,
     /// and the nodes' own word is all there is.
     pub fn able_count(&self, slot: Slot) -> u32 {
-        let closed = self
-            .listener()
-            .is_some_and(|listener| matches!(listener.action, ListenerAction::Fixed(..)));
-        if !closed {
+        if !self.is_closed() {
             return self.healthy_count(slot);
         }
         let vouches = |id: &str| {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::lifecycle::replace_failed;
 use crate::observed::ListenerAction;
 use crate::rollout::promote::delete_alarms;
 use crate::rollout::request::{Skew, skew};
@@ -39,6 +40,9 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         && (scene.blue_members.live.len() as u32) < blue.desired
     {
         pin::suspend(view, draft, blue, &[&pin::PINNED]);
+    }
+    if let Some(blue) = scene.blue {
+        replace_failed(view, draft, blue, &scene.blue_members);
     }
     // While the listener answers itself nobody probes: then the nodes' own word is all there is.
     let able = if scene.is_closed() {

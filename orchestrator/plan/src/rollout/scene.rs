@@ -105,9 +105,7 @@ impl<'a> Scene<'a> {
 
     /// The listener answers 503 by itself.
     pub fn is_closed(&self) -> bool {
-        self.view
-            .listener()
-            .is_some_and(|listener| matches!(listener.action, ListenerAction::Fixed(..)))
+        self.view.is_closed()
     }
 
     /// Migrations that were read back, or none were needed.

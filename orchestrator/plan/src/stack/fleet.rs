@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
 use crate::draft::Draft;
 use crate::intent::{Slot, Target};
+use crate::lifecycle::replace_failed;
 use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::rollout::pin;
 use crate::stack::load_balancer::Balancer;
@@ -68,6 +69,7 @@ pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Opti
         drift(view, draft, balancer, group, version);
     }
     let members = nodes::nodes(view, draft, group, &target);
+    replace_failed(view, draft, group, &members);
     ensure_alarms(view, draft, group);
     nodes::serves(view, draft, group, &members, &target, version)
 }

@@ -64,11 +64,7 @@ impl World {
             } => {
                 return self.complete(group, hook, instance, result);
             }
-            Action::TerminateInstance { instance, .. } => {
-                if let Some(seen) = self.observed.instances.get_mut(instance) {
-                    seen.state = "terminated".to_owned();
-                }
-            }
+            Action::TerminateInstance { group, instance } => self.end(group, instance),
             Action::ProbeChat { from, to } => {
                 let serves = |id: &String| {
                     self.observed
