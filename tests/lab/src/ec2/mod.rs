@@ -170,6 +170,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "ImportKeyPair" => keys::import(lab, call),
         "DescribeKeyPairs" => keys::describe(lab, call),
         "DeleteKeyPair" => keys::delete(lab, call),
+        "GetEbsEncryptionByDefault" => volumes::encryption_by_default(call),
         "CreateTags" => tags::create(lab, call),
         "DeleteTags" => tags::delete(lab, call),
         "DescribeTags" => tags::describe(lab, call),

@@ -58,9 +58,14 @@ pub(crate) async fn start(lab: &Arc<Lab>, region: &str, instance: &Instance) -> 
         return Ok(());
     }
     let address = SocketAddr::from((instance.private_ip, IMDS_PORT));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let hint = if error.kind() == io::ErrorKind::AddrInUse {
+            " (does another lab use these addresses? see `--octet`)"
+        } else {
+            ""
+        };
+        io::Error::new(error.kind(), format!("{address}: {error}{hint}"))
+    })?;
     let server = Arc::new(Server {
         lab: Arc::clone(lab),
         region: region.to_owned(),

@@ -5,11 +5,12 @@
 //!
 //! In a root, a file that nobody may write, and everything below `usr/`, is hard-linked (an instance replaces such a
 //! file, it does not write into it); the rest is copied, with the kernel's own reflink where the file
-//! system has it. Symbolic links are kept as they are. Sockets, pipes and devices are refused.
+//! system has it. Symbolic links are kept as they are, sockets and pipes are left out, devices
+//! are refused.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The file tree of an image.
@@ -80,9 +81,11 @@ fn copy_directory(from: &Path, to: &Path, link: bool, below_usr: bool) -> io::Re
             if !linked {
                 fs::copy(&source, &target)?;
             }
+        } else if kind.is_socket() || kind.is_fifo() {
+            // Whoever made it makes it again at its next start.
         } else {
             return Err(io::Error::other(format!(
-                "`{}` is no file, directory or symbolic link",
+                "`{}` is a device",
                 source.display()
             )));
         }
@@ -108,6 +111,7 @@ mod tests {
         let cache = from.join("var/cache/release");
         fs::set_permissions(&cache, fs::Permissions::from_mode(0o444)).unwrap();
         std::os::unix::fs::symlink("../usr", from.join("var/link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(from.join("var/socket")).unwrap();
         let to = directory.path().join("to");
 
         copy_tree(&from, &to, true).unwrap();
@@ -125,6 +129,7 @@ mod tests {
             fs::read_link(to.join("var/link")).unwrap(),
             Path::new("../usr")
         );
+        assert!(!to.join("var/socket").exists());
         assert!(
             copy_tree(&from, &to, true).is_err(),
             "an existing target is refused"

@@ -214,6 +214,11 @@ async fn what_is_not_known_is_refused_by_name() {
         (("SecurityGroupId.1", "sg-0"), 400, "InvalidGroup.NotFound"),
         (("UserData", "*"), 400, "InvalidUserData.Malformed"),
         (
+            ("TagSpecification.1.ResourceType", "vpc"),
+            400,
+            "InvalidParameterValue",
+        ),
+        (
             ("Placement.AvailabilityZone", "us-east-1z"),
             400,
             "InvalidParameterValue",

@@ -314,3 +314,25 @@ async fn what_is_new_may_not_show_for_a_moment() {
     assert_eq!(shown.text("instanceId"), id);
     world.lab.stop().await;
 }
+
+#[tokio::test]
+async fn cpu_is_measured_over_the_whole_tree() {
+    let world = World::start(149, 600.0).await;
+    let image = world
+        .image_with_agent("(while true; do :; done) & echo $$ >agent; wait")
+        .await;
+    let id = world.run(&image, &[]).await;
+    pid_in(&world.root(&id).join("agent")).await;
+    let percent = || lab::runtime::cpu_percent(&world.lab, &id);
+    // The loop is a child of the agent; how much it gets depends on who else is busy here.
+    until("the loop shows", || {
+        percent().is_some_and(|percent| percent > 2.0)
+    })
+    .await;
+    world
+        .ok("TerminateInstances", &[("InstanceId.1", &id)])
+        .await;
+    world.until_state(EAST, &id, "terminated").await;
+    assert_eq!(percent(), None);
+    world.lab.stop().await;
+}

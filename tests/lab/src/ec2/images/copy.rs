@@ -30,7 +30,7 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
     let description = p.opt("Description");
     let encrypted = p.opt_bool("Encrypted")?.unwrap_or(false);
     let copy_tags = p.opt_bool("CopyImageTags")?.unwrap_or(false);
-    let specifications = parse_tag_specifications(p)?;
+    let specifications = parse_tag_specifications(p, &["image", "snapshot"])?;
     let token = p.opt("ClientToken");
     p.accept(&["KmsKeyId"]);
     proceed(p)?;
@@ -176,7 +176,7 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
     for device in p.structs("BlockDeviceMapping") {
         parse_block_device(&device)?;
     }
-    let specifications = parse_tag_specifications(p)?;
+    let specifications = parse_tag_specifications(p, &["image", "snapshot"])?;
     proceed(p)?;
     check_free(lab, &call.region, &name)?;
     let (id, machine, gate, restart) = {

@@ -70,7 +70,7 @@ pub(crate) async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
     let name = p.str("KeyName")?;
     let key_type = one_of(p, "KeyType", &["rsa", "ed25519"])?.unwrap_or_else(|| "rsa".to_owned());
     one_of(p, "KeyFormat", &["pem"])?;
-    let tags = tags_for(&parse_tag_specifications(p)?, "key-pair");
+    let tags = tags_for(&parse_tag_specifications(p, &["key-pair"])?, "key-pair");
     proceed(p)?;
     free(&*lab.ec2.region(&call.region)?, &name)?;
     let (kind, comment) = (key_type.clone(), name.clone());
@@ -99,7 +99,7 @@ pub(crate) fn import(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let name = p.str("KeyName")?;
     let material = p.str("PublicKeyMaterial")?;
-    let tags = tags_for(&parse_tag_specifications(p)?, "key-pair");
+    let tags = tags_for(&parse_tag_specifications(p, &["key-pair"])?, "key-pair");
     proceed(p)?;
     let bad = || {
         ApiError::new(

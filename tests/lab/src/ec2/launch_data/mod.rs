@@ -104,7 +104,7 @@ impl LaunchData {
                 "InstanceInitiatedShutdownBehavior",
                 &["stop", "terminate"],
             )?,
-            tags: parse_tag_specifications(p)?,
+            tags: parse_tag_specifications(p, &["instance", "volume", "network-interface"])?,
             ..Self::default()
         };
         check_user_data(data.user_data.as_deref())?;
@@ -253,11 +253,22 @@ pub(crate) fn tags_for(specifications: &[TagSpecification], kind: &str) -> Vec<(
         .collect()
 }
 
-/// Reads `TagSpecification.N`.
-pub(crate) fn parse_tag_specifications(p: &Params) -> Result<Vec<TagSpecification>, ApiError> {
+/// Reads `TagSpecification.N`; `kinds` are the resources that the call makes, others are refused.
+pub(crate) fn parse_tag_specifications(
+    p: &Params,
+    kinds: &[&str],
+) -> Result<Vec<TagSpecification>, ApiError> {
     let mut specifications: Vec<TagSpecification> = Vec::new();
     for entry in p.structs("TagSpecification") {
         let resource_type = entry.str("ResourceType")?;
+        if !kinds.contains(&resource_type.as_str()) {
+            return Err(ApiError::new(
+                "InvalidParameterValue",
+                format!(
+                    "'{resource_type}' is not a valid taggable resource type for this operation."
+                ),
+            ));
+        }
         let tags = parse_tags(&entry, "Tag")?;
         match specifications
             .iter_mut()

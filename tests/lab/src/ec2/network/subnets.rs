@@ -107,7 +107,7 @@ pub(crate) fn create_subnet(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErr
     let vpc_id = p.str("VpcId")?;
     let cidr = cidr_of(p, "InvalidSubnet.Range")?;
     let (zone, zone_id) = (p.opt("AvailabilityZone"), p.opt("AvailabilityZoneId"));
-    let tags = tags_for(&parse_tag_specifications(p)?, "subnet");
+    let tags = tags_for(&parse_tag_specifications(p, &["subnet"])?, "subnet");
     proceed(p)?;
     let mut region = lab.ec2.region(&call.region)?;
     let vpc = region.vpcs.get(&vpc_id).ok_or_else(|| no_vpc(&vpc_id))?;

@@ -79,7 +79,7 @@ pub(crate) fn create_vpc(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
     let p = &call.params;
     let cidr = cidr_of(p, "InvalidVpc.Range")?;
     one_of(p, "InstanceTenancy", &["default"])?;
-    let tags = tags_for(&parse_tag_specifications(p)?, "vpc");
+    let tags = tags_for(&parse_tag_specifications(p, &["vpc"])?, "vpc");
     proceed(p)?;
     let mut region = lab.ec2.region(&call.region)?;
     let id = region.add_vpc(&lab.ids, cidr, false);

@@ -53,7 +53,10 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let (name, description) = (p.str("GroupName")?, p.str("GroupDescription")?);
     let vpc = p.opt("VpcId");
-    let tags = tags_for(&parse_tag_specifications(p)?, "security-group");
+    let tags = tags_for(
+        &parse_tag_specifications(p, &["security-group"])?,
+        "security-group",
+    );
     check_words("GroupName", &name)?;
     check_words("GroupDescription", &description)?;
     if name.starts_with("sg-") || name == "default" {

@@ -181,7 +181,10 @@ pub(crate) fn authorize(lab: &Arc<Lab>, call: &Call, egress: bool) -> Result<Rep
     let p = &call.params;
     let (id, name) = reference(p);
     let mut rules = parse(p, egress)?;
-    let tags = tags_for(&parse_tag_specifications(p)?, "security-group-rule");
+    let tags = tags_for(
+        &parse_tag_specifications(p, &["security-group-rule"])?,
+        "security-group-rule",
+    );
     if rules.is_empty() {
         return Err(ApiError::missing("ipPermissions"));
     }

@@ -165,7 +165,10 @@ pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     check_name(&name)?;
     let description = p.opt("VersionDescription");
     let data = data_of(p)?;
-    let tags = tags_for(&parse_tag_specifications(p)?, "launch-template");
+    let tags = tags_for(
+        &parse_tag_specifications(p, &["launch-template"])?,
+        "launch-template",
+    );
     let token = p.opt("ClientToken");
     proceed(p)?;
     let id = lab.ids.ec2("lt");
