@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::action::Action;
 use crate::decision::{Decision, NodeGoal, Reason, Requeue};
 use crate::intent::{Entry, Phase, Record, RolloutIntent};
-use crate::view::View;
+use crate::view::{View, later};
 
 /// How long a made resource may stay invisible: EC2 and Auto Scaling are eventually consistent, for
 /// seconds as a rule.
@@ -88,11 +88,11 @@ impl Draft {
         {
             let (until, text) = match entry.done {
                 Some(done) => (
-                    view.after(done, VISIBLE_SECONDS),
+                    later(done, VISIBLE_SECONDS),
                     format!("{what} was made and is not visible yet"),
                 ),
                 None => (
-                    view.after(last_try(entry), UNDER_WAY_SECONDS),
+                    later(last_try(entry), UNDER_WAY_SECONDS),
                     format!("{what} is being made"),
                 ),
             };
@@ -126,7 +126,7 @@ impl Draft {
         let Some(error) = &entry.error else {
             return true;
         };
-        let until = view.after(last_try(entry), pause(entry.failures));
+        let until = later(last_try(entry), pause(entry.failures));
         if view.now >= until {
             return true;
         }

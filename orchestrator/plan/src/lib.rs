@@ -26,6 +26,10 @@ mod lifecycle;
 mod nodes;
 mod stack;
 mod view;
+#[expect(
+    clippy::assigning_clones,
+    reason = "a model reads better by assignment"
+)]
 mod world;
 
 #[cfg(test)]

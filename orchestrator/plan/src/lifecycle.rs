@@ -11,7 +11,7 @@ use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::nodes::{failure_of, settled_goal, verified};
 use crate::observed::{Failure, Group};
-use crate::view::{View, is_leaving, live_members};
+use crate::view::{View, is_leaving, later, live_members};
 
 /// How long a leaving node may be without a session before it counts as gone.
 const UNREACHABLE_SECONDS: u32 = 120;
@@ -109,20 +109,19 @@ fn leave(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str, life
     if lifecycle != "Terminating:Wait" {
         return;
     }
-    match still_draining(view, instance) {
-        Some(text) => draft.wait("draining", text),
-        None => {
-            let what = format!("{instance} may end");
-            complete(
-                view,
-                draft,
-                group,
-                TERMINATE_HOOK,
-                instance,
-                "CONTINUE",
-                &what,
-            );
-        }
+    if let Some(text) = still_draining(view, instance) {
+        draft.wait("draining", text);
+    } else {
+        let what = format!("{instance} may end");
+        complete(
+            view,
+            draft,
+            group,
+            TERMINATE_HOOK,
+            instance,
+            "CONTINUE",
+            &what,
+        );
     }
 }
 
@@ -145,7 +144,7 @@ fn still_draining(view: &View<'_>, instance: &str) -> Option<String> {
     }
     if !node.connected
         && let Some(since) = node.disconnected_since
-        && view.now >= view.after(since, UNREACHABLE_SECONDS)
+        && view.now >= later(since, UNREACHABLE_SECONDS)
     {
         return None;
     }

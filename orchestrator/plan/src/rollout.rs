@@ -35,7 +35,7 @@ use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent};
 use crate::nodes::{failure_lines, is_mismatch};
 use crate::stack::Base;
-use crate::view::View;
+use crate::view::{View, later};
 use scene::Scene;
 
 /// What a phase answers.
@@ -236,7 +236,7 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
         Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
         _ => limits.phase_deadline_seconds,
     };
-    Some(scene.view.after(scene.rollout.entered, seconds))
+    Some(later(scene.rollout.entered, seconds))
 }
 
 /// Phases before the point of no return in which something may have been made already.

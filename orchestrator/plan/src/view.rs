@@ -205,12 +205,13 @@ impl<'a> View<'a> {
                 .count() as u32
         })
     }
+}
 
-    pub fn after(&self, start: Timestamp, seconds: u32) -> Timestamp {
-        start
-            .checked_add(SignedDuration::from_secs(i64::from(seconds)))
-            .unwrap_or(Timestamp::MAX)
-    }
+/// So many seconds later.
+pub(crate) fn later(start: Timestamp, seconds: u32) -> Timestamp {
+    start
+        .checked_add(SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// Members that are there to stay: not on their way out.

@@ -98,7 +98,7 @@ pub(super) fn database(view: &View<'_>, draft: &mut Draft) -> bool {
 /// A stack of the same name that went before may have left one.
 fn free_snapshot_name(view: &View<'_>) -> String {
     let first = view.record().generation.max(1);
-    (first..)
+    (first..=u64::MAX)
         .map(|number| view.names.final_snapshot(number))
         .find(|name| !view.observed.db_snapshots.contains_key(name))
         .expect("there are more numbers than snapshots")

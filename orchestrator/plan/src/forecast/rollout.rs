@@ -28,7 +28,7 @@ pub fn forecast_rollout(
     let mut notes = Vec::new();
     match connection_budget(&view, rollout) {
         Ok(Some((needed, limit))) => {
-            facts.push(fact("connections", format!("{needed} at most of {limit}")))
+            facts.push(fact("connections", format!("{needed} at most of {limit}")));
         }
         Ok(None) => notes.push(
             "the database could not be looked into: its connections are not counted".to_owned(),

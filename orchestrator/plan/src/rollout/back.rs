@@ -12,6 +12,7 @@ use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
 use crate::stack::copy_of;
+use crate::view::later;
 
 /// Blue carries all traffic, read back.
 pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
@@ -170,7 +171,7 @@ fn remove_group(draft: &mut Draft, scene: &Scene<'_>) -> bool {
         draft.wait("green", format!("`{}` is being deleted", green.name));
         return false;
     }
-    let half = view.after(
+    let half = later(
         scene.rollout.entered,
         view.spec().rollout.phase_deadline_seconds / 2,
     );

@@ -1,5 +1,7 @@
 //! Green is made, gets its canary, and then blue's size. No user sees it yet.
 
+use std::fmt::Write as _;
+
 use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::draft::Draft;
 use crate::intent::Phase;
@@ -159,7 +161,7 @@ pub(super) fn wait_for_nodes(draft: &mut Draft, scene: &Scene<'_>, ready: usize,
                 .target_group(scene.green_slot())
                 .and_then(|group| group.targets.get(id))
                 .map_or("not registered", String::as_str);
-            text.push_str(&format!("; {id} is verified, its target is `{state}`"));
+            let _ = write!(text, "; {id} is verified, its target is `{state}`");
         }
     }
     draft.wait("green_not_verified", text);

@@ -6,6 +6,10 @@ use crate::intent::Phase;
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, after};
 use crate::stack::{copies, home_image};
+use crate::view::later;
+
+/// Seconds until an image that is not seen counts as missing.
+const VISIBLE_SECONDS: u32 = 60;
 
 /// The image is `available` at home and in every other region.
 pub(super) fn imaging(draft: &mut Draft, scene: &Scene<'_>) -> Step {
@@ -17,6 +21,10 @@ pub(super) fn imaging(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let home = home_image(view, draft, id).is_some();
     // An image that is not there is this rollout's failure, not the stack's.
     if let Some(why) = draft.stuck.take() {
+        // The first looks may have been at other images.
+        if view.now < later(scene.rollout.entered, VISIBLE_SECONDS) {
+            return Step::Stay;
+        }
         return Step::Back(vec![why]);
     }
     if home && copies(view, draft, id) {

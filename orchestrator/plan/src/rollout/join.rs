@@ -6,6 +6,7 @@ use crate::intent::Phase;
 use crate::rollout::green::{alike, ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
+use crate::view::later;
 
 /// Seconds before a chat probe that did not arrive is made again.
 const PROBE_AGAIN_SECONDS: u32 = 10;
@@ -80,7 +81,7 @@ fn chat_crosses(draft: &mut Draft, scene: &Scene<'_>) -> bool {
             to: to.clone(),
         };
         let tried = scene.view.intent.journal.get(&action.key()).map(|entry| {
-            scene.view.after(
+            later(
                 entry
                     .done
                     .unwrap_or(entry.intended)

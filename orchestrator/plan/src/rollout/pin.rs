@@ -45,19 +45,18 @@ fn originals(group: &Group) -> Option<(u32, u32, u32)> {
 
 /// Processes that were suspended before us.
 fn suspended_before(group: &Group) -> BTreeSet<String> {
-    match group.tags.get(SUSPENDED) {
-        Some(words) => words.split_whitespace().map(str::to_owned).collect(),
-        None => {
-            let ours = |process: &String| {
-                PINNED.contains(&process.as_str()) || UNPROBED.contains(&process.as_str())
-            };
-            group
-                .suspended
-                .iter()
-                .filter(|process| !ours(process))
-                .cloned()
-                .collect()
-        }
+    if let Some(words) = group.tags.get(SUSPENDED) {
+        words.split_whitespace().map(str::to_owned).collect()
+    } else {
+        let ours = |process: &String| {
+            PINNED.contains(&process.as_str()) || UNPROBED.contains(&process.as_str())
+        };
+        group
+            .suspended
+            .iter()
+            .filter(|process| !ours(process))
+            .cloned()
+            .collect()
     }
 }
 

@@ -168,7 +168,7 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
         match view.observed.db_instances.get(&id) {
             Some(replica) if replica.status == "available" => {}
             Some(replica) => {
-                draft.wait("replica", format!("replica `{id}` is `{}`", replica.status))
+                draft.wait("replica", format!("replica `{id}` is `{}`", replica.status));
             }
             None => draft.wait("replica", format!("replica `{id}` is not there")),
         }

@@ -7,6 +7,7 @@ use crate::observed::ListenerAction;
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
 use crate::stack::ensure_alarms;
+use crate::view::later;
 
 /// Green scales as blue did; blue's alarms are gone.
 pub(super) fn promoted(draft: &mut Draft, scene: &Scene<'_>) -> Step {
@@ -131,9 +132,7 @@ pub(super) fn draining(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 
 /// Blue's empty group and template version stay for the retention window, in the record.
 fn leave(draft: &mut Draft, scene: &Scene<'_>) -> Step {
-    let until = scene
-        .view
-        .after(scene.view.now, scene.view.spec().rollout.retention_seconds);
+    let until = later(scene.view.now, scene.view.spec().rollout.retention_seconds);
     let known = draft
         .record
         .retained

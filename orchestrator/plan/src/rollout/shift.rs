@@ -7,6 +7,7 @@ use crate::observed::{ListenerAction, Traffic};
 use crate::rollout::Step;
 use crate::rollout::green::{ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
+use crate::view::later;
 
 /// Windows of a step. Two bad ones of the last three turn the rollout back.
 const WINDOWS: u32 = 3;
@@ -46,7 +47,7 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Back(why);
     }
     let limits = &scene.view.spec().rollout;
-    let until = scene.view.after(scene.rollout.entered, limits.bake_seconds);
+    let until = later(scene.rollout.entered, limits.bake_seconds);
     if scene.rollout.promote {
         return promote(draft, scene);
     }
@@ -153,7 +154,7 @@ fn watch(draft: &mut Draft, scene: &Scene<'_>) -> Verdict {
         draft.wait("window", "the watch begins");
         return Verdict::Waiting;
     };
-    let until = view.after(began, (limits.step_seconds / WINDOWS).max(1));
+    let until = later(began, (limits.step_seconds / WINDOWS).max(1));
     if view.now < until {
         let text = format!(
             "window {} is watched: {}",

@@ -47,7 +47,7 @@ pub(crate) fn ensure_alarms(view: &View<'_>, draft: &mut Draft, group: &Group) -
     }
     let mut all = true;
     for (policy, adjustment, alarm, terms) in wanted {
-        all &= ensure_alarm(view, draft, group, (policy, adjustment), alarm, terms);
+        all &= ensure_alarm(view, draft, group, (policy, adjustment), &alarm, terms);
     }
     all
 }
@@ -57,7 +57,7 @@ fn ensure_alarm(
     draft: &mut Draft,
     group: &Group,
     (policy, adjustment): (String, i32),
-    alarm: String,
+    alarm: &str,
     (comparison, percent, minutes): (&str, u32, u32),
 ) -> bool {
     let what = format!("scaling policy `{policy}`");
@@ -82,7 +82,7 @@ fn ensure_alarm(
         right = false;
     }
     let wanted = Action::EnsureAlarm {
-        name: alarm.clone(),
+        name: alarm.to_owned(),
         group: group.name.clone(),
         threshold: f64::from(percent),
         comparison: comparison.to_owned(),
@@ -90,7 +90,7 @@ fn ensure_alarm(
         policy_arn: seen.arn.clone(),
     };
     let what = format!("alarm `{alarm}`");
-    match view.observed.alarms.get(&alarm) {
+    match view.observed.alarms.get(alarm) {
         None => draft.create(view, "alarm", &what, wanted),
         Some(alarm)
             if (alarm.threshold - f64::from(percent)).abs() > 0.01

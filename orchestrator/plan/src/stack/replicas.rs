@@ -123,7 +123,7 @@ pub(super) fn databases(view: &View<'_>, draft: &mut Draft, primary: &DbInstance
         }
         // Nobody has looked into it yet: a new primary must first be settled.
         None if view.db_is_settled(primary) => {
-            draft.create(view, "databases", "set of databases and roles", action)
+            draft.create(view, "databases", "set of databases and roles", action);
         }
         None => draft.wait(
             "primary_not_settled",

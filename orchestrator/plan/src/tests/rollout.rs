@@ -212,3 +212,58 @@ fn the_same_input_gives_the_same_bytes() {
         turn(&mut world, &mut intent);
     }
 }
+
+#[test]
+fn an_image_rollout_copies_it_and_migrates_nothing() {
+    let (mut world, mut intent) = ready(&clustered(1));
+    let ask = crate::rollout::Ask {
+        image_id: Some("ami-0old".to_owned()),
+        ..crate::rollout::Ask::default()
+    };
+    intent.rollout = Some(crate::rollout::request(&intent, &ask, world.now).unwrap());
+    assert_eq!(
+        phases(&mut world, &mut intent, 2000)
+            .last()
+            .map(String::as_str),
+        Some("done")
+    );
+    assert_eq!(world.migrations.len(), 1);
+    assert!(world.observed.db_snapshots.is_empty());
+    assert_eq!(world.observed.images["us-west-2"].len(), 2);
+    assert_eq!(intent.record.image_id.as_deref(), Some("ami-0old"));
+
+    let ask = crate::rollout::Ask {
+        image_id: Some("ami-0gone".to_owned()),
+        ..crate::rollout::Ask::default()
+    };
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    intent.rollout = Some(crate::rollout::request(&intent, &ask, world.now).unwrap());
+    assert_eq!(
+        phases(&mut world, &mut intent, 200)
+            .last()
+            .map(String::as_str),
+        Some("rolled_back")
+    );
+    assert!(intent.rollout.unwrap().failure[0].contains("`ami-0gone` is not in `us-east-1`"));
+}
+
+#[test]
+fn a_request_is_refused_with_what_would_be_right() {
+    let (_, intent) = ready(&clustered(1));
+    let refuse = |version: &str, sha256: Option<&str>| {
+        let ask = crate::rollout::Ask {
+            version: Some(version.to_owned()),
+            sha256: sha256.map(str::to_owned),
+            ..crate::rollout::Ask::default()
+        };
+        crate::rollout::request(&intent, &ask, crate::fixtures::epoch())
+            .unwrap_err()
+            .code
+    };
+    let digest = "b".repeat(64);
+    assert_eq!(refuse("11.10.0", None), "nothing_to_do");
+    assert_eq!(refuse("11.11", Some(&digest)), "version");
+    assert_eq!(refuse("11.11.0", None), "digest");
+    assert_eq!(refuse("11.11.0", Some("abc")), "digest");
+    assert_eq!(refuse("11.13.0", Some(&digest)), "version_skew");
+}

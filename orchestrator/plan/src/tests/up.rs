@@ -103,7 +103,7 @@ fn drift_is_seen_and_mended() {
                 .insert("idle_timeout.timeout_seconds".to_owned(), "60".to_owned());
         }),
         ("set_group_size/demo-g1", |world| {
-            world.observed.groups.get_mut("demo-g1").unwrap().max = 9
+            world.observed.groups.get_mut("demo-g1").unwrap().max = 9;
         }),
         ("set_db_instance/demo-db", |world| {
             world
@@ -111,7 +111,7 @@ fn drift_is_seen_and_mended() {
                 .db_instances
                 .get_mut("demo-db")
                 .unwrap()
-                .backup_days = 1
+                .backup_days = 1;
         }),
         ("ensure_group/demo-g1", |world| {
             world
@@ -120,7 +120,7 @@ fn drift_is_seen_and_mended() {
                 .get_mut("demo-g1")
                 .unwrap()
                 .hooks
-                .clear()
+                .clear();
         }),
         ("ensure_listener/80", |world| {
             world.observed.listeners.clear();

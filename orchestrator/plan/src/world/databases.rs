@@ -111,7 +111,7 @@ impl World {
                     .into_iter()
                     .for_each(|value| seen.security_groups = value);
                 change.parameter_group.into_iter().for_each(|value| {
-                    seen.parameter_group = Some((value, "pending-reboot".to_owned()))
+                    seen.parameter_group = Some((value, "pending-reboot".to_owned()));
                 });
             }
             Action::RebootDbInstance { id } => {

@@ -240,11 +240,11 @@ impl World {
             }
             Action::DeleteTemplate { .. } => seen.template = None,
             Action::DeleteListener { arn } => {
-                seen.listeners.retain(|_, listener| listener.arn != *arn)
+                seen.listeners.retain(|_, listener| listener.arn != *arn);
             }
             Action::DeleteLoadBalancer { .. } => seen.load_balancer = None,
             Action::DeleteTargetGroup { arn } => {
-                seen.target_groups.retain(|_, group| group.arn != *arn)
+                seen.target_groups.retain(|_, group| group.arn != *arn);
             }
             Action::DeleteImage { region, image } => {
                 if let Some(images) = seen.images.get_mut(region) {

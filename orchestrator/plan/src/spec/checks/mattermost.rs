@@ -66,7 +66,7 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
     }
 }
 
-/// Settings that the orchestrator decides, by prefix.
+/// Settings that the orchestrator decides.
 const OURS: [(&str, &str); 8] = [
     (
         "MM_CLUSTERSETTINGS_ENABLE",
@@ -107,7 +107,7 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
         });
         if !form {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
-        } else if let Some((_, why)) = OURS.iter().find(|(prefix, _)| key.starts_with(prefix)) {
+        } else if let Some(why) = decided_by_us(key) {
             document.refuse_hidden(&path, format!("is set by the orchestrator: {why}"));
         } else if looks_secret(key) {
             document.refuse_hidden(
@@ -123,6 +123,26 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
     }
 }
 
+/// Who decides a setting, when it is not the file. Every data source is ours, replicas' too.
+fn decided_by_us(key: &str) -> Option<&'static str> {
+    let source = "MM_SQLSETTINGS_DATASOURCE";
+    OURS.iter()
+        .find(|(name, _)| key == *name || (*name == source && key.starts_with(source)))
+        .map(|(_, why)| *why)
+}
+
+/// Ends of keys that hold secrets.
+const ENDS: [&str; 8] = [
+    "PASSWORD",
+    "SALT",
+    "ENCRYPTKEY",
+    "ACCESSKEY",
+    "DEVELOPERKEY",
+    "PRIVATEKEY",
+    "TOKEN",
+    "APIKEY",
+];
+
 /// Whether the last part of the key names a secret. The section does not count:
 /// `MM_PASSWORDSETTINGS_MINIMUMLENGTH` is none.
 pub(crate) fn looks_secret(key: &str) -> bool {
@@ -130,15 +150,5 @@ pub(crate) fn looks_secret(key: &str) -> bool {
         .strip_prefix("MM_")
         .and_then(|rest| rest.split_once('_'))
         .map_or(key, |(_, name)| name);
-    const ENDS: [&str; 8] = [
-        "PASSWORD",
-        "SALT",
-        "ENCRYPTKEY",
-        "ACCESSKEY",
-        "DEVELOPERKEY",
-        "PRIVATEKEY",
-        "TOKEN",
-        "APIKEY",
-    ];
     name.contains("SECRET") || ENDS.iter().any(|end| name.ends_with(end))
 }
