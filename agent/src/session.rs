@@ -137,7 +137,13 @@ impl Session {
         let name = tls::server_name(&self.user_data.stack);
         let config =
             tls::client_mutual(&held.trust_pem, &held.chain_pem, &self.identity.key_pem())?;
-        let channel = tls::connect(address, &name, Arc::new(config)).await?;
+        let channel = tls::connect(
+            address,
+            &name,
+            Arc::new(config),
+            Some(self.instance.address.into()),
+        )
+        .await?;
         let mut client = NodeClient::new(channel.clone());
         let reports = WatchStream::new(self.reporter.subscribe());
         let mut desired = client.session(reports).await?.into_inner();
@@ -177,7 +183,13 @@ impl Session {
         }
         let name = tls::server_name(&self.user_data.stack);
         let config = tls::client_pinned(self.user_data.ca_sha256);
-        let channel = tls::connect(address, &name, Arc::new(config)).await?;
+        let channel = tls::connect(
+            address,
+            &name,
+            Arc::new(config),
+            Some(self.instance.address.into()),
+        )
+        .await?;
         let certificate = enrol(channel, &self.identity, &self.instance, &self.imds).await?;
         self.identity.accept(certificate)?;
         log::info!("enrolled with `{address}`");

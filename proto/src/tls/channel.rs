@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::Service;
@@ -47,10 +48,14 @@ pub enum ChannelError {
 ///
 /// The channel reconnects by itself, with the same configuration, when it is used after a loss;
 /// who renews a certificate connects anew.
+///
+/// `from` is the source address: the orchestrator compares it with the instance's private address, and
+/// a host with several addresses would otherwise choose by its routes.
 pub async fn connect(
     address: &str,
     server_name: &str,
     config: Arc<ClientConfig>,
+    from: Option<IpAddr>,
 ) -> Result<Channel, ChannelError> {
     let name = ServerName::try_from(server_name.to_owned())
         .map_err(|_| ChannelError::ServerName(server_name.to_owned()))?;
@@ -66,6 +71,7 @@ pub async fn connect(
         address: address.to_owned(),
         name,
         tls: TlsConnector::from(config),
+        from,
     };
     endpoint
         .connect_with_connector(connector)
@@ -82,6 +88,7 @@ struct Connector {
     address: String,
     name: ServerName<'static>,
     tls: TlsConnector,
+    from: Option<IpAddr>,
 }
 
 impl Service<Uri> for Connector {
@@ -96,9 +103,33 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            let tcp = TcpStream::connect(&this.address).await?;
+            let tcp = open(&this.address, this.from).await?;
             tcp.set_nodelay(true)?;
             Ok(TokioIo::new(this.tls.connect(this.name, tcp).await?))
         })
     }
+}
+
+/// The first of the name's addresses that answers, from the source address when one is given.
+async fn open(address: &str, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else {
+        return TcpStream::connect(address).await;
+    };
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of its kind");
+    for target in tokio::net::lookup_host(address).await? {
+        if target.is_ipv4() != from.is_ipv4() {
+            continue;
+        }
+        let socket = if from.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        match socket.connect(target).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }

@@ -1,1 +1,17 @@
-//! Stub.
+//! A stage for the whole product: a lab, an image with the agent in it, releases behind HTTPS, a
+//! specification, and the orchestrator as an operator runs it: by its command line.
+//!
+//! Nothing here is known to the product. It is told the lab's endpoint by `AWS_ENDPOINT_URL`, which
+//! every AWS SDK and tool understands, and everything else by its specification.
+
+pub mod orchestrator;
+pub mod processes;
+pub mod releases;
+pub mod report;
+pub mod stage;
+pub mod timeline;
+
+pub use orchestrator::{Ended, Orchestrator};
+pub use releases::{Release, Releases};
+pub use stage::{Options, Stage};
+pub use timeline::Timeline;

@@ -1,0 +1,45 @@
+# `make demo` shows the product on a local AWS region; `make test` proves it.
+# Build output lies outside the tree, so that a fresh clone builds on what the last one built.
+
+CACHE            ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mattermost-ha
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export VENV      ?= $(CACHE)/venv
+BIN              := $(CARGO_TARGET_DIR)/debug
+CARGO            ?= cargo
+
+# What the demo takes: TARBALL=file [TARBALL2=file] for a real Mattermost, KEEP=1 to leave it running.
+export TARBALL TARBALL2 KEEP
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-rust test-conformance lint bench clean
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing (Debian packages, Python venv)
+	@tests/setup.sh
+
+build: setup ## Everything, once, in one profile
+	$(CARGO) build --locked --workspace --all-targets
+
+demo: build ## The whole product on a local AWS region, in under four minutes
+	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(KEEP),--keep)
+
+test: build lint test-rust test-conformance demo ## Lint, unit, store, lab, conformance, end to end
+
+test-rust:
+	$(CARGO) test --locked --workspace
+
+test-conformance:
+	LAB_BINARY=$(BIN)/lab $(VENV)/bin/python -m pytest -q tests/conformance
+
+lint: setup ## fmt, clippy, cargo deny, systemd, packer
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@tests/lint.sh
+
+bench: build ## Numbers: the lab, the install, the agent's footprint
+	@$(BIN)/bench --bin $(BIN)
+
+clean: ## Remove build output and the venv (not your stacks)
+	rm -rf $(CARGO_TARGET_DIR) $(VENV)

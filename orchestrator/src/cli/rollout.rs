@@ -1,0 +1,325 @@
+//! `rollout`: ask for one, follow it, steer it. The running orchestrator does the work.
+
+use std::io::IsTerminal;
+
+use clap::{Args as ClapArgs, Subcommand};
+use fleet_proto::v1;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::{Cli, Exit, follow, output};
+
+/// Flags of `rollout`.
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    start: Start,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Ask for a rollout and follow it to its end (the default)
+    Start(Start),
+    /// Where a rollout stands
+    Status(Which),
+    /// Why it waits: the unmet gate with its numbers and its deadline
+    Explain(Which),
+    /// Follow a rollout to its end
+    Follow(Which),
+    /// Times of every phase and what was waited for
+    Report(Which),
+    /// Hold before the next phase
+    Pause(Which),
+    /// Go on after a pause
+    Resume(Which),
+    /// End the bake now
+    Promote(Which),
+    /// Turn back: traffic to blue, green removed
+    Abort(Which),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Start {
+    /// Mattermost version to go to, for example 11.10.0
+    #[arg(long)]
+    mattermost: Option<String>,
+    /// SHA-256 of its tarball, when the specification does not know it
+    #[arg(long, requires = "mattermost")]
+    sha256: Option<String>,
+    /// Where the tarball lies, when not in Mattermost's archive
+    #[arg(long, requires = "mattermost")]
+    url: Option<String>,
+    /// AMI to go to, in the home region
+    #[arg(long)]
+    image: Option<String>,
+    /// Return as soon as the request is written down
+    #[arg(long)]
+    detach: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Names the request: the same key again is the same rollout. Default: made from version and image
+    #[arg(long)]
+    request_key: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Which {
+    /// Id; default: the newest
+    #[arg(default_value = "")]
+    id: String,
+}
+
+/// Runs it.
+pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
+    let spec = cli.load()?;
+    let mut client = cli.client(&spec).await?;
+    match &args.verb {
+        None => start(cli, &mut client, &args.start).await,
+        Some(Verb::Start(args)) => start(cli, &mut client, args).await,
+        Some(Verb::Status(which) | Verb::Explain(which) | Verb::Report(which)) => {
+            let rollout = get(&mut client, &which.id).await?;
+            show(cli, &rollout);
+            Ok(exit_of(&rollout).unwrap_or(Exit::Done))
+        }
+        Some(Verb::Follow(which)) => {
+            let rollout = get(&mut client, &which.id).await?;
+            follow_to_end(cli, &mut client, rollout).await
+        }
+        Some(Verb::Pause(which)) => steer(cli, &mut client, which, v1::Steer::Pause).await,
+        Some(Verb::Resume(which)) => steer(cli, &mut client, which, v1::Steer::Resume).await,
+        Some(Verb::Promote(which)) => steer(cli, &mut client, which, v1::Steer::Promote).await,
+        Some(Verb::Abort(which)) => steer(cli, &mut client, which, v1::Steer::Abort).await,
+    }
+}
+
+async fn get(client: &mut Client, id: &str) -> anyhow::Result<v1::Rollout> {
+    Ok(client
+        .get_rollout(v1::GetRolloutRequest { id: id.to_owned() })
+        .await
+        .map_err(plain)?
+        .into_inner())
+}
+
+/// A refusal in the orchestrator's own words.
+fn plain(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
+
+async fn steer(
+    cli: &Cli,
+    client: &mut Client,
+    which: &Which,
+    steer: v1::Steer,
+) -> anyhow::Result<Exit> {
+    let request = v1::SteerRolloutRequest {
+        id: which.id.clone(),
+        steer: steer.into(),
+        operator: super::operator(),
+    };
+    let rollout = client
+        .steer_rollout(request)
+        .await
+        .map_err(plain)?
+        .into_inner();
+    show(cli, &rollout);
+    Ok(Exit::Done)
+}
+
+async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<Exit> {
+    if args.mattermost.is_none() && args.image.is_none() {
+        output::talk(
+            "a rollout goes to something else\nhint: --mattermost VERSION, --image ami-…, or both",
+        );
+        return Ok(Exit::Usage);
+    }
+    if !args.yes && std::io::stdin().is_terminal() && output::terminal() {
+        let to = [args.mattermost.as_deref(), args.image.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" on ");
+        output::talk(&format!(
+            "Rollout to {to}: blue keeps serving until green is verified; booting green resets everybody's presence. Go on? [y/N]"
+        ));
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        if !matches!(line.trim(), "y" | "Y" | "yes") {
+            output::talk("nothing was touched");
+            return Ok(Exit::Refused);
+        }
+    }
+    let key = args.request_key.clone().unwrap_or_else(|| {
+        // Different every minute, so that going back and forth is possible, and the same for an
+        // impatient second try.
+        let minute = crate::reconcile::now().as_second() / 60;
+        format!(
+            "{}/{}/{minute}",
+            args.mattermost.as_deref().unwrap_or("-"),
+            args.image.as_deref().unwrap_or("-")
+        )
+    });
+    let request = v1::StartRolloutRequest {
+        mattermost_version: args.mattermost.clone().unwrap_or_default(),
+        sha256: args.sha256.clone().unwrap_or_default(),
+        url: args.url.clone().unwrap_or_default(),
+        image_id: args.image.clone().unwrap_or_default(),
+        request_key: key,
+        operator: super::operator(),
+    };
+    let rollout = match client.start_rollout(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) if matches!(status.code(), tonic::Code::FailedPrecondition) => {
+            output::talk(&format!("refused: {}", status.message()));
+            return Ok(Exit::Refused);
+        }
+        Err(status) if matches!(status.code(), tonic::Code::InvalidArgument) => {
+            output::talk(&format!("error: {}", status.message()));
+            return Ok(Exit::Usage);
+        }
+        Err(status) => return Err(plain(status)),
+    };
+    if args.detach {
+        show(cli, &rollout);
+        return Ok(Exit::Done);
+    }
+    follow_to_end(cli, client, rollout).await
+}
+
+/// Follows until the rollout ends; a lost orchestrator is waited for, since the rollout outlives it.
+async fn follow_to_end(
+    cli: &Cli,
+    client: &mut Client,
+    mut rollout: v1::Rollout,
+) -> anyhow::Result<Exit> {
+    let mut progress = follow::Progress::new();
+    let id = rollout.id.clone();
+    progress.line(&format!(
+        "rollout {id}: {} -> {}",
+        rollout.from_version, rollout.to_version
+    ));
+    let mut phase = String::new();
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(700));
+    let exit = loop {
+        if rollout.phase != phase {
+            phase.clone_from(&rollout.phase);
+            progress.line(&format!("{id} is {phase}"));
+        }
+        if let Some(exit) = exit_of(&rollout) {
+            break exit;
+        }
+        if let Some(reason) = rollout.reasons.first() {
+            progress.waits(reason);
+        }
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = follow::interrupted() => {
+                progress.finish();
+                output::talk(&format!("interrupted; the rollout goes on: `orchestrator rollout follow {id}` takes it up again, `orchestrator rollout abort {id}` turns it back"));
+                return Ok(Exit::Interrupted);
+            }
+        }
+        match client
+            .get_rollout(v1::GetRolloutRequest { id: id.clone() })
+            .await
+        {
+            Ok(reply) => rollout = reply.into_inner(),
+            Err(status)
+                if matches!(
+                    status.code(),
+                    tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown
+                ) =>
+            {
+                progress.waits(
+                    "the orchestrator does not answer; the rollout waits for it to come back",
+                );
+            }
+            Err(status) => {
+                progress.finish();
+                return Err(plain(status));
+            }
+        }
+    };
+    progress.finish();
+    show(cli, &rollout);
+    Ok(exit)
+}
+
+fn exit_of(rollout: &v1::Rollout) -> Option<Exit> {
+    match rollout.outcome.as_str() {
+        "done" => Some(Exit::Done),
+        "rolled_back" => Some(Exit::RolledBack),
+        "stuck" => Some(Exit::Stuck),
+        _ => None,
+    }
+}
+
+fn show(cli: &Cli, rollout: &v1::Rollout) {
+    if cli.json() {
+        output::json(&as_json(rollout));
+    } else {
+        output::data(&as_text(rollout));
+    }
+}
+
+/// For people.
+pub fn as_text(rollout: &v1::Rollout) -> String {
+    let mut text = format!(
+        "rollout  {}\nfrom     {} on {}\nto       {} on {}\nphase    {}\n",
+        rollout.id,
+        rollout.from_version,
+        rollout.from_image,
+        rollout.to_version,
+        rollout.to_image,
+        rollout.phase
+    );
+    text.push_str(&format!(
+        "outcome  {}{}\n",
+        rollout.outcome.replace('_', " "),
+        if rollout.paused { " (paused)" } else { "" }
+    ));
+    if rollout.outcome == "live" {
+        for reason in &rollout.reasons {
+            text.push_str(&format!("waits    {reason}\n"));
+        }
+    }
+    for line in &rollout.failure {
+        text.push_str(&format!("failed   {line}\n"));
+    }
+    let rows = rollout
+        .phases
+        .iter()
+        .map(|phase| {
+            let took = if phase.left > 0 {
+                output::duration(phase.left - phase.entered)
+            } else {
+                "…".to_owned()
+            };
+            vec![phase.phase.clone(), took, phase.waited_for.join("; ")]
+        })
+        .collect();
+    text.push('\n');
+    text.push_str(&output::table(&["PHASE", "TOOK", "WAITED FOR"], rows));
+    text
+}
+
+/// For programs.
+pub fn as_json(rollout: &v1::Rollout) -> Value {
+    json!({
+        "id": rollout.id,
+        "phase": rollout.phase,
+        "outcome": rollout.outcome,
+        "paused": rollout.paused,
+        "reasons": rollout.reasons,
+        "failure": rollout.failure,
+        "from": { "version": rollout.from_version, "image": rollout.from_image },
+        "to": { "version": rollout.to_version, "image": rollout.to_image },
+        "phases": rollout.phases.iter().map(|phase| json!({
+            "phase": phase.phase, "entered_ms": phase.entered,
+            "left_ms": (phase.left > 0).then_some(phase.left), "waited_for": phase.waited_for,
+        })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,205 @@
+//! What every part of a running orchestrator shares.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cloud::Cloud;
+use fleet_proto::v1;
+use jiff::Timestamp;
+use plan::{Decision, Observed, Spec, Want};
+use tokio::sync::{OnceCell, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authority::{self, Authority, AuthorityError};
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
+use crate::rpc::EnrolmentService;
+use crate::store::{NewEvent, Store};
+
+/// One look of the loop: what was seen, and what was decided from it.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Rises with every look; 0 before the first.
+    pub number: u64,
+    /// What was seen.
+    pub observed: Observed,
+    /// What was decided; none while another orchestrator holds the lease.
+    pub decision: Option<Decision>,
+    /// What stands against going on, beyond the decision's reasons: refusals, lost lease, store.
+    pub trouble: Vec<String>,
+}
+
+/// Shared by the loop, the services and the console.
+pub struct Core {
+    /// The specification.
+    pub spec: Spec,
+    /// What is wanted of the stack.
+    pub want: Want,
+    /// AWS.
+    pub cloud: Cloud,
+    /// Intent and history.
+    pub store: Store,
+    /// Sessions.
+    pub fleet: Arc<Fleet>,
+    /// The fleet's CA, once it exists.
+    pub authority: watch::Sender<Option<Arc<Authority>>>,
+    /// The newest look.
+    pub looks: watch::Sender<Arc<Look>>,
+    /// Numbers.
+    pub metrics: Metrics,
+    /// Roots of the database's certificate, PEM.
+    pub database_trust: Arc<str>,
+    /// Extra roots for the release server, PEM; empty: the system's.
+    pub release_trust: String,
+    /// `host/pid`: who we are in the lease.
+    pub holder: String,
+    /// Chat probes: `from>to`.
+    pub chat: Mutex<BTreeMap<String, bool>>,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+    /// Every task.
+    pub tasks: TaskTracker,
+    /// The enrolment service, which its own streams come back to.
+    pub enrolment: OnceLock<Arc<EnrolmentService>>,
+    account: OnceCell<String>,
+    clock: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("stack", &self.spec.stack)
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a core is made of.
+pub struct Parts {
+    /// The specification.
+    pub spec: Spec,
+    /// What is wanted.
+    pub want: Want,
+    /// AWS.
+    pub cloud: Cloud,
+    /// Roots of the database's certificate, PEM.
+    pub database_trust: String,
+    /// Extra roots for the release server, PEM.
+    pub release_trust: String,
+    /// `host/pid`.
+    pub holder: String,
+    /// The door for time: `reconcile::driver::now`.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Core {
+    /// A core with an empty store in memory.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            store: Store::in_memory(&parts.spec.stack),
+            spec: parts.spec,
+            want: parts.want,
+            cloud: parts.cloud,
+            fleet: Arc::new(Fleet::default()),
+            authority: watch::Sender::new(None),
+            looks: watch::Sender::new(Arc::default()),
+            metrics: Metrics::default(),
+            database_trust: parts.database_trust.into(),
+            release_trust: parts.release_trust,
+            holder: parts.holder,
+            chat: Mutex::default(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            enrolment: OnceLock::new(),
+            account: OnceCell::new(),
+            clock: parts.clock,
+        })
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Our own account, asked once.
+    pub async fn account(&self) -> Result<String, cloud::ReadError> {
+        self.account
+            .get_or_try_init(|| async {
+                self.cloud
+                    .caller_identity()
+                    .await
+                    .map(|identity| identity.account)
+            })
+            .await
+            .cloned()
+    }
+
+    /// A node certificate for a proven instance.
+    pub fn certificate(
+        &self,
+        csr: &authority::Request,
+        instance: &str,
+    ) -> Result<v1::Certificate, AuthorityError> {
+        let authority = self
+            .authority
+            .borrow()
+            .clone()
+            .ok_or_else(|| AuthorityError::Secret("it does not exist yet".to_owned()))?;
+        let (chain_pem, not_after) = authority.node(csr, instance, self.now())?;
+        Ok(v1::Certificate {
+            chain_pem,
+            trust_pem: authority.pem().to_owned(),
+            not_after,
+        })
+    }
+
+    /// Notes an event; a store that is gone loses it, and says so in the log.
+    pub async fn event(&self, subject: &str, what: &str, cause: &str) {
+        let event = NewEvent {
+            subject: subject.to_owned(),
+            what: what.to_owned(),
+            cause: cause.to_owned(),
+        };
+        if let Err(error) = self.store.add_event(event, self.now()).await {
+            log::warn!(
+                "event `{what}` of {subject} not kept: {}",
+                crate::chain(&error)
+            );
+        }
+    }
+
+    /// An event for each new phase of a node, so that the time line can be drawn from events alone.
+    pub async fn note_report(&self, instance: &str, node: &plan::observed::Node) {
+        let before = self
+            .store
+            .node(instance)
+            .await
+            .ok()
+            .flatten()
+            .and_then(|row| row.report);
+        let news = before
+            .is_none_or(|before| before.phase != node.phase || before.failure != node.failure);
+        if news && node.phase != "unknown" {
+            let cause = node.failure.as_ref().map_or_else(
+                || node.note.clone(),
+                |failure| format!("{}: {}", failure.code, failure.error),
+            );
+            self.event(instance, &node.phase, &cause).await;
+        }
+    }
+
+    /// What chat probes found so far.
+    pub fn chat(&self) -> BTreeMap<String, bool> {
+        self.chat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Keeps what a chat probe found.
+    pub fn set_chat(&self, from: &str, to: &str, arrived: bool) {
+        let mut chat = self.chat.lock().unwrap_or_else(PoisonError::into_inner);
+        chat.insert(format!("{from}>{to}"), arrived);
+    }
+}

@@ -1,0 +1,214 @@
+//! From a goal and the stack's facts to the message that a node gets. Deterministic: the digest of
+//! the configuration is what proves that a node runs what it was told.
+
+use std::collections::BTreeMap;
+
+use fleet_proto::v1;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use plan::{NodeGoal, Spec};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::fleet::Facts;
+
+/// Data sources take this long to connect before they fail (mattermost.md, DSN).
+const CONNECT_TIMEOUT_SECONDS: u32 = 10;
+/// Unpacked, 11.x is about 1 GB in 30,000 files; a bomb is far above both limits.
+const MAX_RELEASE_BYTES: u64 = 4 << 30;
+/// As above.
+const MAX_RELEASE_FILES: u64 = 200_000;
+/// Oldest PostgreSQL that Mattermost 11 accepts (mattermost.md).
+const MINIMUM_POSTGRES: u32 = 14;
+
+/// Settings of a node without its secrets.
+pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
+    let (cluster, scheduler, own) = match goal {
+        NodeGoal::Serve {
+            cluster,
+            scheduler,
+            settings,
+            ..
+        } => (cluster.as_ref(), *scheduler, settings),
+        NodeGoal::Prepare { settings, .. } => (None, false, settings),
+        NodeGoal::Drain => return BTreeMap::new(),
+    };
+    let mut settings = BTreeMap::from([
+        (
+            "MM_SQLSETTINGS_DRIVERNAME".to_owned(),
+            "postgres".to_owned(),
+        ),
+        (
+            "MM_JOBSETTINGS_RUNSCHEDULER".to_owned(),
+            scheduler.to_string(),
+        ),
+    ]);
+    if let Some(url) = &facts.site_url {
+        settings.insert("MM_SERVICESETTINGS_SITEURL".to_owned(), url.clone());
+    }
+    settings.insert(
+        "MM_CLUSTERSETTINGS_ENABLE".to_owned(),
+        cluster.is_some().to_string(),
+    );
+    if let Some(name) = cluster {
+        settings.insert("MM_CLUSTERSETTINGS_CLUSTERNAME".to_owned(), name.clone());
+    }
+    settings.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+    settings
+}
+
+/// The secret settings. They leave the orchestrator only in `SecretsReply`. The agent adds `sslrootcert`
+/// to the data sources: it knows where it wrote the roots.
+pub fn secrets(spec: &Spec, facts: &Facts) -> Option<BTreeMap<String, SecretString>> {
+    let database = facts.database.as_ref()?;
+    let source = |host: &str, port: u16| {
+        let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        format!(
+            "postgres://{}:{}@{host}:{port}/{}?sslmode=verify-full&connect_timeout={CONNECT_TIMEOUT_SECONDS}",
+            escape(&database.user),
+            escape(database.password.expose_secret()),
+            database.database,
+        )
+    };
+    let mut secrets = BTreeMap::from([(
+        "MM_SQLSETTINGS_DATASOURCE".to_owned(),
+        SecretString::from(source(&database.host, database.port)),
+    )]);
+    if spec.mattermost.cluster && !facts.replicas.is_empty() {
+        let sources: Vec<String> = facts
+            .replicas
+            .iter()
+            .map(|(host, port)| source(host, *port))
+            .collect();
+        secrets.insert(
+            "MM_SQLSETTINGS_DATASOURCEREPLICAS".to_owned(),
+            sources.join(" ").into(),
+        );
+    }
+    if let Some(licence) = &facts.licence {
+        secrets.insert("MM_LICENSE".to_owned(), licence.clone());
+    }
+    Some(secrets)
+}
+
+/// Digest of the configuration: settings, artefact, database and the revision of the secrets.
+pub fn digest(facts: &Facts, goal: &NodeGoal) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |name: &str, value: &str| {
+        hash.update((name.len() as u64).to_be_bytes());
+        hash.update(name);
+        hash.update((value.len() as u64).to_be_bytes());
+        hash.update(value);
+    };
+    for (key, value) in settings(facts, goal) {
+        part(&key, &value);
+    }
+    if let NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. } = goal {
+        part("artefact", sha256);
+    }
+    if let Some(database) = &facts.database {
+        part(
+            "database",
+            &format!("{}:{}/{}", database.host, database.port, database.database),
+        );
+    }
+    for (host, port) in &facts.replicas {
+        part("replica", &format!("{host}:{port}"));
+    }
+    part("secrets", &facts.secrets_revision);
+    hex::encode(hash.finalize())
+}
+
+/// The message, once everything that it needs is known.
+pub fn message(
+    spec: &Spec,
+    trust_pem: &str,
+    facts: &Facts,
+    goal: &NodeGoal,
+    generation: u64,
+) -> Option<v1::Desired> {
+    let drain = v1::Drain {
+        batch: 0,
+        interval_ms: 0,
+        deadline_s: spec.fleet.drain_seconds.saturating_sub(30).max(10),
+    };
+    let (version, sha256, url, migrate, expected, rollout) = match goal {
+        NodeGoal::Prepare {
+            version,
+            sha256,
+            url,
+            rollout,
+            ..
+        } => (version, sha256, url, false, 0, rollout),
+        NodeGoal::Drain => {
+            return Some(v1::Desired {
+                generation,
+                goal: v1::Goal::Drain.into(),
+                drain: Some(drain),
+                ..v1::Desired::default()
+            });
+        }
+        NodeGoal::Serve {
+            version,
+            sha256,
+            url,
+            migrate,
+            expected_migrations,
+            rollout,
+            ..
+        } => (
+            version,
+            sha256,
+            url,
+            *migrate,
+            *expected_migrations,
+            rollout,
+        ),
+    };
+    let database = facts.database.as_ref()?;
+    facts.site_url.as_ref()?;
+    let role = if migrate {
+        v1::MigrationRole::Migrate
+    } else {
+        v1::MigrationRole::Wait
+    };
+    Some(v1::Desired {
+        generation,
+        goal: if matches!(goal, NodeGoal::Prepare { .. }) {
+            v1::Goal::Prepare
+        } else {
+            v1::Goal::Serve
+        }
+        .into(),
+        artefact: Some(v1::Artefact {
+            version: version.clone(),
+            url: url.clone(),
+            sha256: sha256.clone(),
+            max_bytes: MAX_RELEASE_BYTES,
+            max_files: MAX_RELEASE_FILES,
+            trust_pem: trust_pem.to_owned(),
+            ..v1::Artefact::default()
+        }),
+        settings: settings(facts, goal).into_iter().collect(),
+        configuration_digest: digest(facts, goal),
+        database: Some(v1::Database {
+            host: database.host.clone(),
+            port: u32::from(database.port),
+            name: database.database.clone(),
+            user: database.user.clone(),
+            trust_pem: database.trust_pem.to_string(),
+            minimum_version: MINIMUM_POSTGRES,
+            connections_needed: 10,
+        }),
+        migration: Some(v1::Migration {
+            role: role.into(),
+            expected_applied: expected,
+        }),
+        verification: Some(v1::Verification {
+            consecutive: spec.rollout.reads_in_a_row,
+            interval_ms: 0,
+            start_timeout_s: spec.rollout.node_deadline_seconds,
+        }),
+        drain: Some(drain),
+        rollout: rollout.clone().unwrap_or_default(),
+    })
+}

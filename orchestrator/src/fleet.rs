@@ -1,0 +1,111 @@
+//! Soft state: which nodes have a session here, and what each session should send next.
+//!
+//! Nothing in it survives a restart, and nothing has to: nodes come back, goals are in the store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use plan::observed::Databases;
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use crate::store::Access;
+
+/// What every node's configuration is made of, beyond its goal. Learnt by the loop.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The primary, as Mattermost's role reaches it.
+    pub database: Option<Access>,
+    /// Endpoints of the replicas that are available.
+    pub replicas: Vec<(String, u16)>,
+    /// `SiteURL`.
+    pub site_url: Option<String>,
+    /// The licence's text.
+    pub licence: Option<SecretString>,
+    /// Version ids of the secrets that go into the configuration: its digest changes with them.
+    pub secrets_revision: String,
+    /// What SQL saw of the primary.
+    pub databases: Option<Databases>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: BTreeMap<String, u64>,
+    next: u64,
+}
+
+/// The sessions of this process.
+#[derive(Debug)]
+pub struct Fleet {
+    state: Mutex<State>,
+    /// Rung when goals or facts may have changed; every session looks at its own row again.
+    pub goals: watch::Sender<u64>,
+    facts: watch::Sender<Arc<Facts>>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            goals: watch::Sender::new(0),
+            facts: watch::Sender::new(Arc::default()),
+        }
+    }
+}
+
+impl Fleet {
+    /// A session begins; the number tells it from an older one of the same node.
+    pub fn join(&self, instance: &str) -> u64 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.next += 1;
+        let number = state.next;
+        state.sessions.insert(instance.to_owned(), number);
+        number
+    }
+
+    /// A session ends. True when it was the node's newest: the node is gone from here.
+    pub fn leave(&self, instance: &str, number: u64) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.sessions.get(instance) == Some(&number) {
+            state.sessions.remove(instance);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Whether the node has a session here.
+    pub fn is_connected(&self, instance: &str) -> bool {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sessions
+            .contains_key(instance)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sessions
+            .len()
+    }
+
+    /// Tells every session to look at its goal again.
+    pub fn ring(&self) {
+        self.goals
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The facts of now.
+    pub fn facts(&self) -> Arc<Facts> {
+        self.facts.borrow().clone()
+    }
+
+    /// New facts.
+    pub fn set_facts(&self, facts: Facts) {
+        self.facts.send_replace(Arc::new(facts));
+        self.ring();
+    }
+}

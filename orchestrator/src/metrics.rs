@@ -1,0 +1,127 @@
+//! Numbers for Prometheus, named after its conventions.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::rpc::Refused;
+
+/// Label of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Check {
+    check: String,
+}
+
+/// Label of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Effect {
+    action: String,
+    outcome: &'static str,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    enrolled: Counter,
+    refused: Family<Check, Counter>,
+    effects: Family<Effect, Counter>,
+    looks: Counter,
+    look_seconds: Gauge<f64, AtomicU64>,
+    sessions: Gauge,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("orchestrator"),
+            enrolled: Counter::default(),
+            refused: Family::default(),
+            effects: Family::default(),
+            looks: Counter::default(),
+            look_seconds: Gauge::default(),
+            sessions: Gauge::default(),
+            leader: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "enrolments",
+            "Nodes that enrolled",
+            metrics.enrolled.clone(),
+        );
+        registry.register(
+            "enrolments_refused",
+            "Enrolments refused, by check",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "effects",
+            "Effects on the world, by action and outcome",
+            metrics.effects.clone(),
+        );
+        registry.register("looks", "Turns of the loop", metrics.looks.clone());
+        registry.register(
+            "look_duration_seconds",
+            "How long the last look took",
+            metrics.look_seconds.clone(),
+        );
+        registry.register(
+            "sessions",
+            "Nodes with a session here",
+            metrics.sessions.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this orchestrator holds the lease",
+            metrics.leader.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A node enrolled.
+    pub fn enrolled(&self) {
+        self.enrolled.inc();
+    }
+
+    /// An enrolment was refused.
+    pub fn refused(&self, check: Refused) {
+        self.refused
+            .get_or_create(&Check {
+                check: check.to_string(),
+            })
+            .inc();
+    }
+
+    /// An effect was made, or not.
+    pub fn effect(&self, key: &str, outcome: &'static str) {
+        let action = key.split('/').next().unwrap_or(key).to_owned();
+        self.effects
+            .get_or_create(&Effect { action, outcome })
+            .inc();
+    }
+
+    /// A turn of the loop.
+    pub fn look(&self, seconds: f64, sessions: usize, leader: bool) {
+        self.looks.inc();
+        self.look_seconds.set(seconds);
+        self.sessions
+            .set(i64::try_from(sessions).unwrap_or(i64::MAX));
+        self.leader.set(i64::from(leader));
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

@@ -1,0 +1,363 @@
+//! Turns the loop. The one place with a clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use plan::intent::{Intent, Phase};
+use plan::{Action, Decision, Requeue};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::apply;
+use super::observe::{self, Memory};
+use crate::core::{Core, Look};
+use crate::store::{Commit, Epoch, NewEvent, Snapshot, StoreError, phase_name};
+
+/// A lease outlives the longest call (20 s, `cloud`) that may be under way when it is last renewed.
+const LEASE: Duration = Duration::from_secs(30);
+/// It is renewed this often, also while effects run.
+const RENEW: Duration = Duration::from_secs(8);
+/// Without news the loop looks this often at the latest, whatever the planner says.
+const AT_LEAST: Duration = Duration::from_secs(30);
+/// What an effect changed shows within about a second, mostly; then the next thing may be due.
+const AFTER_EFFECT: Duration = Duration::from_secs(1);
+/// News arrive in bunches (a fleet that reports); looks are at least this far apart.
+const AT_MOST: Duration = Duration::from_millis(300);
+
+/// The present moment: the door through which time enters the orchestrator.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the orchestrator's one door for time"
+)]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Runs the loop until shutdown.
+pub async fn run(core: Arc<Core>) {
+    let (epochs, mut epoch) = watch::channel(None);
+    core.tasks.spawn(hold_lease(Arc::clone(&core), epochs));
+    // The first turn knows whether it may act.
+    tokio::select! {
+        _ = epoch.changed() => {}
+        () = tokio::time::sleep(AFTER_EFFECT) => {}
+        () = core.shutdown.cancelled() => return,
+    }
+    let mut memory = Memory::new(core.now());
+    let mut changes = core.store.changed.subscribe();
+    let mut number = 0;
+    let mut before: Option<Decision> = None;
+    loop {
+        let began = Instant::now();
+        changes.mark_unchanged();
+        number += 1;
+        let held = *epoch.borrow_and_update();
+        let (look, wait) = turn(&core, &mut memory, held, number, before.as_ref()).await;
+        core.metrics.look(
+            began.elapsed().as_secs_f64(),
+            core.fleet.sessions(),
+            held.is_some(),
+        );
+        before = look.decision.clone().or(before);
+        core.looks.send_replace(Arc::new(look));
+        let quiet_until = began + AT_MOST;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+            changed = epoch.changed() => if changed.is_err() { return },
+            () = core.shutdown.cancelled() => break,
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(quiet_until) => {}
+            () = core.shutdown.cancelled() => break,
+        }
+    }
+    if let Err(error) = core.store.release(&core.holder).await {
+        log::debug!("lease not given back: {}", crate::chain(&error));
+    }
+}
+
+/// Keeps the lease, or asks for it again and again.
+async fn hold_lease(core: Arc<Core>, epochs: watch::Sender<Option<Epoch>>) {
+    loop {
+        let epoch = match core.store.lease(&core.holder, LEASE).await {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                log::warn!("the lease: {}", crate::chain(&error));
+                None
+            }
+        };
+        epochs.send_if_modified(|held| {
+            let changed = *held != epoch;
+            *held = epoch;
+            changed
+        });
+        let mut changes = core.store.changed.subscribe();
+        let durable = core.store.is_durable().await;
+        tokio::select! {
+            () = tokio::time::sleep(RENEW) => {}
+            // The store moved into Postgres: the lease must be taken there at once.
+            () = async {
+                while changes.changed().await.is_ok() {
+                    if core.store.is_durable().await != durable {
+                        return;
+                    }
+                }
+            } => {}
+            () = core.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// One turn: what was seen and decided, and how long to wait.
+async fn turn(
+    core: &Arc<Core>,
+    memory: &mut Memory,
+    held: Option<Epoch>,
+    number: u64,
+    before: Option<&Decision>,
+) -> (Look, Duration) {
+    let mut look = Look {
+        number,
+        ..Look::default()
+    };
+    let now = core.now();
+    let snapshot = match core.store.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            look.trouble.push(format!(
+                "the store does not answer: {}",
+                crate::chain(&error)
+            ));
+            look.observed = core.looks.borrow().observed.clone();
+            return (look, Duration::from_secs(2));
+        }
+    };
+    let durable = core.store.is_durable().await;
+    look.observed = observe::look(core, &snapshot, memory, now).await;
+    if core.store.is_durable().await != durable {
+        // What the store knows may be more than what memory knew: decide from it, not from memory.
+        return (look, Duration::ZERO);
+    }
+    for (what, error) in &look.observed.unknown {
+        log::debug!("not seen: {what}: {error}");
+    }
+    // Sessions and enrolments look at it before effects are made.
+    core.looks
+        .send_modify(|newest| Arc::make_mut(newest).observed = look.observed.clone());
+    let Some(epoch) = held else {
+        look.trouble.push(
+            "another orchestrator holds the lease; this one serves nodes and waits".to_owned(),
+        );
+        return (look, AT_LEAST.min(Duration::from_secs(5)));
+    };
+    let gone: Vec<String> = look
+        .observed
+        .instances
+        .values()
+        .filter(|instance| matches!(instance.state.as_str(), "terminated" | "shutting-down"))
+        .map(|instance| instance.id.clone())
+        .collect();
+    if let Err(error) = core.store.revoke(&gone).await {
+        log::warn!(
+            "certificates of terminated instances: {}",
+            crate::chain(&error)
+        );
+    }
+    let intent = intent(core, &snapshot);
+    let decision = plan::plan(&intent, &look.observed, now);
+    if let Err(refusals) = plan::lint(&decision, &look.observed, &intent) {
+        for refusal in &refusals {
+            log::error!("refused to act: {refusal}");
+        }
+        look.trouble.extend(
+            refusals
+                .iter()
+                .map(|refusal| format!("refused to act: {refusal}")),
+        );
+        look.decision = Some(Decision {
+            actions: Vec::new(),
+            ..decision
+        });
+        return (look, Duration::from_secs(5));
+    }
+    let wait = match carry_out(core, epoch, &intent, &snapshot, &decision, before, now).await {
+        Ok(()) => match decision.requeue {
+            Requeue::Now => Duration::ZERO,
+            Requeue::After(_) if !decision.actions.is_empty() => AFTER_EFFECT,
+            Requeue::After(milliseconds) => Duration::from_millis(milliseconds).min(AT_LEAST),
+        },
+        Err(error) => {
+            look.trouble.push(crate::chain(&error));
+            Duration::from_secs(2)
+        }
+    };
+    look.decision = Some(decision);
+    (look, wait)
+}
+
+/// Looks and decides once, and does nothing: for `plan`.
+pub async fn decide_once(
+    core: &Arc<Core>,
+) -> Result<(Intent, plan::Observed, Decision), StoreError> {
+    let mut memory = Memory::new(core.now());
+    let mut snapshot = core.store.snapshot().await?;
+    let mut observed = observe::look(core, &snapshot, &mut memory, core.now()).await;
+    // A fact counts when it was seen several times in a row; the stack may just have been looked at
+    // for the first time by this process. The first look may also have found the store.
+    for _ in 1..core.spec.rollout.reads_in_a_row.max(2) {
+        snapshot = core.store.snapshot().await?;
+        observed = observe::look(core, &snapshot, &mut memory, core.now()).await;
+    }
+    let intent = intent(core, &snapshot);
+    let decision = plan::plan(&intent, &observed, core.now());
+    Ok((intent, observed, decision))
+}
+
+/// What is wanted, from file and store.
+pub fn intent(core: &Core, snapshot: &Snapshot) -> Intent {
+    Intent {
+        spec: core.spec.clone(),
+        want: core.want,
+        record: snapshot.record.clone(),
+        rollout: snapshot.rollout.clone(),
+        journal: snapshot.journal.clone(),
+        ca_sha256: core
+            .authority
+            .borrow()
+            .as_ref()
+            .map(|authority| authority.sha256()),
+    }
+}
+
+/// Writes the decision down, then makes its effects.
+async fn carry_out(
+    core: &Arc<Core>,
+    epoch: Epoch,
+    intent: &Intent,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    before: Option<&Decision>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reasons: Vec<String> = decision
+        .reasons
+        .iter()
+        .map(crate::status::reason_text)
+        .collect();
+    let rollout = decision
+        .rollout
+        .clone()
+        .filter(|new| Some(new) != intent.rollout.as_ref());
+    // The row also says why it waits; while only that changes it is written when the first reason does.
+    let first = |decision: &Decision| decision.reasons.first().map(|reason| reason.gate.clone());
+    let rollout = rollout.or_else(|| {
+        let news = before.is_none_or(|before| first(before) != first(decision));
+        intent
+            .rollout
+            .clone()
+            .filter(|_| news && decision.rollout.is_none())
+    });
+    let commit = Commit {
+        record: decision
+            .record
+            .clone()
+            .filter(|record| *record != intent.record),
+        events: events(intent, decision, before),
+        rollout,
+        reasons,
+        intended: decision.actions.iter().map(Action::key).collect(),
+    };
+    if commit.record.is_some()
+        || commit.rollout.is_some()
+        || !commit.intended.is_empty()
+        || !commit.events.is_empty()
+    {
+        core.store.commit(epoch, commit, now).await?;
+    }
+    let mut rang = false;
+    for (instance, goal) in &decision.nodes {
+        let known = snapshot.nodes.get(instance);
+        if known.is_some_and(|node| node.goal.as_ref() != Some(goal)) {
+            core.store.set_goal(epoch, instance, goal).await?;
+            rang = true;
+        }
+    }
+    if rang {
+        core.fleet.ring();
+    }
+    for action in &decision.actions {
+        if core.shutdown.is_cancelled() {
+            return Ok(());
+        }
+        let key = action.key();
+        log::info!(ACTION = key.as_str(); "{key}");
+        let result = apply::apply(core, action).await;
+        let outcome = match &result {
+            Ok(cloud::Outcome::Unchanged) => "unchanged",
+            Ok(_) => "done",
+            Err(_) => "failed",
+        };
+        core.metrics.effect(&key, outcome);
+        if let Err(error) = &result {
+            log::warn!(ACTION = key.as_str(); "{key}: {error:#}");
+        }
+        let result = result.map(|_| ()).map_err(|error| format!("{error:#}"));
+        core.store
+            .record_effect(epoch, &key, result, core.now())
+            .await?;
+    }
+    Ok(())
+}
+
+/// What this decision makes happen, for the time line.
+fn events(intent: &Intent, decision: &Decision, before: Option<&Decision>) -> Vec<NewEvent> {
+    let mut events = Vec::new();
+    let subject = intent
+        .rollout
+        .as_ref()
+        .map_or_else(|| intent.spec.stack.clone(), |rollout| rollout.id.clone());
+    let was = intent
+        .rollout
+        .as_ref()
+        .map(|rollout| &rollout.phase)
+        .or_else(|| before.map(|before| &before.next));
+    if was != Some(&decision.next) {
+        let cause = match &decision.next {
+            Phase::Stuck { reason } => reason.clone(),
+            _ => decision
+                .reasons
+                .first()
+                .map(|reason| reason.text.clone())
+                .unwrap_or_default(),
+        };
+        events.push(NewEvent {
+            subject: subject.clone(),
+            what: format!("phase {}", phase_name(&decision.next)),
+            cause,
+        });
+    } else if let (Some(now), old) = (
+        decision.reasons.first(),
+        before.and_then(|before| before.reasons.first()),
+    ) && old.is_none_or(|old| old.gate != now.gate)
+    {
+        events.push(NewEvent {
+            subject,
+            what: "waits".to_owned(),
+            cause: now.text.clone(),
+        });
+    }
+    for action in &decision.actions {
+        let again =
+            before.is_some_and(|before| before.actions.iter().any(|old| old.key() == action.key()));
+        if !again {
+            events.push(NewEvent {
+                subject: action.key(),
+                what: "effect".to_owned(),
+                cause: String::new(),
+            });
+        }
+    }
+    events
+}

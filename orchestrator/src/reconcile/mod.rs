@@ -1,0 +1,15 @@
+//! The one loop: look, decide, write down, act; then look again.
+//!
+//! ```text
+//!          timer, node report, NOTIFY, operator        (activation carries no data)
+//!                        |
+//!     driver: observe -> plan -> lint -> commit (fenced, effects "intended") -> apply -> journal
+//! ```
+//!
+//! First creation, rollout, rollback, repair after a crash and `down` are all this loop.
+
+mod apply;
+pub mod driver;
+mod observe;
+
+pub use driver::{decide_once, intent, now, run};

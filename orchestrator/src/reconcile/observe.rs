@@ -1,0 +1,369 @@
+//! One look at the world: AWS, SQL, the nodes' reports, and how often in a row each fact was seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::Scope;
+use jiff::Timestamp;
+use plan::Observed;
+use plan::intent::Phase;
+use plan::observed::{Databases, streak_db, streak_target};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use crate::authority::Authority;
+use crate::core::Core;
+use crate::desired;
+use crate::fleet::Facts;
+use crate::store::{Access, Snapshot, provision};
+
+/// SQL is asked this often at most: it costs a few TLS hand-shakes.
+const SQL_EVERY: Duration = Duration::from_secs(3);
+
+/// What the loop remembers between looks. Losing it costs time, never correctness.
+#[derive(Debug)]
+pub struct Memory {
+    streaks: BTreeMap<String, u32>,
+    databases: Option<(Instant, Databases)>,
+    secrets: BTreeMap<String, (String, SecretString)>,
+    started: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+impl Memory {
+    /// Nothing yet.
+    pub fn new(started: Timestamp) -> Self {
+        Self {
+            streaks: BTreeMap::new(),
+            databases: None,
+            secrets: BTreeMap::new(),
+            started,
+        }
+    }
+
+    /// A secret's value by name, read again only when its version changed.
+    async fn secret(
+        &mut self,
+        core: &Core,
+        observed: &Observed,
+        name: &str,
+    ) -> Option<SecretString> {
+        let version = &observed
+            .secrets
+            .get(name)
+            .filter(|secret| !secret.deleting)?
+            .version_id;
+        if let Some((known, value)) = self.secrets.get(name)
+            && known == version
+        {
+            return Some(value.clone());
+        }
+        match core.cloud.read_secret(name).await {
+            Ok(value) => {
+                self.secrets
+                    .insert(name.to_owned(), (version.clone(), value.clone()));
+                Some(value)
+            }
+            Err(error) => {
+                log::warn!("secret `{name}`: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// Looks.
+pub async fn look(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Observed {
+    let scope = Scope {
+        spec: core.spec.clone(),
+        image_id: snapshot.record.image_id.clone(),
+        now,
+    };
+    let mut observed = core.cloud.observe(&scope).await;
+    authority(core, &observed, memory).await;
+    let facts = facts(core, &mut observed, memory).await;
+    nodes(core, &mut observed, snapshot, &facts, memory.started);
+    if let Some(rollout) = &snapshot.rollout
+        && matches!(rollout.phase, Phase::Shifting { .. } | Phase::Baking)
+    {
+        traffic(core, &mut observed, rollout.entered, now).await;
+    }
+    observed.chat = core.chat();
+    streaks(&mut observed, memory);
+    observed
+}
+
+/// The CA, once its secret is there.
+async fn authority(core: &Arc<Core>, observed: &Observed, memory: &mut Memory) {
+    let name = core.spec.names().ca_secret();
+    let known = memory
+        .secrets
+        .get(&name)
+        .map(|(version, _)| version.clone());
+    let Some(secret) = memory.secret(core, observed, &name).await else {
+        return;
+    };
+    if core.authority.borrow().is_some()
+        && memory
+            .secrets
+            .get(&name)
+            .map(|(version, _)| version.clone())
+            == known
+    {
+        return;
+    }
+    match Authority::load(&core.spec.stack, &secret) {
+        Ok(authority) => drop(core.authority.send_replace(Some(Arc::new(authority)))),
+        Err(error) => {
+            log::error!("the fleet's CA: {}", crate::chain(&error));
+        }
+    }
+}
+
+/// Facts for the nodes' configuration, and what SQL says.
+async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) -> Arc<Facts> {
+    let names = core.spec.names();
+    let before = core.fleet.facts();
+    let mut facts = Facts {
+        site_url: crate::status::url(&core.spec, observed),
+        ..Facts::default()
+    };
+    let endpoint = observed
+        .db_instances
+        .get(&names.database())
+        .and_then(|db| Some((db.endpoint.clone()?, db.port?)));
+    let access = |(host, port): (String, u16), login: Login, database: &str| Access {
+        host,
+        port,
+        database: database.to_owned(),
+        user: login.username,
+        password: login.password.into(),
+        trust_pem: Arc::clone(&core.database_trust),
+    };
+    if let Some(endpoint) = endpoint {
+        let mattermost = login(
+            memory
+                .secret(core, observed, &names.mattermost_secret())
+                .await,
+        );
+        let orchestrator = login(
+            memory
+                .secret(core, observed, &names.orchestrator_secret())
+                .await,
+        );
+        let master = login(memory.secret(core, observed, &names.master_secret()).await);
+        let roles: Vec<(String, String, SecretString)> =
+            [("mattermost", &mattermost), ("orchestrator", &orchestrator)]
+                .into_iter()
+                .filter_map(|(database, login)| {
+                    let login = login.as_ref()?;
+                    Some((
+                        database.to_owned(),
+                        login.username.clone(),
+                        login.password.clone().into(),
+                    ))
+                })
+                .collect();
+        if let Some(master) = master {
+            databases(
+                observed,
+                memory,
+                &access(endpoint.clone(), master, "postgres"),
+                &roles,
+            )
+            .await;
+        }
+        if let Some(login) = orchestrator
+            && !core.store.is_durable().await
+            && matches!(core.want, plan::Want::Up)
+            && observed
+                .databases
+                .as_ref()
+                .is_some_and(|seen| seen.roles.contains(&login.username))
+        {
+            attach(core, access(endpoint.clone(), login, "orchestrator")).await;
+        }
+        facts.database = mattermost.map(|login| access(endpoint, login, "mattermost"));
+    }
+    facts.replicas = observed
+        .db_instances
+        .values()
+        .filter(|db| db.replica_of.is_some() && db.status == "available")
+        .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
+        .collect();
+    let licence = core.spec.mattermost.licence_secret.clone();
+    if let Some(name) = &licence {
+        facts.licence = memory.secret(core, observed, name).await;
+    }
+    let revision = |name: &String| {
+        observed
+            .secrets
+            .get(name)
+            .map(|secret| secret.version_id.clone())
+            .unwrap_or_default()
+    };
+    facts.secrets_revision = [Some(names.mattermost_secret()), licence]
+        .iter()
+        .flatten()
+        .map(revision)
+        .collect::<Vec<_>>()
+        .join(",");
+    facts.databases.clone_from(&observed.databases);
+    if differ(&before, &facts) {
+        core.fleet.set_facts(facts);
+    }
+    core.fleet.facts()
+}
+
+/// Puts the store into its database.
+async fn attach(core: &Arc<Core>, access: Access) {
+    match core.store.attach(access).await {
+        Ok(()) => {
+            log::info!("the store is in the stack's own database now");
+            if let Some(host) = core.holder.split('/').next()
+                && let Err(error) = core.store.forfeit(host).await
+            {
+                log::warn!("leases of earlier processes: {}", crate::chain(&error));
+            }
+        }
+        Err(error) => log::warn!(
+            "the store stays in memory for now: {}",
+            crate::chain(&error)
+        ),
+    }
+}
+
+fn login(secret: Option<SecretString>) -> Option<Login> {
+    serde_json::from_str(secret?.expose_secret()).ok()
+}
+
+fn differ(before: &Facts, after: &Facts) -> bool {
+    let place = |facts: &Facts| {
+        facts
+            .database
+            .as_ref()
+            .map(|access| (access.host.clone(), access.port, access.user.clone()))
+    };
+    place(before) != place(after)
+        || before.replicas != after.replicas
+        || before.site_url != after.site_url
+        || before.secrets_revision != after.secrets_revision
+        || before.licence.is_some() != after.licence.is_some()
+}
+
+async fn databases(
+    observed: &mut Observed,
+    memory: &mut Memory,
+    master: &Access,
+    roles: &[(String, String, SecretString)],
+) {
+    if let Some((at, seen)) = &memory.databases
+        && at.elapsed() < SQL_EVERY
+    {
+        observed.databases = Some(seen.clone());
+        return;
+    }
+    match provision::observe(master, roles).await {
+        Ok(seen) => {
+            memory.databases = Some((Instant::now(), seen.clone()));
+            observed.databases = Some(seen);
+        }
+        Err(error) => {
+            memory.databases = None;
+            observed
+                .unknown
+                .insert("databases".to_owned(), crate::chain(&error));
+        }
+    }
+}
+
+fn nodes(
+    core: &Arc<Core>,
+    observed: &mut Observed,
+    snapshot: &Snapshot,
+    facts: &Facts,
+    started: Timestamp,
+) {
+    for (id, row) in &snapshot.nodes {
+        if row.revoked {
+            continue;
+        }
+        let mut node = row.report.clone().unwrap_or_default();
+        node.current = row.goal.as_ref().is_some_and(|goal| {
+            let same = matches!(goal, plan::NodeGoal::Drain)
+                || node.configuration_digest == desired::digest(facts, goal);
+            node.generation == row.generation && same
+        });
+        node.migrated &= matches!(row.goal, Some(plan::NodeGoal::Serve { migrate: true, .. }))
+            && node.generation == row.generation;
+        node.goal.clone_from(&row.goal);
+        // A session elsewhere is known by the report's own flag; after our own start it is worth
+        // nothing until the node has come back.
+        let fresh = node.at.is_some_and(|at| at >= started);
+        node.connected = core.fleet.is_connected(id) || (node.connected && fresh);
+        node.disconnected_since = if node.connected {
+            None
+        } else {
+            Some(node.at.map_or(started, |at| at.max(started)))
+        };
+        observed.nodes.insert(id.clone(), node);
+    }
+}
+
+async fn traffic(core: &Arc<Core>, observed: &mut Observed, since: Timestamp, until: Timestamp) {
+    let Some(balancer) = observed
+        .load_balancer
+        .as_ref()
+        .map(|balancer| balancer.arn.clone())
+    else {
+        return;
+    };
+    let groups: Vec<(String, String)> = observed
+        .target_groups
+        .values()
+        .map(|group| (group.name.clone(), group.arn.clone()))
+        .collect();
+    for (name, arn) in groups {
+        match core.cloud.traffic(&balancer, &arn, since, until).await {
+            Ok(traffic) => drop(observed.traffic.insert(name, traffic)),
+            Err(error) => drop(
+                observed
+                    .unknown
+                    .insert(format!("traffic/{name}"), error.to_string()),
+            ),
+        }
+    }
+}
+
+fn streaks(observed: &mut Observed, memory: &mut Memory) {
+    let mut facts = Vec::new();
+    for (id, db) in &observed.db_instances {
+        facts.push(streak_db(id, &db.status));
+    }
+    for group in observed.target_groups.values() {
+        for (target, state) in &group.targets {
+            facts.push(streak_target(&group.arn, target, state));
+        }
+    }
+    let before = std::mem::take(&mut memory.streaks);
+    memory.streaks = facts
+        .into_iter()
+        .map(|fact| {
+            let count = before.get(&fact).copied().unwrap_or(0).saturating_add(1);
+            (fact, count)
+        })
+        .collect();
+    observed.streaks.clone_from(&memory.streaks);
+}

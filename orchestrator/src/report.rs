@@ -1,0 +1,99 @@
+//! A node's report as the store keeps it and as people read it.
+
+use fleet_proto::v1;
+use jiff::Timestamp;
+use plan::observed::{Failure, Node};
+
+/// Lines of a failed node's journal that are kept; more is for `journalctl` on the node.
+const MAX_LINES: usize = 50;
+/// And this long each.
+const MAX_LINE: usize = 2000;
+
+/// The phase's name as the planner knows it.
+pub fn phase_name(phase: i32) -> &'static str {
+    match v1::Phase::try_from(phase).unwrap_or_default() {
+        v1::Phase::Unspecified => "unknown",
+        v1::Phase::Enrolled => "enrolled",
+        v1::Phase::Configured => "configured",
+        v1::Phase::Fetched => "fetched",
+        v1::Phase::Verified => "verified",
+        v1::Phase::Installed => "installed",
+        v1::Phase::Migrating => "migrating",
+        v1::Phase::Starting => "starting",
+        v1::Phase::Serving => "serving",
+        v1::Phase::Draining => "draining",
+        v1::Phase::Drained => "drained",
+        v1::Phase::Failed => "failed",
+    }
+}
+
+/// Phases that a node reaches only with a verified artefact.
+pub fn artefact_is_verified(phase: &str) -> bool {
+    matches!(
+        phase,
+        "verified" | "installed" | "migrating" | "starting" | "serving"
+    )
+}
+
+/// From the wire. Nothing in it is trusted to be short or printable.
+pub fn from_wire(report: &v1::NodeReport, now: Timestamp) -> Node {
+    let health = report.health.clone().unwrap_or_default();
+    let schema = report.schema.clone();
+    let phase = phase_name(report.phase);
+    Node {
+        phase: phase.to_owned(),
+        generation: report.generation,
+        mattermost_version: clean(&report.mattermost_version),
+        configuration_digest: clean(&report.configuration_digest),
+        consecutive_ok: if health.active {
+            health.consecutive_ok
+        } else {
+            0
+        },
+        migrations_applied: schema.as_ref().map_or(0, |schema| schema.applied),
+        migrated: schema.is_some() && matches!(phase, "starting" | "serving"),
+        connected: true,
+        at: Some(now),
+        failure: report.failure.as_ref().map(|failure| Failure {
+            phase: phase_name(failure.phase).to_owned(),
+            code: clean(&failure.code),
+            error: clean(&failure.error),
+            hint: clean(&failure.hint),
+            journal: failure
+                .journal
+                .iter()
+                .rev()
+                .take(MAX_LINES)
+                .rev()
+                .map(|line| clean(line))
+                .collect(),
+        }),
+        connections: report.connections,
+        note: clean(&report.note),
+        ..Node::default()
+    }
+}
+
+fn clean(text: &str) -> String {
+    text.chars()
+        .filter(|letter| !letter.is_control() || *letter == '\t')
+        .take(MAX_LINE)
+        .collect()
+}
+
+/// One line for the log.
+pub fn announce(instance: &str, node: &Node) -> Option<String> {
+    let note = if node.note.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", node.note)
+    };
+    match &node.failure {
+        Some(failure) => Some(format!(
+            "{instance} failed in {}: {} ({})",
+            failure.phase, failure.error, failure.code
+        )),
+        None if node.phase == "unknown" => None,
+        None => Some(format!("{instance} is {}{note}", node.phase)),
+    }
+}

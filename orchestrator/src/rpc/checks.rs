@@ -1,0 +1,250 @@
+//! The checks of enrolment (node.md, "First boot" 3). Each has a name: it is logged, counted, and
+//! never told to the caller. Pure: what was seen is passed in.
+
+use std::net::IpAddr;
+
+use fleet_proto::id::InstanceId;
+use fleet_proto::v1;
+use plan::Observed;
+
+/// The exact body that the agent signs.
+const BODY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
+/// Headers that must be there and signed; `x-amz-security-token` too, since a role signed it.
+const SIGNED: [&str; 5] = [
+    "host",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-fleet-nonce",
+    "x-fleet-key-sha256",
+];
+/// More headers than this are not from our agent (it sends seven or eight).
+const MAX_HEADERS: usize = 16;
+/// A session token is at most about 2 KiB today; AWS reserves the right to more.
+const MAX_HEADER: usize = 8192;
+
+/// Why an enrolment was refused: the check's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "the names are the documentation; node.md lists them"
+)]
+pub enum Refused {
+    #[error("rate_limit")]
+    RateLimit,
+    #[error("too_slow")]
+    TooSlow,
+    #[error("malformed")]
+    Malformed,
+    #[error("host")]
+    Host,
+    #[error("method")]
+    Method,
+    #[error("path")]
+    Path,
+    #[error("body")]
+    Body,
+    #[error("header_missing")]
+    HeaderMissing,
+    #[error("header_twice")]
+    HeaderTwice,
+    #[error("header_unsigned")]
+    HeaderUnsigned,
+    #[error("nonce")]
+    Nonce,
+    #[error("key_binding")]
+    KeyBinding,
+    #[error("csr")]
+    Csr,
+    #[error("sts_refused")]
+    StsRefused,
+    #[error("sts_unreachable")]
+    StsUnreachable,
+    #[error("account")]
+    Account,
+    #[error("role")]
+    Role,
+    #[error("session_name")]
+    SessionName,
+    #[error("instance_unknown")]
+    InstanceUnknown,
+    #[error("instance_state")]
+    InstanceState,
+    #[error("vpc")]
+    Vpc,
+    #[error("group")]
+    Group,
+    #[error("template")]
+    Template,
+    #[error("image")]
+    Image,
+    #[error("source_address")]
+    SourceAddress,
+    #[error("other_key")]
+    OtherKey,
+    #[error("store")]
+    Store,
+}
+
+/// The signed request as sent: everything that can be checked before any AWS call.
+pub fn request(
+    request: &v1::SignedRequest,
+    region: &str,
+    nonce: &[u8],
+    key_sha256: &str,
+) -> Result<(), Refused> {
+    if request.headers.len() > MAX_HEADERS
+        || request
+            .headers
+            .iter()
+            .any(|header| header.name.len() + header.value.len() > MAX_HEADER)
+        || request
+            .headers
+            .iter()
+            .any(|header| !header.value.is_ascii() || header.value.contains(['\r', '\n']))
+    {
+        return Err(Refused::Malformed);
+    }
+    let endpoint = format!("sts.{region}.amazonaws.com");
+    let url = url::Url::parse(&request.url).map_err(|_| Refused::Malformed)?;
+    if url.scheme() != "https"
+        || url.host_str() != Some(endpoint.as_str())
+        || url.port().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(Refused::Host);
+    }
+    if request.method != "POST" {
+        return Err(Refused::Method);
+    }
+    if request.url != format!("https://{endpoint}/") {
+        return Err(Refused::Path);
+    }
+    if request.body != BODY {
+        return Err(Refused::Body);
+    }
+    let header = |name: &str| {
+        let mut found = request
+            .headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name));
+        match (found.next(), found.next()) {
+            (Some(header), None) => Ok(header.value.as_str()),
+            (None, _) => Err(Refused::HeaderMissing),
+            (Some(_), Some(_)) => Err(Refused::HeaderTwice),
+        }
+    };
+    for name in SIGNED {
+        header(name)?;
+    }
+    if header("host")? != endpoint {
+        return Err(Refused::Host);
+    }
+    let authorization = header("authorization")?;
+    let signed = authorization
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("SignedHeaders="))
+        .ok_or(Refused::Malformed)?;
+    if SIGNED
+        .iter()
+        .any(|name| !signed.split(';').any(|header| header == *name))
+    {
+        return Err(Refused::HeaderUnsigned);
+    }
+    // The scope must be this region's STS: another region's answer says nothing about our instance.
+    let credential = authorization
+        .split("Credential=")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .ok_or(Refused::Malformed)?;
+    let mut scope = credential.split('/').skip(2);
+    if scope.next() != Some(region) || scope.next() != Some("sts") {
+        return Err(Refused::Host);
+    }
+    let same = |left: &str, right: &str| {
+        bool::from(subtle::ConstantTimeEq::ct_eq(
+            left.as_bytes(),
+            right.as_bytes(),
+        ))
+    };
+    if !same(header("x-fleet-nonce")?, &hex::encode(nonce)) {
+        return Err(Refused::Nonce);
+    }
+    if !same(header("x-fleet-key-sha256")?, key_sha256) {
+        return Err(Refused::KeyBinding);
+    }
+    Ok(())
+}
+
+/// STS's answer: the account, the role and the instance that it names.
+pub fn identity(account: &str, arn: &str, ours: &str, role: &str) -> Result<InstanceId, Refused> {
+    if account != ours {
+        return Err(Refused::Account);
+    }
+    let rest = arn.split(':').nth(5).ok_or(Refused::Role)?;
+    let mut parts = rest.split('/');
+    if arn.split(':').nth(4) != Some(ours)
+        || parts.next() != Some("assumed-role")
+        || parts.next() != Some(role)
+    {
+        return Err(Refused::Role);
+    }
+    let session = parts.next().ok_or(Refused::SessionName)?;
+    if parts.next().is_some() {
+        return Err(Refused::SessionName);
+    }
+    session.parse().map_err(|_| Refused::SessionName)
+}
+
+/// What EC2 and Auto Scaling say of the instance.
+pub fn instance(observed: &Observed, id: &InstanceId, source: IpAddr) -> Result<(), Refused> {
+    let instance = observed
+        .instances
+        .get(id.as_str())
+        .ok_or(Refused::InstanceUnknown)?;
+    if !matches!(instance.state.as_str(), "pending" | "running") {
+        return Err(Refused::InstanceState);
+    }
+    if observed
+        .network
+        .as_ref()
+        .is_none_or(|network| network.vpc_id != instance.vpc_id)
+    {
+        return Err(Refused::Vpc);
+    }
+    let (group, member) = observed
+        .groups
+        .values()
+        .find_map(|group| group.members.get(id.as_str()).map(|member| (group, member)))
+        .ok_or(Refused::Group)?;
+    if instance
+        .group
+        .as_ref()
+        .is_some_and(|name| *name != group.name)
+    {
+        return Err(Refused::Group);
+    }
+    let template = observed.template.as_ref().ok_or(Refused::Template)?;
+    let Some((template_id, version)) = &instance.template else {
+        return Err(Refused::Template);
+    };
+    let content = template.versions.get(version).ok_or(Refused::Template)?;
+    if *template_id != template.id || member.template_version != *version {
+        return Err(Refused::Template);
+    }
+    if content.image_id != instance.image_id {
+        return Err(Refused::Image);
+    }
+    let address = instance
+        .private_ip
+        .as_ref()
+        .and_then(|text| text.parse::<IpAddr>().ok());
+    if address != Some(source) {
+        return Err(Refused::SourceAddress);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

@@ -1,0 +1,274 @@
+//! What operators ask. Reads come from the newest look and the store; everything else is intent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fleet_proto::v1;
+use plan::intent::Phase;
+use plan::rollout::Ask;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::core::{Core, Look};
+use crate::status;
+use crate::store::{RolloutRow, Steer, StoreError, phase_name};
+
+/// The service.
+#[derive(Debug)]
+pub struct ControlService {
+    core: Arc<Core>,
+}
+
+impl ControlService {
+    /// For this orchestrator.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    async fn nodes_now(&self, look: &Look) -> Result<Vec<v1::NodeState>, Status> {
+        let nodes = self
+            .core
+            .store
+            .snapshot()
+            .await
+            .map_err(|error| refused(&error))?;
+        Ok(status::nodes(&look.observed, &nodes, &self.core.fleet))
+    }
+}
+
+fn refused(error: &StoreError) -> Status {
+    let text = crate::chain(error);
+    match error {
+        StoreError::RolloutIsLive(_) => Status::failed_precondition(text),
+        StoreError::NoSuchRollout(_) => Status::not_found(text),
+        _ => Status::unavailable(text),
+    }
+}
+
+/// A rollout as operators see it.
+pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
+    let intent = &row.intent;
+    v1::Rollout {
+        id: intent.id.clone(),
+        phase: match &intent.phase {
+            Phase::Stuck { reason } => format!("Stuck: {reason}"),
+            phase => phase_name(phase),
+        },
+        outcome: row.outcome.clone(),
+        reasons: row.reasons.clone(),
+        from_version: intent.from.version.clone(),
+        to_version: intent.to.version.clone(),
+        from_image: intent.from.image_id.clone(),
+        to_image: intent.to.image_id.clone(),
+        phases: row
+            .history
+            .iter()
+            .map(|phase| v1::PhaseTime {
+                phase: phase.phase.clone(),
+                entered: phase.entered.as_millisecond(),
+                left: phase.left.map_or(0, |left| left.as_millisecond()),
+                waited_for: phase.waited_for.clone(),
+            })
+            .collect(),
+        failure: intent.failure.clone(),
+        paused: intent.paused,
+        deadline: 0,
+    }
+}
+
+#[tonic::async_trait]
+impl v1::control_server::Control for ControlService {
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        let look = self.core.looks.borrow().clone();
+        let rollout = self
+            .core
+            .store
+            .rollout(None)
+            .await
+            .ok()
+            .map(|row| rollout_message(&row));
+        let leader = self
+            .core
+            .store
+            .holder()
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| self.core.holder.clone());
+        let mut reply = status::summary(&self.core.spec, &look);
+        reply.nodes = self.nodes_now(&look).await?;
+        reply.rollout = rollout;
+        reply.leader = leader;
+        Ok(Response::new(reply))
+    }
+
+    async fn nodes(
+        &self,
+        _: Request<v1::NodesRequest>,
+    ) -> Result<Response<v1::NodesReply>, Status> {
+        let look = self.core.looks.borrow().clone();
+        Ok(Response::new(v1::NodesReply {
+            nodes: self.nodes_now(&look).await?,
+        }))
+    }
+
+    async fn start_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        let asked = request.into_inner();
+        if asked.request_key.is_empty() || asked.request_key.len() > 100 {
+            return Err(Status::invalid_argument(
+                "a request key of 1 to 100 characters is needed",
+            ));
+        }
+        let snapshot = self
+            .core
+            .store
+            .snapshot()
+            .await
+            .map_err(|error| refused(&error))?;
+        let intent = crate::reconcile::intent(&self.core, &snapshot);
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let ask = Ask {
+            version: given(&asked.mattermost_version),
+            sha256: given(&asked.sha256),
+            url: given(&asked.url),
+            image_id: given(&asked.image_id),
+        };
+        let mut intent = plan::rollout::request(&intent, &ask, self.core.now()).map_err(
+            |refusal| match refusal.code.as_str() {
+                "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
+                _ => Status::failed_precondition(refusal.text),
+            },
+        )?;
+        // Names of groups come from the generation: one that was rolled back is not used again.
+        let count = self
+            .core
+            .store
+            .rollout_count()
+            .await
+            .map_err(|error| refused(&error))?;
+        intent.generation = intent.generation.max(u64::try_from(count).unwrap_or(0) + 2);
+        intent.id = format!("r-{}", intent.generation);
+        let row = self
+            .core
+            .store
+            .request_rollout(&intent, &asked.request_key, &asked.operator)
+            .await
+            .map_err(|error| refused(&error))?;
+        self.core
+            .event(
+                &row.intent.id,
+                "requested",
+                &format!(
+                    "{} -> {} by {}",
+                    row.intent.from.version, row.intent.to.version, asked.operator
+                ),
+            )
+            .await;
+        Ok(Response::new(rollout_message(&row)))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        let id = request.into_inner().id;
+        let id = (!id.is_empty()).then_some(id.as_str());
+        let row = self
+            .core
+            .store
+            .rollout(id)
+            .await
+            .map_err(|error| refused(&error))?;
+        Ok(Response::new(rollout_message(&row)))
+    }
+
+    async fn steer_rollout(
+        &self,
+        request: Request<v1::SteerRolloutRequest>,
+    ) -> Result<Response<v1::Rollout>, Status> {
+        let asked = request.into_inner();
+        let steer = match asked.steer() {
+            v1::Steer::Pause => Steer::Pause,
+            v1::Steer::Resume => Steer::Resume,
+            v1::Steer::Promote => Steer::Promote,
+            v1::Steer::Abort => Steer::Abort,
+            v1::Steer::Unspecified => {
+                return Err(Status::invalid_argument("pause, resume, promote or abort"));
+            }
+        };
+        let id = match asked.id.as_str() {
+            "" => {
+                self.core
+                    .store
+                    .rollout(None)
+                    .await
+                    .map_err(|error| refused(&error))?
+                    .intent
+                    .id
+            }
+            id => id.to_owned(),
+        };
+        let row = self
+            .core
+            .store
+            .steer(&id, steer)
+            .await
+            .map_err(|error| refused(&error))?;
+        self.core
+            .event(
+                &id,
+                &format!("{steer:?}").to_lowercase(),
+                &format!("by {}", asked.operator),
+            )
+            .await;
+        Ok(Response::new(rollout_message(&row)))
+    }
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let mut after = request.into_inner().after;
+        let core = Arc::clone(&self.core);
+        let (sender, receiver) = tokio::sync::mpsc::channel(64);
+        self.core.tasks.spawn(async move {
+            let mut looks = core.looks.subscribe();
+            loop {
+                match core.store.events(after).await {
+                    Ok(events) => {
+                        for event in events {
+                            after = event.id;
+                            let message = v1::Event {
+                                id: event.id,
+                                at: event.at.as_millisecond(),
+                                subject: event.subject,
+                                what: event.what,
+                                cause: event.cause,
+                            };
+                            if sender.send(Ok(message)).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    Err(error) => log::debug!("events: {}", crate::chain(&error)),
+                }
+                tokio::select! {
+                    changed = looks.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                    () = core.shutdown.cancelled() => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(
+            tokio_stream::wrappers::ReceiverStream::new(receiver),
+        )))
+    }
+}

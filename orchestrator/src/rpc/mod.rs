@@ -1,0 +1,13 @@
+//! What comes in by gRPC: nodes over TLS, operators over a Unix socket. It writes intent and reports
+//! into the store and rings the loop; it never acts on the world itself.
+
+mod checks;
+mod control;
+mod enrolment;
+mod limit;
+mod node;
+mod server;
+
+pub use checks::Refused;
+pub use enrolment::EnrolmentService;
+pub use server::{serve_nodes, serve_operators};

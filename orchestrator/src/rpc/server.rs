@@ -1,0 +1,119 @@
+//! The two ports: nodes over TLS, operators over a Unix socket of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use fleet_proto::tls::{self, TlsIncoming};
+use fleet_proto::v1::control_server::ControlServer;
+use fleet_proto::v1::enrolment_server::EnrolmentServer;
+use fleet_proto::v1::node_server::NodeServer;
+use rustls::ServerConfig;
+use secrecy::ExposeSecret;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::control::ControlService;
+use super::enrolment::EnrolmentService;
+use super::node::NodeService;
+use crate::authority::Authority;
+use crate::core::Core;
+
+/// A node that is silent this long is asked whether it is there …
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// … and is gone when it does not answer within this.
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// The largest message that a node sends: a report with its last lines.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+/// Serves nodes from the moment that the CA exists until shutdown.
+pub async fn serve_nodes(core: Arc<Core>, listener: TcpListener) -> anyhow::Result<()> {
+    let mut authorities = core.authority.subscribe();
+    let first = tokio::select! {
+        first = authorities.wait_for(Option::is_some) => first.context("the CA is gone")?.clone().context("the CA is there")?,
+        () = core.shutdown.cancelled() => return Ok(()),
+    };
+    let (configs, receiver) = watch::channel(Arc::new(server_config(&core, &first)?));
+    let rotation = Arc::clone(&core);
+    core.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                changed = authorities.changed() => if changed.is_err() { return },
+                () = rotation.shutdown.cancelled() => return,
+            }
+            let Some(authority) = authorities.borrow_and_update().clone() else {
+                continue;
+            };
+            match server_config(&rotation, &authority) {
+                Ok(config) => drop(configs.send_replace(Arc::new(config))),
+                Err(error) => log::error!("the new CA is not usable, the old one stays: {error:#}"),
+            }
+        }
+    });
+    let enrolment = Arc::new(EnrolmentService::new(Arc::clone(&core)));
+    let enrolment = core.enrolment.get_or_init(|| enrolment);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<NodeServer<NodeService>>().await;
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .add_service(health_service)
+        .add_service(
+            EnrolmentServer::from_arc(Arc::clone(enrolment)).max_decoding_message_size(MAX_MESSAGE),
+        )
+        .add_service(
+            NodeServer::new(NodeService::new(Arc::clone(&core)))
+                .max_decoding_message_size(MAX_MESSAGE),
+        )
+        .serve_with_incoming_shutdown(
+            TlsIncoming::watching(listener, receiver),
+            core.shutdown.clone().cancelled_owned(),
+        )
+        .await
+        .context("serving nodes")
+}
+
+fn server_config(core: &Core, authority: &Authority) -> anyhow::Result<ServerConfig> {
+    let leaf = authority.server(core.now())?;
+    Ok(tls::server_optional_client_auth(
+        &leaf.chain_pem,
+        leaf.key_pem.expose_secret(),
+        authority.pem(),
+    )?)
+}
+
+/// Serves operators on a Unix socket that its owner alone may use.
+pub async fn serve_operators(core: Arc<Core>, socket: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error)
+                .with_context(|| format!("removing the old socket `{}`", socket.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)
+        .with_context(|| format!("listening on `{}`", socket.display()))?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fleet_proto::DESCRIPTORS)
+        .build_v1()
+        .context("reflection")?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ControlServer<ControlService>>().await;
+    let result = Server::builder()
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(ControlServer::new(ControlService::new(Arc::clone(&core))))
+        .serve_with_incoming_shutdown(
+            UnixListenerStream::new(listener),
+            core.shutdown.clone().cancelled_owned(),
+        )
+        .await
+        .context("serving operators");
+    let _ = std::fs::remove_file(socket);
+    result
+}

@@ -1,0 +1,410 @@
+//! Intent and history: the only place with SQL.
+//!
+//! ```text
+//!   before RDS exists            once the primary answers
+//!   Memory  --- attach() --->    Postgres (database `orchestrator` on the stack's own primary)
+//! ```
+//!
+//! Names, tags and tokens make a first `up` converge without a store; what was learnt in memory is
+//! written out when the database comes. From then on Postgres decides: the lease with its epoch
+//! fences every write of the loop, and the database's clock says when a lease is over.
+
+mod connect;
+mod document;
+mod journal;
+mod lease;
+mod node;
+pub mod provision;
+mod rollout;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use plan::intent::{Entry, Record, RolloutIntent};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+use tokio_postgres::Client;
+
+pub use connect::{Access, ConnectError};
+pub use document::{Document, NodeRow, PhaseTime, RolloutRow, phase_name};
+pub use rollout::Steer;
+
+/// What can go wrong, by what the caller does about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another orchestrator holds the lease now: stop acting, go on serving.
+    #[error("another orchestrator took over: epoch {0} is fenced off")]
+    Fenced(i64),
+    /// A live rollout exists already.
+    #[error(
+        "rollout `{0}` is still live: follow it with `orchestrator rollout status`, or end it with `orchestrator rollout abort`"
+    )]
+    RolloutIsLive(String),
+    /// There is no such rollout.
+    #[error("there is no rollout `{0}`")]
+    NoSuchRollout(String),
+    /// The instance enrolled before with another key.
+    #[error("instance `{0}` enrolled before with another key")]
+    OtherKey(String),
+    /// The database said no, or is gone; the next look is the retry.
+    #[error("the store's database")]
+    Database(#[from] tokio_postgres::Error),
+    /// The connection could not be made.
+    #[error("the store's database is not reachable")]
+    Connect(#[from] ConnectError),
+    /// A row that this version cannot read.
+    #[error("a row of table `{table}` cannot be read")]
+    Row {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A lease's number. Zero while the store is in memory: nobody else can be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(pub i64);
+
+/// Everything the planner asks the store, in one read.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What was proven.
+    pub record: Record,
+    /// The live rollout.
+    pub rollout: Option<RolloutIntent>,
+    /// Effects.
+    pub journal: BTreeMap<String, Entry>,
+    /// Nodes.
+    pub nodes: BTreeMap<String, NodeRow>,
+}
+
+/// One fenced write: the decision's facts, before its effects.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// A new record.
+    pub record: Option<Record>,
+    /// The rollout's new row.
+    pub rollout: Option<RolloutIntent>,
+    /// Why it waits, for readers.
+    pub reasons: Vec<String>,
+    /// Keys of the effects about to be made.
+    pub intended: Vec<String>,
+    /// What happened.
+    pub events: Vec<NewEvent>,
+}
+
+/// Something that happened, with its cause.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Of what: an instance id, a resource, a rollout.
+    pub subject: String,
+    /// What happened.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// An event as it was kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Of what.
+    pub subject: String,
+    /// What.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// The store. Cheap to share by `Arc`.
+pub struct Store {
+    stack: String,
+    memory: Mutex<Document>,
+    remote: Mutex<Option<Remote>>,
+    /// Somebody wrote something: look again. Local writes and NOTIFY both ring it.
+    pub changed: watch::Sender<u64>,
+}
+
+struct Remote {
+    access: Access,
+    client: Option<Client>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("stack", &self.stack)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that was ever changed in the schema, in order. Applied versions are never edited.
+const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001_init.sql"))];
+
+/// Advisory lock under which migrations run: `mmha` in ASCII.
+const MIGRATION_LOCK: i64 = 0x6d6d_6861;
+
+impl Store {
+    /// A store in memory, to be attached later.
+    pub fn in_memory(stack: &str) -> Self {
+        Self {
+            stack: stack.to_owned(),
+            memory: Mutex::new(Document::default()),
+            remote: Mutex::new(None),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Asks whoever waits to look again.
+    pub fn wake(&self) {
+        ring(&self.changed);
+    }
+
+    /// Whether Postgres holds it.
+    pub async fn is_durable(&self) -> bool {
+        self.remote.lock().await.is_some()
+    }
+
+    /// Moves into Postgres: migrates the schema, and writes what memory holds if the stack is new there.
+    pub async fn attach(&self, access: Access) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        if remote.is_some() {
+            return Ok(());
+        }
+        let mut client = connect::open(&access, Some(self.changed.clone())).await?;
+        migrate(&mut client).await?;
+        let memory = self.memory.lock().await;
+        document::save(&mut client, &self.stack, &memory).await?;
+        client.batch_execute("LISTEN fleet").await?;
+        *remote = Some(Remote {
+            access,
+            client: Some(client),
+        });
+        drop(memory);
+        ring(&self.changed);
+        Ok(())
+    }
+
+    /// Back into memory, for good: the database is about to be deleted.
+    pub async fn detach(&self) -> Result<(), StoreError> {
+        let snapshot = self.snapshot().await?;
+        let mut remote = self.remote.lock().await;
+        *self.memory.lock().await = Document::from_snapshot(snapshot);
+        *remote = None;
+        Ok(())
+    }
+
+    /// The rows that the planner needs.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(self.memory.lock().await.snapshot());
+        };
+        let record = client
+            .query_opt("SELECT record FROM stack WHERE name = $1", &[&self.stack])
+            .await?
+            .map_or(Ok(Record::default()), |row| parse("stack", row.get(0)))?;
+        let rollout = client
+            .query_opt(
+                "SELECT intent FROM rollout WHERE stack = $1 AND outcome = 'live'",
+                &[&self.stack],
+            )
+            .await?
+            .map(|row| parse("rollout", row.get(0)))
+            .transpose()?;
+        Ok(Snapshot {
+            record,
+            rollout,
+            journal: journal::read(client, &self.stack).await?,
+            nodes: node::read_all(client, &self.stack).await?,
+        })
+    }
+
+    /// Writes a decision, if the epoch still holds.
+    pub async fn commit(
+        &self,
+        epoch: Epoch,
+        commit: Commit,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            self.memory.lock().await.commit(commit, now);
+            return Ok(());
+        };
+        let transaction = client.transaction().await?;
+        lease::check(&transaction, &self.stack, epoch).await?;
+        if let Some(record) = &commit.record {
+            let value = to_json("stack", record)?;
+            transaction
+                .execute(
+                    "UPDATE stack SET record = $2, updated = now() WHERE name = $1",
+                    &[&self.stack, &value],
+                )
+                .await?;
+        }
+        if let Some(intent) = &commit.rollout {
+            rollout::update(&transaction, intent, &commit.reasons, now).await?;
+        }
+        journal::intend(&transaction, &self.stack, epoch, &commit.intended).await?;
+        for event in &commit.events {
+            insert_event(&transaction, &self.stack, event).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// What came of an effect.
+    pub async fn record_effect(
+        &self,
+        epoch: Epoch,
+        key: &str,
+        outcome: Result<(), String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            self.memory.lock().await.effect(key, outcome.err(), now);
+            return Ok(());
+        };
+        journal::outcome(client, &self.stack, epoch, key, outcome.err()).await
+    }
+
+    /// Adds an event outside a decision (a node's, an operator's).
+    pub async fn add_event(&self, event: NewEvent, now: Timestamp) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            self.memory.lock().await.add_event(event, now);
+            ring(&self.changed);
+            return Ok(());
+        };
+        insert_event(client, &self.stack, &event).await?;
+        client.batch_execute("NOTIFY fleet").await?;
+        Ok(())
+    }
+
+    /// Events after `after`, oldest first, at most 500.
+    pub async fn events(&self, after: i64) -> Result<Vec<Event>, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(self.memory.lock().await.events_after(after));
+        };
+        let rows = client
+            .query(
+                "SELECT id, at, subject, what, cause FROM event WHERE stack = $1 AND id > $2 ORDER BY id LIMIT 500",
+                &[&self.stack, &after],
+            )
+            .await?;
+        Ok(rows.iter().map(event_of).collect())
+    }
+}
+
+impl Store {
+    /// The newest events, oldest first.
+    pub async fn recent_events(&self, count: i64) -> Result<Vec<Event>, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            let events = self.memory.lock().await.events_after(0);
+            let skip = events
+                .len()
+                .saturating_sub(usize::try_from(count).unwrap_or(0));
+            return Ok(events.into_iter().skip(skip).collect());
+        };
+        let rows = client
+            .query(
+                "SELECT id, at, subject, what, cause FROM (
+                     SELECT * FROM event WHERE stack = $1 ORDER BY id DESC LIMIT $2) newest ORDER BY id",
+                &[&self.stack, &count],
+            )
+            .await?;
+        Ok(rows.iter().map(event_of).collect())
+    }
+}
+
+fn event_of(row: &tokio_postgres::Row) -> Event {
+    Event {
+        id: row.get(0),
+        at: row.get(1),
+        subject: row.get(2),
+        what: row.get(3),
+        cause: row.get(4),
+    }
+}
+
+async fn insert_event(
+    client: &impl tokio_postgres::GenericClient,
+    stack: &str,
+    event: &NewEvent,
+) -> Result<(), StoreError> {
+    client
+        .execute(
+            "INSERT INTO event (stack, subject, what, cause) VALUES ($1, $2, $3, $4)",
+            &[&stack, &event.subject, &event.what, &event.cause],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Rings everybody who waits for a change.
+pub(crate) fn ring(changed: &watch::Sender<u64>) {
+    changed.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+/// The client, reconnected when it was lost; none while in memory.
+async fn usable<'a>(
+    remote: &'a mut Option<Remote>,
+    changed: &watch::Sender<u64>,
+) -> Result<Option<&'a mut Client>, StoreError> {
+    let Some(remote) = remote else {
+        return Ok(None);
+    };
+    if remote.client.as_ref().is_none_or(Client::is_closed) {
+        let client = connect::open(&remote.access, Some(changed.clone())).await?;
+        client.batch_execute("LISTEN fleet").await?;
+        remote.client = Some(client);
+    }
+    Ok(remote.client.as_mut())
+}
+
+async fn migrate(client: &mut Client) -> Result<(), StoreError> {
+    let transaction = client.transaction().await?;
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
+        .await?;
+    transaction
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version int PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())",
+        )
+        .await?;
+    let row = transaction
+        .query_one("SELECT coalesce(max(version), 0) FROM schema_version", &[])
+        .await?;
+    let applied: i32 = row.get(0);
+    for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > applied) {
+        transaction.batch_execute(sql).await?;
+        transaction
+            .execute(
+                "INSERT INTO schema_version (version) VALUES ($1)",
+                &[version],
+            )
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    value: serde_json::Value,
+) -> Result<T, StoreError> {
+    serde_json::from_value(value).map_err(|source| StoreError::Row { table, source })
+}
+
+fn to_json<T: Serialize>(table: &'static str, value: &T) -> Result<serde_json::Value, StoreError> {
+    serde_json::to_value(value).map_err(|source| StoreError::Row { table, source })
+}

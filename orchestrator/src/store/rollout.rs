@@ -1,0 +1,234 @@
+//! Rollouts: a row each, one of them live at most.
+
+use jiff::Timestamp;
+use plan::intent::{Phase, RolloutIntent};
+use tokio_postgres::Transaction;
+
+use super::document::{RolloutRow, enter_phase, outcome_of};
+use super::{Store, StoreError, parse, to_json, usable};
+
+/// What an operator asks of a live rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// Hold before the next phase.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End the bake.
+    Promote,
+    /// Turn back.
+    Abort,
+}
+
+impl Steer {
+    pub(super) fn apply(self, intent: &mut RolloutIntent) {
+        match self {
+            Self::Pause => intent.paused = true,
+            Self::Resume => intent.paused = false,
+            Self::Promote => intent.promote = true,
+            Self::Abort => intent.abort = true,
+        }
+    }
+}
+
+impl Store {
+    /// Asks for a rollout. The same request key again is the same rollout.
+    pub async fn request_rollout(
+        &self,
+        intent: &RolloutIntent,
+        request_key: &str,
+        operator: &str,
+    ) -> Result<RolloutRow, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            let row = self
+                .memory
+                .lock()
+                .await
+                .request_rollout(intent, request_key, operator)?;
+            super::ring(&self.changed);
+            return Ok(row);
+        };
+        let value = to_json("rollout", intent)?;
+        let history = to_json(
+            "rollout",
+            &vec![enter_phase(&intent.phase, intent.requested)],
+        )?;
+        let inserted = client
+            .execute(
+                "INSERT INTO rollout (id, stack, intent, outcome, history, request_key, operator)
+                 VALUES ($1, $2, $3, 'live', $4, $5, $6) ON CONFLICT DO NOTHING",
+                &[
+                    &intent.id,
+                    &self.stack,
+                    &value,
+                    &history,
+                    &request_key,
+                    &operator,
+                ],
+            )
+            .await?;
+        client.batch_execute("NOTIFY fleet").await?;
+        let same = client
+            .query_opt(
+                "SELECT id FROM rollout WHERE stack = $1 AND request_key = $2",
+                &[&self.stack, &request_key],
+            )
+            .await?;
+        match same {
+            Some(row) => {
+                let id: String = row.get(0);
+                drop(remote);
+                self.rollout(Some(&id)).await
+            }
+            None if inserted == 0 => {
+                let live = client
+                    .query_opt(
+                        "SELECT id FROM rollout WHERE stack = $1 AND outcome = 'live'",
+                        &[&self.stack],
+                    )
+                    .await?;
+                Err(StoreError::RolloutIsLive(
+                    live.map_or_else(|| intent.id.clone(), |row| row.get(0)),
+                ))
+            }
+            None => Err(StoreError::NoSuchRollout(intent.id.clone())),
+        }
+    }
+
+    /// A rollout by id, or the newest.
+    pub async fn rollout(&self, id: Option<&str>) -> Result<RolloutRow, StoreError> {
+        let missing = || StoreError::NoSuchRollout(id.unwrap_or("newest").to_owned());
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return self.memory.lock().await.rollout(id).ok_or_else(missing);
+        };
+        let row = client
+            .query_opt(
+                "SELECT intent, outcome, history, reasons, operator, request_key FROM rollout
+                 WHERE stack = $1 AND ($2::text IS NULL OR id = $2) ORDER BY created DESC LIMIT 1",
+                &[&self.stack, &id],
+            )
+            .await?
+            .ok_or_else(missing)?;
+        Ok(RolloutRow {
+            intent: parse("rollout", row.get(0))?,
+            outcome: row.get(1),
+            history: parse("rollout", row.get(2))?,
+            reasons: parse("rollout", row.get(3))?,
+            operator: row.get(4),
+            request_key: row.get(5),
+        })
+    }
+
+    /// How many rollouts were ever asked for.
+    pub async fn rollout_count(&self) -> Result<i64, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(self.memory.lock().await.rollouts.len() as i64);
+        };
+        let row = client
+            .query_one(
+                "SELECT count(*) FROM rollout WHERE stack = $1",
+                &[&self.stack],
+            )
+            .await?;
+        Ok(row.get(0))
+    }
+
+    /// Changes what is asked of a live rollout.
+    pub async fn steer(&self, id: &str, steer: Steer) -> Result<RolloutRow, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            let row = self.memory.lock().await.steer(id, steer);
+            super::ring(&self.changed);
+            return row.ok_or_else(|| StoreError::NoSuchRollout(id.to_owned()));
+        };
+        let transaction = client.transaction().await?;
+        let row = transaction
+            .query_opt("SELECT intent FROM rollout WHERE stack = $1 AND id = $2 AND outcome = 'live' FOR UPDATE", &[&self.stack, &id])
+            .await?
+            .ok_or_else(|| StoreError::NoSuchRollout(format!("{id}` that is live `")))?;
+        let mut intent: RolloutIntent = parse("rollout", row.get(0))?;
+        steer.apply(&mut intent);
+        let value = to_json("rollout", &intent)?;
+        transaction
+            .execute(
+                "UPDATE rollout SET intent = $2 WHERE id = $1",
+                &[&id, &value],
+            )
+            .await?;
+        transaction.batch_execute("NOTIFY fleet").await?;
+        transaction.commit().await?;
+        drop(remote);
+        self.rollout(Some(id)).await
+    }
+}
+
+/// Writes the loop's view of a rollout; what an operator steered meanwhile is kept.
+pub(super) async fn update(
+    transaction: &Transaction<'_>,
+    intent: &RolloutIntent,
+    reasons: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(row) = transaction
+        .query_opt(
+            "SELECT intent, history FROM rollout WHERE id = $1 FOR UPDATE",
+            &[&intent.id],
+        )
+        .await?
+    else {
+        return Err(StoreError::NoSuchRollout(intent.id.clone()));
+    };
+    let before: RolloutIntent = parse("rollout", row.get(0))?;
+    let mut history = parse("rollout", row.get(1))?;
+    let merged = merge(before, intent, &mut history, reasons, now);
+    let outcome = outcome_of(&merged.phase);
+    let (value, history) = (to_json("rollout", &merged)?, to_json("rollout", &history)?);
+    let reasons = to_json("rollout", &reasons)?;
+    transaction
+        .execute(
+            "UPDATE rollout SET intent = $2, outcome = $3, history = $4, reasons = $5,
+                 finished = CASE WHEN $3 = 'live' THEN NULL ELSE now() END WHERE id = $1",
+            &[&intent.id, &value, &outcome, &history, &reasons],
+        )
+        .await?;
+    Ok(())
+}
+
+/// The loop's new intent over what the row holds: operators' flags only ever come from the row.
+pub(super) fn merge(
+    before: RolloutIntent,
+    new: &RolloutIntent,
+    history: &mut Vec<super::PhaseTime>,
+    reasons: &[String],
+    now: Timestamp,
+) -> RolloutIntent {
+    let mut merged = new.clone();
+    merged.paused = before.paused;
+    merged.promote |= before.promote;
+    merged.abort |= before.abort;
+    if let Some(last) = history.last_mut() {
+        if let Some(reason) = reasons.first() {
+            let key = reason.split(':').next().unwrap_or(reason).to_owned();
+            if !last.waited_for.contains(&key) && last.waited_for.len() < 20 {
+                last.waited_for.push(key);
+            }
+        }
+        if before.phase != merged.phase {
+            last.left = Some(now);
+        }
+    }
+    if before.phase != merged.phase {
+        history.push(enter_phase(&merged.phase, now));
+        if outcome_of(&merged.phase) != "live"
+            && matches!(merged.phase, Phase::Done | Phase::RolledBack)
+        {
+            if let Some(last) = history.last_mut() {
+                last.left = Some(now);
+            }
+        }
+    }
+    merged
+}

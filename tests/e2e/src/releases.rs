@@ -1,0 +1,184 @@
+//! Releases behind HTTPS: the stand-in packed as several versions, or tarballs from disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sha2::{Digest, Sha256};
+use standin::release::{Behaviour, Version, pack, serve_releases, tls_from_files};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A release that can be installed.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Version.
+    pub version: String,
+    /// Digest.
+    pub sha256: String,
+    /// Where it is served.
+    pub url: String,
+    /// What is wrong with it.
+    pub behaviour: String,
+}
+
+/// A running release server.
+#[derive(Debug)]
+pub struct Releases {
+    /// By version.
+    pub all: BTreeMap<String, Release>,
+    /// Where a release lies, with `{version}` in its place.
+    pub url: String,
+    /// The mirror's root certificate, PEM file.
+    pub trust_file: PathBuf,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Releases {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Releases {
+    /// Packs the stand-in as these versions and serves them.
+    pub async fn stand_in(
+        binary: &Path,
+        versions: &[(&str, Behaviour)],
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
+        let served = directory.join("releases");
+        let mut packed = Vec::new();
+        for (version, behaviour) in versions {
+            let (binary, served, behaviour) = (binary.to_owned(), served.clone(), *behaviour);
+            let version: Version = version.parse()?;
+            packed.push(
+                tokio::task::spawn_blocking(move || pack(&binary, version, behaviour, &served))
+                    .await??,
+            );
+        }
+        let found = packed
+            .into_iter()
+            .map(|packed| (packed.version, packed.sha256, packed.file, packed.behaviour))
+            .collect();
+        Self::serve(found, &served, directory).await
+    }
+
+    /// Serves real tarballs; their version is asked of the program inside.
+    pub async fn from_files(files: &[PathBuf], directory: &Path) -> anyhow::Result<Self> {
+        let served = directory.join("releases");
+        let mut found = Vec::new();
+        for file in files {
+            let version = version_of(file, &directory.join("peek")).await?;
+            let folder = served.join(&version);
+            std::fs::create_dir_all(&folder)?;
+            let copy = folder.join(format!("mattermost-{version}-linux-amd64.tar.gz"));
+            std::fs::copy(file, &copy).with_context(|| file.display().to_string())?;
+            found.push((version, digest(&copy)?, copy, "good".to_owned()));
+        }
+        Self::serve(found, &served, directory).await
+    }
+
+    async fn serve(
+        found: Vec<(String, String, PathBuf, String)>,
+        served: &Path,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &root)?;
+        let (trust_file, chain, secret) = (
+            directory.join("mirror-ca.pem"),
+            directory.join("mirror.pem"),
+            directory.join("mirror.key"),
+        );
+        std::fs::write(&trust_file, root.pem())?;
+        std::fs::write(&chain, leaf.pem())?;
+        std::fs::write(&secret, key.serialize_pem())?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let tls = tls_from_files(&chain, &secret)?;
+        let server = tokio::spawn(serve_releases(served.to_owned(), listener, tls));
+        let all = found
+            .into_iter()
+            .map(|(version, sha256, file, behaviour)| {
+                let path = file
+                    .strip_prefix(served)
+                    .unwrap_or(&file)
+                    .display()
+                    .to_string();
+                (
+                    version.clone(),
+                    Release {
+                        version,
+                        sha256,
+                        url: format!("https://{address}/{path}"),
+                        behaviour,
+                    },
+                )
+            })
+            .collect();
+        let url =
+            format!("https://{address}/{{version}}/mattermost-{{version}}-linux-amd64.tar.gz");
+        Ok(Self {
+            all,
+            url,
+            trust_file,
+            server,
+        })
+    }
+
+    /// A release by version.
+    pub fn get(&self, version: &str) -> anyhow::Result<&Release> {
+        self.all
+            .get(version)
+            .with_context(|| format!("no release {version}"))
+    }
+}
+
+fn digest(file: &Path) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    let mut input = std::fs::File::open(file)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match std::io::Read::read(&mut input, &mut buffer)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}
+
+async fn version_of(file: &Path, scratch: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir_all(scratch)?;
+    let tar = tokio::process::Command::new("tar")
+        .args([
+            "-xzf".as_ref(),
+            file.as_os_str(),
+            "-C".as_ref(),
+            scratch.as_os_str(),
+        ])
+        .arg("mattermost/bin/mattermost")
+        .status()
+        .await?;
+    if !tar.success() {
+        bail!(
+            "`{}` is not a Mattermost tarball: it has no mattermost/bin/mattermost",
+            file.display()
+        );
+    }
+    let output = tokio::process::Command::new(scratch.join("mattermost/bin/mattermost"))
+        .arg("version")
+        .output()
+        .await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Version:"))
+        .map(str::trim);
+    version
+        .map(str::to_owned)
+        .with_context(|| format!("`{}` does not say its version", file.display()))
+}

@@ -1,0 +1,324 @@
+//! Setting the stage, and striking it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use standin::release::Behaviour;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::orchestrator::Orchestrator;
+use crate::processes::{Program, left_behind};
+use crate::releases::Releases;
+
+/// How the stage is set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of the built binaries.
+    pub bin: PathBuf,
+    /// Lab seconds per real second.
+    pub speed: f64,
+    /// For ids and jitter.
+    pub seed: u64,
+    /// Second octet of the lab's addresses; two labs on one machine need different ones.
+    pub octet: u8,
+    /// Real tarballs instead of the stand-in.
+    pub tarballs: Vec<PathBuf>,
+    /// Whether the licence allows a cluster.
+    pub cluster: bool,
+    /// Lines appended to the specification's `[rollout]` table.
+    pub rollout: String,
+}
+
+impl Options {
+    /// The demo's: sixty times as fast as AWS, with a test licence for a cluster.
+    pub fn new(bin: impl Into<PathBuf>) -> Self {
+        Self {
+            bin: bin.into(),
+            speed: 60.0,
+            seed: 1,
+            octet: 40,
+            tarballs: Vec::new(),
+            cluster: true,
+            rollout: "weights = [10, 50, 100]\nstep_seconds = 4\nbake_seconds = 6\nretention_seconds = 1\n".to_owned(),
+        }
+    }
+}
+
+/// Versions that the stand-in is packed as.
+pub const GOOD: [&str; 3] = ["11.8.0", "11.9.0", "11.10.0"];
+/// A release that never becomes healthy.
+pub const BAD: &str = "11.10.1";
+
+/// Everything that runs around the product.
+#[derive(Debug)]
+pub struct Stage {
+    /// Where everything lies.
+    pub directory: TempDir,
+    /// The API endpoint.
+    pub endpoint: String,
+    /// Releases.
+    pub releases: Releases,
+    /// Versions to go through, in order.
+    pub versions: Vec<String>,
+    /// The image that the specification names, by id.
+    pub image: String,
+    /// The command line.
+    pub orchestrator: Orchestrator,
+    options: Options,
+    lab: Program,
+}
+
+/// Licence text that the stand-in takes for a cluster licence.
+pub const TEST_LICENCE: &str = "LAB-CLUSTER-LICENCE for the demo";
+/// Name of the secret that holds it.
+pub const LICENCE_SECRET: &str = "demo/licence";
+
+impl Stage {
+    /// Starts lab and release server, registers an image with the agent in it, writes a specification.
+    pub async fn set(options: Options) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("mattermost-ha-")
+            .tempdir()?;
+        let base = directory.path();
+        // The lab's Postgres runs as a user of its own and must get to its folder.
+        make_traversable(base)?;
+        let releases = if options.tarballs.is_empty() {
+            let mut versions: Vec<(&str, Behaviour)> =
+                GOOD.map(|version| (version, Behaviour::Good)).to_vec();
+            versions.push((BAD, Behaviour::CrashAtStart));
+            Releases::stand_in(&options.bin.join("mattermost"), &versions, base).await?
+        } else {
+            Releases::from_files(&options.tarballs, base).await?
+        };
+        let versions: Vec<String> = if options.tarballs.is_empty() {
+            GOOD.map(str::to_owned).to_vec()
+        } else {
+            releases.all.keys().cloned().collect()
+        };
+        let image_name = format!("mattermost-base-{}-{}", versions[0], "20260101000000");
+        let tree = image_tree(&options.bin.join("mattermost-agent"), base)?;
+        let mut command = Command::new(options.bin.join("lab"));
+        command
+            .arg("run")
+            .args(["--listen", "127.0.0.1:0"])
+            .arg("--directory")
+            .arg(base.join("lab"))
+            .args(["--speed", &options.speed.to_string()])
+            .args(["--seed", &options.seed.to_string()])
+            .args(["--octet", &options.octet.to_string()])
+            .args(["--instance-profile", "mattermost-node"])
+            .arg("--image")
+            .arg(format!("{image_name}={}", tree.display()));
+        let mut lab = Program::start("lab", &command, &base.join("lab.log"))?;
+        let ready: Value = serde_json::from_str(&lab.first_line(Duration::from_secs(20)).await?)?;
+        let text = |key: &str| {
+            ready[key]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("the lab did not say `{key}`"))
+        };
+        let endpoint = text("endpoint")?;
+        let image = ready["images"][&image_name]
+            .as_str()
+            .context("the lab did not register the image")?
+            .to_owned();
+        let environment = vec![
+            ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
+            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID".to_owned(), text("access_key_id")?),
+            (
+                "AWS_SECRET_ACCESS_KEY".to_owned(),
+                text("secret_access_key")?,
+            ),
+        ];
+        let port = free_port()?;
+        let spec = base.join("mattermost.toml");
+        std::fs::write(
+            &spec,
+            specification(&options, &releases, &versions, &image, &text("ca")?, port),
+        )?;
+        let orchestrator = Orchestrator {
+            binary: options.bin.join("orchestrator"),
+            spec,
+            runtime: base.join("run"),
+            environment,
+            log: base.join("orchestrator.log"),
+            console: format!("127.0.0.1:{}", free_port()?),
+        };
+        let stage = Self {
+            endpoint,
+            releases,
+            versions,
+            image,
+            orchestrator,
+            options,
+            lab,
+            directory,
+        };
+        if stage.options.cluster {
+            stage
+                .aws(&[
+                    "secretsmanager",
+                    "create-secret",
+                    "--name",
+                    LICENCE_SECRET,
+                    "--secret-string",
+                    TEST_LICENCE,
+                ])
+                .await?;
+        }
+        Ok(stage)
+    }
+
+    /// The AWS CLI against the lab: a client that nobody here wrote.
+    pub async fn aws(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        self.aws_in("us-east-1", arguments).await
+    }
+
+    /// As [`Stage::aws`], in another region.
+    pub async fn aws_in(&self, region: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+        let binary = std::env::var_os("VENV").map_or_else(
+            || PathBuf::from("aws"),
+            |venv| Path::new(&venv).join("bin/aws"),
+        );
+        let output = Command::new(&binary)
+            .args(arguments)
+            .args([
+                "--output",
+                "json",
+                "--region",
+                region,
+                "--endpoint-url",
+                &self.endpoint,
+            ])
+            .env_clear()
+            .envs(self.orchestrator.environment.iter().cloned())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| {
+                format!(
+                    "running `{}`; hint: `make setup` installs it",
+                    binary.display()
+                )
+            })?;
+        if !output.status.success() {
+            bail!(
+                "aws {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        if output.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Asks the lab itself for something (docs/lab.md, control endpoint).
+    pub async fn control(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        let reply = reqwest::Client::new()
+            .post(format!("{}/lab/{path}", self.endpoint))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await?;
+        let status = reply.status();
+        let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
+        if !status.is_success() {
+            bail!("/lab/{path}: {value}");
+        }
+        Ok(value)
+    }
+
+    /// CPU of every instance of a group; none gives it back to what is measured.
+    pub async fn set_cpu(&self, group: &str, percent: Option<f64>) -> anyhow::Result<()> {
+        self.control(
+            "cloudwatch/cpu",
+            json!({ "group": group, "percent": percent }),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// The lab's process id, for measurements.
+    pub fn lab_pid(&self) -> Option<u32> {
+        self.lab.pid()
+    }
+
+    /// Ends the lab, and says what was left behind.
+    pub async fn strike(mut self) -> anyhow::Result<Vec<String>> {
+        self.lab.stop(Duration::from_secs(30)).await?;
+        let needle = self.directory.path().display().to_string();
+        Ok(left_behind(&needle))
+    }
+
+    /// Leaves everything where it is; returns the directory.
+    pub fn keep(self) -> (PathBuf, Program, Releases) {
+        (self.directory.keep(), self.lab, self.releases)
+    }
+}
+
+fn make_traversable(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// What the image holds in the process runtime: the agent, where the package puts it.
+fn image_tree(agent: &Path, base: &Path) -> anyhow::Result<PathBuf> {
+    let tree = base.join("image");
+    std::fs::create_dir_all(tree.join("usr/bin"))?;
+    std::fs::copy(agent, tree.join("usr/bin/mattermost-agent"))
+        .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
+    Ok(tree)
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
+}
+
+fn specification(
+    options: &Options,
+    releases: &Releases,
+    versions: &[String],
+    image: &str,
+    ca: &str,
+    port: u16,
+) -> String {
+    let first = &releases.all[&versions[0]];
+    let others: String = releases
+        .all
+        .values()
+        .map(|release| format!("\"{}\" = \"{}\"\n", release.version, release.sha256))
+        .collect();
+    let licence = if options.cluster {
+        format!("licence_secret = \"{LICENCE_SECRET}\"\ncluster = true\n")
+    } else {
+        String::new()
+    };
+    let max = if options.cluster { 3 } else { 1 };
+    format!(
+        "stack = \"chat\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\n\
+         [mattermost]\nversion = \"{}\"\nsha256 = \"{}\"\nurl = \"{}\"\ntrust_file = \"{}\"\n{licence}\n\
+         [mattermost.settings]\nMM_TEAMSETTINGS_ENABLEOPENSERVER = \"true\"\n\n\
+         [mattermost.releases]\n{others}\n\
+         [database]\nclass = \"db.t4g.medium\"\nstorage_gib = 20\nmax_connections = 1000\ntrust_file = \"{ca}\"\n\n\
+         [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\nscale_in_cpu_percent = 0\n\n\
+         [load_balancer]\nderegistration_delay_seconds = 60\n\n\
+         [rollout]\nreads_in_a_row = 2\n{}\n\
+         [orchestrator]\naddresses = [\"127.0.0.1:{port}\"]\nlisten = \"127.0.0.1:{port}\"\n",
+        first.version,
+        first.sha256,
+        releases.url,
+        releases.trust_file.display(),
+        options.rollout,
+    )
+}

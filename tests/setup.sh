@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs what the demo and the tests need and this machine lacks. Does nothing when all is there.
+# As root it installs Debian packages by apt; otherwise it prints the exact command and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=${VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/mattermost-ha/venv}
+packages=()
+
+need() { # PACKAGE TEST...: the package is missing when the test fails
+  local package=$1
+  shift
+  "$@" >/dev/null 2>&1 || packages+=("$package")
+}
+
+postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
+venv_module() { /usr/bin/python3 -c 'import ensurepip, venv'; }
+
+need postgresql postgres
+need gcc command -v cc
+need make command -v make
+need cmake command -v cmake
+need python3-venv venv_module
+need util-linux command -v setpriv
+need systemd command -v systemd-analyze
+need packer command -v packer
+need openssl command -v openssl
+
+if ((${#packages[@]})); then
+  if [[ $(id -u) == 0 ]]; then
+    echo "installing: ${packages[*]}" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    # Debian starts a cluster of its own with the package; nobody here needs it.
+    mkdir -p /etc/postgresql-common
+    [[ -e /etc/postgresql-common/createcluster.conf ]] || echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  else
+    echo "missing packages; run: sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+    exit 1
+  fi
+fi
+
+command -v cargo >/dev/null || {
+  echo "cargo is missing; install Rust as https://rustup.rs says" >&2
+  exit 1
+}
+
+requirements=tests/conformance/requirements.txt
+stamp=$venv/.requirements
+if ! cmp -s "$requirements" "$stamp"; then
+  echo "making the Python environment in $venv" >&2
+  /usr/bin/python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install -q --disable-pip-version-check -r "$requirements"
+  cp "$requirements" "$stamp"
+fi
+
+if ! command -v cargo-deny >/dev/null; then
+  echo "installing cargo-deny" >&2
+  cargo install --quiet --locked cargo-deny
+fi
