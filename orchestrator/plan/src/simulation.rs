@@ -216,6 +216,7 @@ fn rollout_ends(
             &Some(Phase::RolledBack)
         );
     }
+    run.check_end()?;
     settle(&mut run)?;
     run.check_end()
 }

@@ -2,6 +2,7 @@
 
 mod cutover;
 mod down;
+mod golden;
 mod lint;
 mod rollout;
 mod up;

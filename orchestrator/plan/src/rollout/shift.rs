@@ -43,16 +43,19 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if !weights_are(draft, scene, 100) {
         return Step::Stay;
     }
+    let limits = &scene.view.spec().rollout;
+    let until = later(scene.rollout.entered, limits.bake_seconds);
+    let baked = scene.rollout.promote || scene.view.now >= until;
+    if !baked {
+        draft.wait_until("bake", "green serves all and is watched", Some(until));
+    }
     if let Verdict::Bad(why) = watch(draft, scene) {
         return Step::Back(why);
     }
-    let limits = &scene.view.spec().rollout;
-    let until = later(scene.rollout.entered, limits.bake_seconds);
     if scene.rollout.promote {
         return promote(draft, scene);
     }
-    if scene.view.now < until {
-        draft.wait_until("bake", "green serves all and is watched", Some(until));
+    if !baked {
         return Step::Stay;
     }
     if limits.manual_promote {
