@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::group_api::tag_xml;
 use super::model::{Activity, Group, Member, Template};
-use super::parse::{Page, filters, list, no_group};
+use super::page::{Page, filters};
+use super::parse::{list, no_group};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 

@@ -20,17 +20,22 @@
 
 mod activity;
 pub mod balance;
+mod delete_api;
 mod describe;
+mod execute;
 mod group_api;
+mod health;
 mod hook_api;
 mod instance_api;
 mod lifecycle;
 pub mod model;
+mod page;
 mod parse;
 mod policy_api;
 mod process_api;
 mod reconcile;
 pub mod scaling;
+mod schedule_api;
 mod standby_api;
 mod tag_api;
 mod target_api;
@@ -44,7 +49,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply};
 use model::{Activity, Group, Key, Lifecycle, Member};
 
-pub use policy_api::execute_policy;
+pub use execute::execute_policy;
 
 /// Activities of deleted groups that are kept (`IncludeDeletedGroups`).
 const MAX_DELETED_ACTIVITIES: usize = 500;
@@ -137,7 +142,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "CreateAutoScalingGroup" => group_api::create(lab, call),
         "UpdateAutoScalingGroup" => group_api::update(lab, call),
-        "DeleteAutoScalingGroup" => group_api::delete(lab, call),
+        "DeleteAutoScalingGroup" => delete_api::delete(lab, call),
         "SetDesiredCapacity" => group_api::set_desired(lab, call),
         "EnableMetricsCollection" => group_api::enable_metrics(lab, call),
         "DisableMetricsCollection" => group_api::disable_metrics(lab, call),
@@ -160,8 +165,11 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "PutScalingPolicy" => policy_api::put(lab, call),
         "DescribePolicies" => policy_api::describe(lab, call),
         "DeletePolicy" => policy_api::delete(lab, call),
-        "ExecutePolicy" => policy_api::execute(lab, call),
+        "ExecutePolicy" => execute::execute(lab, call),
         "DescribeAdjustmentTypes" => policy_api::describe_adjustment_types(call),
+        "PutScheduledUpdateGroupAction" => schedule_api::put(lab, call),
+        "DescribeScheduledActions" => schedule_api::describe(lab, call),
+        "DeleteScheduledAction" => schedule_api::delete(lab, call),
         "SuspendProcesses" => process_api::suspend(lab, call),
         "ResumeProcesses" => process_api::resume(lab, call),
         "DescribeScalingProcessTypes" => process_api::describe_types(call),

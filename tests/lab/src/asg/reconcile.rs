@@ -10,28 +10,14 @@ use std::time::Duration;
 
 use super::activity::{self, moment};
 use super::balance::{self, Candidate, Occupied};
-use super::lifecycle;
-use super::model::{Group, Illness, Key, Launching, Lifecycle, Process};
-use crate::{Lab, ec2, elbv2};
+use super::health::{Observed, choose_sick, note_health, observe};
+use super::model::{Group, Key, Launching, Lifecycle, Process};
+use super::{lifecycle, schedule_api};
+use crate::{Lab, elbv2};
 
 /// How often a group looks at its instances' health and balance without being woken. AWS says
 /// "periodically"; replacements start within a fraction of a minute there.
 const TICK: Duration = Duration::from_secs(15);
-
-/// How long status checks may fail before an instance counts as impaired: AWS "waits a few minutes
-/// for AWS to fix the issue".
-const IMPAIRED_WAIT: Duration = Duration::from_secs(3 * 60);
-
-/// What EC2 and ELB say about one member.
-#[derive(Clone, Debug, Default)]
-struct Observed {
-    /// EC2's state; none when EC2 does not know the instance.
-    state: Option<String>,
-    /// EC2's status checks pass.
-    status_ok: bool,
-    /// Health in each target group that it is registered in.
-    targets: BTreeMap<String, String>,
-}
 
 /// One thing to start.
 #[derive(Debug)]
@@ -58,11 +44,23 @@ pub async fn run(lab: Arc<Lab>, key: Key) {
         if !pass(&lab, &key).await {
             return;
         }
+        let scheduled = until_scheduled(&lab, &key);
         tokio::select! {
             () = woken => {}
             () = lab.clock.sleep(TICK) => {}
+            () = tokio::time::sleep(scheduled) => {}
         }
     }
+}
+
+/// Real time until the next scheduled action.
+fn until_scheduled(lab: &Lab, key: &Key) -> Duration {
+    let next = lab.asg.with(key, |group| {
+        group.scheduled.values().map(|action| action.start).min()
+    });
+    next.flatten().map_or(Duration::MAX, |start| {
+        Duration::try_from(start.duration_since(lab.clock.now())).unwrap_or_default()
+    })
 }
 
 /// One pass; false when the group is gone.
@@ -87,6 +85,7 @@ async fn pass(lab: &Arc<Lab>, key: &Key) -> bool {
         if group.deleting {
             return Vec::new();
         }
+        schedule_api::run_due(group, now);
         note_health(group, &observed, lab_now);
         let mut starts = feed_target_groups(group, &observed);
         starts.extend(decide(group, &observed, now, lab_now, &|| lab.ids.uuid()));
@@ -109,79 +108,6 @@ async fn pass(lab: &Arc<Lab>, key: &Key) -> bool {
         }
     }
     true
-}
-
-fn observe(lab: &Lab, region: &str, id: &str, targets: &BTreeSet<String>) -> Observed {
-    let view = ec2::instance(lab, region, id);
-    Observed {
-        status_ok: view.as_ref().is_some_and(|view| view.status_ok),
-        state: view.map(|view| view.state),
-        targets: targets
-            .iter()
-            .filter_map(|arn| {
-                elbv2::target_state(lab, region, arn, id).map(|state| (arn.clone(), state))
-            })
-            .collect(),
-    }
-}
-
-/// Marks members that are sick, unless HealthCheck is suspended.
-fn note_health(group: &mut Group, observed: &BTreeMap<String, Observed>, lab_now: Duration) {
-    for attachment in &mut group.attachments {
-        attachment.in_service |= observed.values().any(|seen| {
-            seen.targets
-                .get(&attachment.arn)
-                .is_some_and(|at| at == "healthy")
-        });
-    }
-    if group.is_suspended(Process::HealthCheck) {
-        return;
-    }
-    let grace = Duration::from_secs(group.grace.max(0) as u64);
-    let counted: BTreeSet<String> = group
-        .attachments
-        .iter()
-        .filter(|attachment| group.elb_health && attachment.in_service && !attachment.removing)
-        .map(|attachment| attachment.arn.clone())
-        .collect();
-    for member in group.members.values_mut() {
-        if member.state != Lifecycle::InService {
-            continue;
-        }
-        let Some(seen) = observed.get(&member.id) else {
-            continue;
-        };
-        member.checked |= seen.status_ok;
-        if seen.status_ok || !member.checked {
-            member.impaired_since = None;
-        } else {
-            member.impaired_since.get_or_insert(lab_now);
-        }
-        let past_grace = member
-            .in_service_at
-            .is_some_and(|since| lab_now >= since + grace);
-        let unhealthy_target = seen
-            .targets
-            .iter()
-            .any(|(arn, state)| counted.contains(arn) && state == "unhealthy");
-        let illness = if seen.state.as_deref() != Some("running") {
-            Some(Illness::NotRunning)
-        } else if !past_grace {
-            None
-        } else if unhealthy_target {
-            Some(Illness::LoadBalancer)
-        } else if member
-            .impaired_since
-            .is_some_and(|since| lab_now >= since + IMPAIRED_WAIT)
-        {
-            Some(Illness::Impaired)
-        } else {
-            None
-        };
-        if member.illness.is_none() {
-            member.illness = illness;
-        }
-    }
 }
 
 /// Members in service that are missing from a target group, and those still in one that leaves.
@@ -322,37 +248,6 @@ fn decide(
         starts.extend(even_out(group, rebalancing, now, lab_now, new_id));
     }
     starts
-}
-
-/// The sick members whose time has come: first all that are down for certain, of the others as many
-/// as the group can spare.
-fn choose_sick(group: &Group) -> Vec<(String, Illness)> {
-    let sick: Vec<(String, Illness)> = group
-        .members
-        .values()
-        .filter(|member| member.state == Lifecycle::InService)
-        .filter_map(|member| Some((member.id.clone(), member.illness?)))
-        .collect();
-    let (fast, slow): (Vec<_>, Vec<_>) = sick
-        .into_iter()
-        .partition(|(_, illness)| illness.is_immediate());
-    let serving = group
-        .members
-        .values()
-        .filter(|member| member.state == Lifecycle::InService)
-        .count() as i64
-        - fast.len() as i64;
-    let arriving = (group
-        .members
-        .values()
-        .filter(|member| member.state.is_pending())
-        .count()
-        + group.launching.len()) as i64;
-    let allowed =
-        balance::slow_replacements(group.desired, serving, arriving, fast.len() as i64).max(0);
-    fast.into_iter()
-        .chain(slow.into_iter().take(allowed as usize))
-        .collect()
 }
 
 fn occupied<'a>(group: &'a Group, without: &BTreeSet<String>) -> Occupied<'a> {

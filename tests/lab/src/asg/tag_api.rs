@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::group_api::tag_xml;
 use super::model::Tag;
-use super::parse::{self, Page, filters, invalid};
+use super::page::{Page, filters};
+use super::parse::{self, invalid};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::model::{Attachment, Group, Lifecycle};
-use super::parse::{self, Page, invalid, list, no_group, required};
+use super::page::Page;
+use super::parse::{self, invalid, list, no_group, required};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::elbv2;

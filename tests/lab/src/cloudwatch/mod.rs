@@ -15,6 +15,7 @@
 
 pub mod alarm;
 mod alarm_api;
+mod alarm_read_api;
 mod cbor;
 mod collector;
 mod data_api;
@@ -162,13 +163,13 @@ pub fn alarms_with_action(lab: &Lab, region: &str, arn: &str) -> Vec<(String, St
 pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "PutMetricAlarm" => alarm_api::put(lab, call),
-        "DescribeAlarms" => alarm_api::describe(lab, call),
-        "DescribeAlarmsForMetric" => alarm_api::describe_for_metric(lab, call),
+        "DescribeAlarms" => alarm_read_api::describe(lab, call),
+        "DescribeAlarmsForMetric" => alarm_read_api::describe_for_metric(lab, call),
         "DeleteAlarms" => alarm_api::delete(lab, call),
         "SetAlarmState" => alarm_api::set_state(lab, call),
         "EnableAlarmActions" => alarm_api::enable_actions(lab, call, true),
         "DisableAlarmActions" => alarm_api::enable_actions(lab, call, false),
-        "DescribeAlarmHistory" => alarm_api::history(lab, call),
+        "DescribeAlarmHistory" => alarm_read_api::history(lab, call),
         "TagResource" => alarm_api::tag(lab, call),
         "UntagResource" => alarm_api::untag(lab, call),
         "ListTagsForResource" => alarm_api::list_tags(lab, call),

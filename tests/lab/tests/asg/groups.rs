@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{HOOK, Instance, REGION, SPEED, World, by_zone};
+use crate::support::{HOOK, Instance, REGION, SPEED, World, by_zone, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_grows_and_shrinks_balanced_and_says_why() {
@@ -305,5 +305,48 @@ async fn force_delete_takes_everything_hooks_or_not() {
             "terminated"
         );
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduled_action_runs_at_its_time_unless_suspended() {
+    let world = World::start(83, SPEED).await;
+    world.create_group((0, 4, 1), &[]).await;
+    world.until_in_service(1).await;
+    let group = ("AutoScalingGroupName", "web");
+    let put = async |name: &str, size: &str| {
+        let start = world.lab.clock.now() + std::time::Duration::from_millis(300);
+        let start = start.to_string();
+        let pairs = [
+            group,
+            ("ScheduledActionName", name),
+            ("StartTime", start.as_str()),
+            ("DesiredCapacity", size),
+        ];
+        world.asg("PutScheduledUpdateGroupAction", &pairs).await;
+    };
+    put("grow", "3").await;
+    let shown = world.asg("DescribeScheduledActions", &[group]).await;
+    assert_eq!(text(&shown, "ScheduledActionName"), "grow");
+    world.until_in_service(3).await;
+    let cause = &world.activities().await[0].cause;
+    assert!(cause.contains("a scheduled action update of AutoScalingGroup constraints to min: 0, max: 4, desired: 3 changing the desired capacity from 1 to 3."), "{cause}");
+
+    let process = [group, ("ScalingProcesses.member.1", "ScheduledActions")];
+    world.asg("SuspendProcesses", &process).await;
+    put("empty", "0").await;
+    let forgotten = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        while world
+            .asg("DescribeScheduledActions", &[group])
+            .await
+            .contains("empty")
+        {
+            world.lab_sleep(5).await;
+        }
+    });
+    forgotten.await.expect("its time passes");
+    world.asg("ResumeProcesses", &process).await;
+    world.lab_sleep(60).await;
+    assert_eq!(world.members().await.len(), 3);
     world.stop().await;
 }
