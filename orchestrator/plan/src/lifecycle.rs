@@ -13,6 +13,8 @@ use crate::nodes::{failure_of, settled_goal, verified};
 use crate::observed::{Failure, Group};
 use crate::view::{View, is_leaving, later, live_members};
 
+/// How long Auto Scaling may take to show that a hook has ended; ending it twice is an error.
+const SHOWN_SECONDS: u32 = 10;
 /// How long a leaving node may be without a session before it counts as gone.
 const UNREACHABLE_SECONDS: u32 = 120;
 
@@ -169,5 +171,20 @@ fn complete(
         instance: instance.to_owned(),
         result: result.to_owned(),
     };
+    let done = view
+        .intent
+        .journal
+        .get(&action.key())
+        .filter(|entry| entry.error.is_none())
+        .and_then(|entry| entry.done);
+    if let Some(done) = done
+        && view.now < later(done, SHOWN_SECONDS)
+    {
+        draft.wait(
+            "lifecycle",
+            format!("{what}; Auto Scaling does not show it yet"),
+        );
+        return;
+    }
     draft.set(view, "lifecycle", what, action);
 }

@@ -149,6 +149,22 @@ impl Run {
                 group.name
             );
         }
+        let numbers: Vec<Option<u64>> = record
+            .proven
+            .iter()
+            .chain(record.retained.iter().map(|kept| &kept.target))
+            .map(|target| target.template_version)
+            .collect();
+        for number in seen
+            .template
+            .iter()
+            .flat_map(|template| template.versions.keys())
+        {
+            prop_assert!(
+                numbers.contains(&Some(*number)),
+                "version {number} has no owner"
+            );
+        }
         let Some(listener) = seen.listeners.get(&80) else {
             return Err(TestCaseError::fail("no listener"));
         };

@@ -45,13 +45,14 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if let Some(blue) = scene.blue {
         replace_failed(view, draft, blue, &scene.blue_members);
     }
-    // While the listener answers itself nobody probes: then the nodes' own word is all there is.
+    // The load balancer's probes are enough on the way back to what was proven, also when the nodes cannot
+    // reach us. While the listener answers itself nobody probes: then the nodes' own word is all there is.
     let able = if scene.is_closed() {
         scene.blue_members.serving.len() as u32
     } else {
         scene
             .blue_members
-            .serving
+            .live
             .iter()
             .filter(|id| view.is_healthy(scene.blue_slot(), id))
             .count() as u32

@@ -14,6 +14,7 @@ use crate::view::View;
 /// Removes colours whose retention is over.
 pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
     orphans(view, draft);
+    orphan_versions(view, draft);
     let mut kept = Vec::new();
     for retained in &view.record().retained {
         if view.now < retained.until
@@ -145,4 +146,52 @@ fn weighs(view: &View<'_>, group: &Group) -> bool {
             ListenerAction::Fixed(..) => false,
             _ => true,
         })
+}
+
+/// Versions that we made (their description is our digest) and that nothing proven, kept or running names.
+fn orphan_versions(view: &View<'_>, draft: &mut Draft) {
+    let Some(template) = &view.observed.template else {
+        return;
+    };
+    let proven = draft
+        .record
+        .proven
+        .as_ref()
+        .and_then(|proven| proven.template_version);
+    let known = view.unknown("groups").is_none() && view.unknown("template").is_none();
+    if proven.is_none() || !known || view.record_is_missing() || !view.is_ours(&template.tags) {
+        return;
+    }
+    let kept = |number: u64| {
+        let retained = view.record().retained.iter();
+        proven == Some(number)
+            || retained
+                .map(|kept| kept.target.template_version)
+                .any(|kept| kept == Some(number))
+            || view
+                .observed
+                .groups
+                .values()
+                .any(|group| group.template_version == number)
+    };
+    let is_digest =
+        |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let versions: BTreeSet<u64> = template
+        .versions
+        .iter()
+        .filter(|(number, version)| is_digest(&version.description) && !kept(**number))
+        .map(|(number, _)| *number)
+        .collect();
+    if versions.is_empty() {
+        return;
+    }
+    let what = format!(
+        "{} template version(s) that nobody uses are deleted",
+        versions.len()
+    );
+    let action = Action::DeleteTemplateVersions {
+        name: template.name.clone(),
+        versions,
+    };
+    draft.set(view, "orphan", &what, action);
 }
