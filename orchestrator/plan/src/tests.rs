@@ -2,6 +2,7 @@
 
 mod cutover;
 mod down;
+mod gates;
 mod golden;
 mod lint;
 mod rollout;

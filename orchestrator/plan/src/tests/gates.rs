@@ -1,0 +1,201 @@
+//! Gates of a rollout, one by one: what must not happen although it would be the next thing.
+
+use super::{begin, phases};
+use crate::fixtures::{clustered, ready, turn, until};
+use crate::intent::Phase;
+use crate::plan;
+
+#[test]
+fn no_traffic_is_not_health() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    world.requests = 0;
+    begin(&mut intent, &world, "11.11.0");
+    let seen = phases(&mut world, &mut intent, 3000);
+    assert_eq!(
+        seen[8..],
+        [
+            "shifting(10)",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ]
+    );
+    assert!(
+        intent
+            .rollout
+            .unwrap()
+            .failure
+            .iter()
+            .any(|line| line.contains("no data is not health"))
+    );
+}
+
+#[test]
+fn a_request_is_refused_with_what_would_be_right() {
+    let (_, intent) = ready(&clustered(1));
+    let refuse = |version: &str, sha256: Option<&str>| {
+        let ask = crate::rollout::Ask {
+            version: Some(version.to_owned()),
+            sha256: sha256.map(str::to_owned),
+            ..crate::rollout::Ask::default()
+        };
+        crate::rollout::request(&intent, &ask, crate::fixtures::epoch())
+            .unwrap_err()
+            .code
+    };
+    let digest = "b".repeat(64);
+    assert_eq!(refuse("11.10.0", None), "nothing_to_do");
+    assert_eq!(refuse("11.11", Some(&digest)), "version");
+    assert_eq!(refuse("11.11.0", None), "digest");
+    assert_eq!(refuse("11.11.0", Some("abc")), "digest");
+    assert_eq!(refuse("11.13.0", Some(&digest)), "version_skew");
+}
+
+#[test]
+fn a_canary_that_dies_at_any_moment_leads_to_one_migration_at_most() {
+    let (world, intent) = ready(&clustered(1));
+    let mut ends = std::collections::BTreeSet::new();
+    for turns in 1..14 {
+        let (mut world, mut intent) = (world.clone(), intent.clone());
+        begin(&mut intent, &world, "11.11.0");
+        until(&mut world, &mut intent, 200, |phase| {
+            *phase == Phase::Canary
+        });
+        for _ in 0..turns {
+            turn(&mut world, &mut intent);
+        }
+        for id in world.observed.groups["demo-g2"].members.clone().keys() {
+            world.observed.instances.get_mut(id).unwrap().state = "terminated".to_owned();
+        }
+        let seen = phases(&mut world, &mut intent, 2000);
+        assert!(
+            world.migrations.len() <= 2,
+            "turn {turns}: {:?}",
+            world.migrations
+        );
+        ends.insert(seen.last().cloned().unwrap());
+    }
+    // Before the migration another node takes over; after it the rollout turns back.
+    assert_eq!(
+        ends.into_iter().collect::<Vec<_>>(),
+        ["done", "rolled_back"]
+    );
+}
+
+#[test]
+fn a_half_done_migration_is_never_repeated() {
+    let (mut world, mut intent) = ready(&clustered(1));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 200, |phase| {
+        *phase == Phase::Canary
+    });
+    for _ in 0..3 {
+        turn(&mut world, &mut intent);
+    }
+    // Some of its migrations are applied when it dies, and its last word does not say so.
+    world
+        .observed
+        .databases
+        .as_mut()
+        .unwrap()
+        .migrations_applied += 1;
+    let canary = intent.rollout.as_ref().unwrap().migrator.clone().unwrap();
+    world.observed.instances.get_mut(&canary).unwrap().state = "terminated".to_owned();
+    world.observed.nodes.remove(&canary);
+    assert_eq!(
+        phases(&mut world, &mut intent, 500)
+            .last()
+            .map(String::as_str),
+        Some("rolled_back")
+    );
+    assert_eq!(world.migrations.len(), 1);
+    let failure = intent.rollout.unwrap().failure.join("; ");
+    assert!(
+        failure.contains("1111 migrations are applied") && failure.contains("demo-before-g2"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn traffic_goes_only_where_targets_are_healthy() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Shifting { weight: 10 }
+    });
+    for state in [
+        "initial",
+        "unhealthy",
+        "draining",
+        "unused",
+        "a word that AWS added",
+    ] {
+        let mut observed = world.observed.clone();
+        for target in observed
+            .target_groups
+            .get_mut("demo-b")
+            .unwrap()
+            .targets
+            .values_mut()
+        {
+            state.clone_into(target);
+        }
+        let decision = plan(&intent, &observed, world.now);
+        assert!(
+            decision.actions.is_empty(),
+            "{state}: {:?}",
+            decision.actions
+        );
+        assert_eq!(decision.reasons[0].gate, "green_not_verified");
+        assert!(decision.reasons[0].deadline.is_some());
+    }
+    let mut observed = world.observed.clone();
+    observed.streaks.clear();
+    assert!(
+        plan(&intent, &observed, world.now).actions.is_empty(),
+        "one healthy read is not enough"
+    );
+    let decision = plan(&intent, &world.observed, world.now);
+    assert_eq!(
+        decision
+            .actions
+            .iter()
+            .map(crate::Action::key)
+            .collect::<Vec<_>>(),
+        ["set_weights/arn:listener/80"]
+    );
+}
+
+#[test]
+fn blue_leaves_one_node_at_a_time_and_only_without_traffic() {
+    let (mut world, mut intent) = ready(&clustered(3));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 2000, |phase| {
+        *phase == Phase::Draining
+    });
+    // Somebody gives blue a share again: nobody leaves before that is mended.
+    let weights = [
+        ("arn:tg/demo-a".to_owned(), 50),
+        ("arn:tg/demo-b".to_owned(), 50),
+    ];
+    world.observed.listeners.get_mut(&80).unwrap().action =
+        crate::observed::ListenerAction::Forward(weights.into());
+    assert_eq!(
+        turn(&mut world, &mut intent).actions[0].key(),
+        "set_weights/arn:listener/80"
+    );
+    let mut most = 0;
+    for _ in 0..200 {
+        let leaving = world.observed.groups["demo-g1"]
+            .members
+            .values()
+            .filter(|member| member.lifecycle.starts_with("Terminating"))
+            .count();
+        most = most.max(leaving);
+        if turn(&mut world, &mut intent).next == Phase::Done {
+            break;
+        }
+    }
+    assert_eq!(most, 1);
+    assert!(world.observed.groups["demo-g1"].members.is_empty());
+}
