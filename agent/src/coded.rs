@@ -34,18 +34,20 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The TLS error among the causes of an error, if there is one. [`std::io::Error`] hides what it
-/// wraps from `source`, so it is looked into by hand.
-pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+/// The complaint about the peer's certificate among the causes of an error, if there is one.
+/// [`std::io::Error`] hides what it wraps from `source`, so it is looked into by hand.
+pub fn certificate_error<'a>(
+    error: &'a (dyn Error + 'static),
+) -> Option<&'a rustls::CertificateError> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+        if let Some(rustls::Error::InvalidCertificate(found)) = error.downcast_ref() {
             return Some(found);
         }
         if let Some(wrapped) = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref)
-            && let Some(found) = tls_error(wrapped)
+            && let Some(found) = certificate_error(wrapped)
         {
             return Some(found);
         }

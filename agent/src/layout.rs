@@ -106,9 +106,4 @@ impl Layout {
     pub fn runtime(&self) -> PathBuf {
         self.below("run/mattermost")
     }
-
-    /// `/etc/passwd` of this root.
-    pub fn passwd(&self) -> PathBuf {
-        self.below("etc/passwd")
-    }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::boot::boot;
 use crate::coded::chain;
-use crate::connections::Observed;
+use crate::connections::Kernel;
 use crate::identity::Identity;
 use crate::imds::Imds;
 use crate::install::Installer;
@@ -75,7 +75,7 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         log::info!("going on with desired state {}", desired.generation);
     }
     let service: Arc<dyn Service> = match manager {
-        Manager::Systemd => Arc::new(Systemd::new(&layout).await?),
+        Manager::Systemd => Arc::new(Systemd::new().await?),
         Manager::Child => Arc::new(Child::new(&layout).await?),
     };
     let reporter = Reporter::new();
@@ -88,9 +88,9 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         service: Arc::clone(&service),
         reporter: reporter.clone(),
         store: store.clone(),
-        installer: Installer::new(&layout),
+        installer: Installer::new(&layout, Arc::clone(&service)),
         pinger: Pinger::new(instance.address)?,
-        connections: Arc::new(Observed {
+        connections: Arc::new(Kernel {
             address: instance.address,
         }),
         desired: desired.subscribe(),

@@ -10,6 +10,7 @@ pub mod tls;
 /// The generated messages and services.
 #[expect(
     clippy::pedantic,
+    clippy::allow_attributes,
     missing_docs,
     reason = "generated; the documentation is in the .proto files"
 )]

@@ -6,7 +6,7 @@ use std::io;
 use fleet_proto::tls::TlsError;
 use tokio_postgres::error::SqlState;
 
-use crate::coded::{Coded, tls_error};
+use crate::coded::{Coded, certificate_error};
 use crate::wanted::Database;
 
 /// Which database, for people. Never the password.
@@ -129,7 +129,7 @@ fn io_kind(error: &tokio_postgres::Error) -> Option<io::ErrorKind> {
 impl DatabaseError {
     /// Sorts what the driver says.
     pub(super) fn connecting(place: Place, source: tokio_postgres::Error) -> Self {
-        if tls_error(&source).is_some() {
+        if certificate_error(&source).is_some() {
             return Self::Untrusted(place, source);
         }
         match source.code() {
@@ -145,14 +145,13 @@ impl DatabaseError {
             }
             Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => Self::Full(place, source),
             Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => Self::NotReady(place, source),
-            Some(_) => Self::Connect(place, source),
             None if io_kind(&source) == Some(io::ErrorKind::ConnectionRefused) => {
                 Self::Refused(place, source)
             }
             None if crate::coded::chain(&source).contains("server does not support TLS") => {
                 Self::NoTls(place, source)
             }
-            None => Self::Connect(place, source),
+            Some(_) | None => Self::Connect(place, source),
         }
     }
 }

@@ -203,6 +203,9 @@ pub enum InstallError {
     /// Any other disk trouble.
     #[error("the release cannot be written")]
     Disk(#[source] DiskError),
+    /// A folder that the image makes for the server's account.
+    #[error("`{0}` is missing")]
+    NoShared(PathBuf),
     /// `mattermost version` does not run.
     #[error("`mattermost version` of the new release does not run: {0}")]
     DoesNotRun(String),
@@ -259,6 +262,7 @@ impl Coded for InstallError {
             Self::NoInodes { .. } => "disk_inodes",
             Self::DiskFull(_) => "disk_full",
             Self::Disk(_) => "disk",
+            Self::NoShared(_) => "shared_missing",
             Self::DoesNotRun(_) => "release_does_not_run",
             Self::WrongVersion { .. } => "version_mismatch",
             Self::Interrupted => "interrupted",
@@ -286,6 +290,7 @@ impl Coded for InstallError {
             Self::WrongVersion { .. } => {
                 "version and digest in the specification do not belong together"
             }
+            Self::NoShared(_) => "the image's tmpfiles.d makes it: run systemd-tmpfiles --create",
             Self::DoesNotRun(_) => "the release may be for another architecture",
             _ => "",
         }

@@ -32,7 +32,7 @@ pub use source::Patience;
 
 use crate::disk::{at, ensure_directory, remove_tree};
 use crate::layout::Layout;
-use crate::service::Account;
+use crate::service::Service;
 use crate::wanted::Artefact;
 use pipeline::{Passed, Pipeline};
 use source::Download;
@@ -51,18 +51,20 @@ pub enum Step {
 const UNPACKED_PER_PACKED: u64 = 4;
 
 /// Installs releases, one at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Installer {
     layout: Layout,
+    service: Arc<dyn Service>,
     patience: Patience,
     lock: Arc<Mutex<()>>,
 }
 
 impl Installer {
-    /// Below a root.
-    pub fn new(layout: &Layout) -> Self {
+    /// Below a root, for the server of that service.
+    pub fn new(layout: &Layout, service: Arc<dyn Service>) -> Self {
         Self {
             layout: layout.clone(),
+            service,
             patience: Patience::default(),
             lock: Arc::new(Mutex::new(())),
         }
@@ -79,14 +81,13 @@ impl Installer {
     pub async fn ensure_installed(
         &self,
         artefact: &Artefact,
-        account: Option<Account>,
         step: impl Fn(Step) + Send + Sync,
     ) -> Result<Installed, InstallError> {
         let lock = Arc::new(Arc::clone(&self.lock).lock_owned().await);
         if let Some(there) = installed(&self.layout, &artefact.version)?
             && there.sha256 == artefact.sha256.to_string()
         {
-            release::ensure_shared(&self.layout, account)?;
+            release::ensure_shared(&self.layout, &*self.service)?;
             return Ok(there);
         }
         let releases = self.layout.releases();
@@ -95,7 +96,7 @@ impl Installer {
         let checker = || signature::checker(artefact.signature.as_ref());
         checker()?;
         let partial = releases.join(format!(".partial-{}", artefact.sha256));
-        let result = self.fill(artefact, &partial, account, &lock, &step).await;
+        let result = self.fill(artefact, &partial, &lock, &step).await;
         if result.is_err() {
             // The stages ended before their error arrived here: nobody writes any more.
             remove_tree(&partial)?;
@@ -107,7 +108,6 @@ impl Installer {
         &self,
         artefact: &Artefact,
         partial: &Path,
-        account: Option<Account>,
         lock: &Arc<OwnedMutexGuard<()>>,
         step: &(impl Fn(Step) + Send + Sync),
     ) -> Result<Installed, InstallError> {
@@ -115,7 +115,7 @@ impl Installer {
         for path in source::cached(&self.layout, artefact) {
             let size = std::fs::metadata(&path).map_err(at("read", &path))?.len();
             self.check_space(artefact, Some(size))?;
-            let pipeline = self.start(artefact, partial, lock)?;
+            let pipeline = Self::start(artefact, partial, lock)?;
             let read = source::read_file(&path, &pipeline).await;
             let found = pipeline.finish().await?;
             read?;
@@ -136,11 +136,10 @@ impl Installer {
         step(Step::Fetched);
         verdict(artefact, passed)?;
         step(Step::Verified);
-        release::complete(&self.layout, artefact, partial, account).await
+        release::complete(&self.layout, artefact, partial, &*self.service).await
     }
 
     fn start(
-        &self,
         artefact: &Artefact,
         partial: &Path,
         lock: &Arc<OwnedMutexGuard<()>>,
@@ -165,9 +164,9 @@ impl Installer {
         partial: &Path,
         lock: &Arc<OwnedMutexGuard<()>>,
     ) -> Result<Passed, InstallError> {
-        self.check_space(artefact, None)?;
-        let mut download = Download::new(artefact, self.patience)?;
-        let pipeline = self.start(artefact, partial, lock)?;
+        let room = |packed| self.check_space(artefact, packed);
+        let mut download = Download::new(artefact, self.patience, &room)?;
+        let pipeline = Self::start(artefact, partial, lock)?;
         let transfer = download.run(&pipeline).await;
         let passed = pipeline.finish().await?;
         match (transfer, &passed.tree) {

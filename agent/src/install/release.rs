@@ -2,21 +2,20 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, fchown, lchown, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
 use super::error::{ArchiveError, InstallError};
+use crate::coded::chain;
 use crate::disk::{
     DiskError, at, ensure_directory, read_if_there, remove_tree, sync_directory, write_atomically,
 };
 use crate::layout::{Layout, SHARED};
-use crate::service::Account;
+use crate::service::Service;
 use crate::wanted::{Artefact, Version};
 
 /// In every release: what it is. Written before the rename, so it is there or the release is not.
@@ -53,16 +52,16 @@ pub(super) async fn complete(
     layout: &Layout,
     artefact: &Artefact,
     partial: &Path,
-    account: Option<Account>,
+    service: &dyn Service,
 ) -> Result<Installed, InstallError> {
     for needed in NEEDED {
         if !partial.join(needed).exists() {
             return Err(ArchiveError::Missing(needed).into());
         }
     }
-    check_version(artefact, partial, account).await?;
-    ensure_shared(layout, account)?;
-    link_shared(layout, partial, account)?;
+    check_version(artefact, partial, service).await?;
+    ensure_shared(layout, service)?;
+    link_shared(layout, partial, service)?;
     let installed = Installed {
         version: artefact.version.to_string(),
         sha256: artefact.sha256.to_string(),
@@ -97,24 +96,12 @@ fn publish(partial: &Path, target: &Path, releases: &Path) -> Result<(), DiskErr
 async fn check_version(
     artefact: &Artefact,
     partial: &Path,
-    account: Option<Account>,
+    service: &dyn Service,
 ) -> Result<(), InstallError> {
-    let mut command = Command::new(partial.join("bin/mattermost"));
-    command
-        .arg("version")
-        .current_dir(partial)
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid);
-    }
-    let output = tokio::time::timeout(VERSION_TIMEOUT, command.output())
+    let text = tokio::time::timeout(VERSION_TIMEOUT, service.version(partial))
         .await
         .map_err(|_| InstallError::DoesNotRun(format!("no answer within {VERSION_TIMEOUT:?}")))?
-        .map_err(|error| InstallError::DoesNotRun(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
+        .map_err(|error| InstallError::DoesNotRun(chain(&error)))?;
     let found = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("Version:"))
@@ -125,40 +112,32 @@ async fn check_version(
             found: found.chars().take(60).collect(),
             expected: artefact.version.clone(),
         }),
-        None => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().last().unwrap_or_default();
-            Err(InstallError::DoesNotRun(format!(
-                "{}; it says no version: {}",
-                output.status,
-                last.chars().take(200).collect::<String>()
-            )))
-        }
+        None => Err(InstallError::DoesNotRun(
+            "it prints no `Version:`".to_owned(),
+        )),
     }
 }
 
-/// The directories that outlive versions exist and belong to the server.
-pub(super) fn ensure_shared(layout: &Layout, account: Option<Account>) -> Result<(), DiskError> {
+/// The directories that outlive versions are there. Those of a server with its own account were made
+/// for it with the image (tmpfiles.d): the agent has no right to give anything away.
+pub(super) fn ensure_shared(layout: &Layout, service: &dyn Service) -> Result<(), InstallError> {
     for (_, name) in SHARED {
         let path = layout.shared(name);
-        if path.is_dir() {
-            continue;
+        if service.own_account() && !path.is_dir() {
+            return Err(InstallError::NoShared(path));
         }
         ensure_directory(&path, 0o750)?;
-        if let Some(account) = account {
-            lchown(&path, Some(account.uid), Some(account.gid)).map_err(at("give away", &path))?;
-        }
     }
     Ok(())
 }
 
 /// Links the release's own folders to the shared ones. Default configuration files that are not
-/// there yet are taken over; nothing that is there is touched.
-fn link_shared(layout: &Layout, partial: &Path, account: Option<Account>) -> Result<(), DiskError> {
+/// there yet are taken over, where the server can read what the agent writes; else it makes its own.
+fn link_shared(layout: &Layout, partial: &Path, service: &dyn Service) -> Result<(), DiskError> {
     for (inside, name) in SHARED {
         let link = partial.join(inside);
-        if inside == "config" && link.is_dir() {
-            take_defaults(&link, &layout.shared(name), account)?;
+        if inside == "config" && link.is_dir() && !service.own_account() {
+            take_defaults(&link, &layout.shared(name))?;
         }
         if let Ok(metadata) = fs::symlink_metadata(&link) {
             if metadata.is_dir() {
@@ -176,9 +155,8 @@ fn link_shared(layout: &Layout, partial: &Path, account: Option<Account>) -> Res
     Ok(())
 }
 
-/// The shared folder is the server's to write: a file is created only where nothing is (which also
-/// does not follow a link that the server may have put there), and owned through its handle.
-fn take_defaults(from: &Path, to: &Path, account: Option<Account>) -> Result<(), DiskError> {
+/// A file is created only where nothing is, which does not follow a link either.
+fn take_defaults(from: &Path, to: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(from).map_err(at("read", from))? {
         let entry = entry.map_err(at("read", from))?;
         if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -195,12 +173,9 @@ fn take_defaults(from: &Path, to: &Path, account: Option<Account>) -> Result<(),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(at("create", &target)(error)),
         };
-        let mut source = fs::File::open(entry.path()).map_err(at("open", &target))?;
+        let path = entry.path();
+        let mut source = fs::File::open(&path).map_err(at("open", &path))?;
         io::copy(&mut source, &mut file).map_err(at("write", &target))?;
-        if let Some(account) = account {
-            fchown(&file, Some(account.uid), Some(account.gid))
-                .map_err(at("give away", &target))?;
-        }
     }
     Ok(())
 }

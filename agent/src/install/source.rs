@@ -94,7 +94,12 @@ pub struct Download<'a> {
     shown: String,
     received: u64,
     seen: Option<Seen>,
+    /// Asked once, when the server has said how much it is, before the first byte.
+    room: &'a Room<'a>,
 }
+
+/// Whether there is room for so many bytes of tarball; `None`: the server does not say.
+pub type Room<'a> = dyn Fn(Option<u64>) -> Result<(), InstallError> + Send + Sync + 'a;
 
 /// Why one attempt ended.
 enum Break {
@@ -112,7 +117,11 @@ impl From<InstallError> for Break {
 
 impl<'a> Download<'a> {
     /// Sets up the client: HTTPS only, proxies from the environment, the mirror's roots added.
-    pub fn new(artefact: &'a Artefact, patience: Patience) -> Result<Self, InstallError> {
+    pub fn new(
+        artefact: &'a Artefact,
+        patience: Patience,
+        room: &'a Room<'a>,
+    ) -> Result<Self, InstallError> {
         let mut shown = artefact.url.clone();
         shown.set_query(None);
         let follow = redirect::Policy::custom(|attempt| {
@@ -141,6 +150,7 @@ impl<'a> Download<'a> {
             shown: shown.to_string(),
             received: 0,
             seen: None,
+            room,
         })
     }
 
@@ -205,7 +215,7 @@ impl<'a> Download<'a> {
             }
             .into();
         }
-        if crate::coded::tls_error(&source).is_some() {
+        if crate::coded::certificate_error(&source).is_some() {
             return InstallError::Untrusted {
                 url,
                 source: source.without_url(),
@@ -266,7 +276,10 @@ impl<'a> Download<'a> {
         }
         let now = Seen { total, etag };
         match &self.seen {
-            None => self.seen = Some(now),
+            None => {
+                (self.room)(total)?;
+                self.seen = Some(now);
+            }
             Some(seen) if *seen == now => {}
             Some(seen) => {
                 return Err(changed(format!(
@@ -307,7 +320,7 @@ impl<'a> Download<'a> {
             };
             window.1 += piece.len() as u64;
             if window.0.elapsed() >= self.patience.window {
-                let rate = window.1 / self.patience.window.as_secs().max(1);
+                let rate = (window.1 as f64 / window.0.elapsed().as_secs_f64()) as u64;
                 if rate < self.patience.floor {
                     return Err(InstallError::TooSlow {
                         url: self.shown.clone(),
@@ -335,7 +348,9 @@ impl<'a> Download<'a> {
             window.0 += before.elapsed();
         }
         match self.seen.as_ref().and_then(|seen| seen.total) {
-            Some(announced) if announced != self.received => Err(InstallError::Length {
+            // A server may give less than was asked for; the next request asks for the rest.
+            Some(announced) if announced > self.received => Err(Break::Again),
+            Some(announced) if announced < self.received => Err(InstallError::Length {
                 url: self.shown.clone(),
                 received: self.received,
                 announced,

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tar::{Archive, EntryType, Header};
@@ -325,7 +325,9 @@ impl Unpacker<'_> {
     fn directory(&mut self, path: &Path) -> Result<(), InstallError> {
         self.count(path, Kind::Directory)?;
         let path = self.root.join(path);
-        fs::create_dir(&path).map_err(at("create directory", &path))?;
+        fs::create_dir(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .map_err(at("create directory", &path))?;
         Ok(())
     }
 
@@ -383,9 +385,11 @@ impl Unpacker<'_> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(mode)
             .open(&path)
             .map_err(at("create", &path))?;
+        // Whatever the umask of the agent, which writes secrets: the server must read its release.
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(at("set the mode of", &path))?;
         let mut left = size;
         while left > 0 {
             let want = self.buffer.len().min(left as usize);

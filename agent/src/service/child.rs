@@ -14,7 +14,7 @@
 //! and start time are on disk.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::output::Output;
-use super::{Account, Service, ServiceError, State, Status};
+use super::{Service, ServiceError, State, Status};
 use crate::disk::{ensure_directory, read_if_there, remove_file, write_atomically};
 use crate::environment::Environment;
 use crate::layout::Layout;
@@ -40,6 +40,8 @@ const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_LONGEST: Duration = Duration::from_secs(10);
 /// A process that ran this long was well: the next wait is short again.
 const WELL_AFTER: Duration = Duration::from_secs(60);
+/// The server calls a few programs for document previews.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// The kernel's limit for a socket's path, with its final NUL: 108.
 const SOCKET_PATH: usize = 107;
 /// Orders waiting for the supervisor; there is one worker.
@@ -138,13 +140,45 @@ impl Service for Child {
         self.output.last(lines)
     }
 
-    fn account(&self) -> Result<Option<Account>, ServiceError> {
-        Ok(None)
+    async fn version(&self, release: &Path) -> Result<String, ServiceError> {
+        let mut command = Command::new(release.join("bin/mattermost"));
+        command
+            .arg("version")
+            .current_dir(release)
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = command
+            .output()
+            .await
+            .map_err(|source| ServiceError::Spawn {
+                program: release.join("bin/mattermost").display().to_string(),
+                source,
+            })?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(ServiceError::Version {
+            ended: words(output.status),
+            last_line: said
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect(),
+        })
+    }
+
+    fn own_account(&self) -> bool {
+        false
     }
 }
 
 /// A Mattermost command with the server's environment and nothing of the agent's.
-fn command(layout: &Layout, release: &PathBuf) -> Result<Command, ServiceError> {
+fn command(layout: &Layout, release: &Path) -> Result<Command, ServiceError> {
     let environment = Environment::read(layout)
         .ok()
         .flatten()
@@ -153,7 +187,7 @@ fn command(layout: &Layout, release: &PathBuf) -> Result<Command, ServiceError> 
     command
         .current_dir(release)
         .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("PATH", PATH)
         .env("LANG", "C.UTF-8")
         .envs(environment.variables())
         .stdin(Stdio::null())

@@ -7,6 +7,8 @@ pub mod child;
 pub mod output;
 pub mod systemd;
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -80,9 +82,14 @@ pub enum ServiceError {
         /// Its last lines.
         lines: Vec<String>,
     },
-    /// The account that the server runs under does not exist.
-    #[error("there is no user `{0}` on this node")]
-    NoUser(String),
+    /// `mattermost version` ran and failed.
+    #[error("`mattermost version` failed: {ended}: {last_line}")]
+    Version {
+        /// Exit status in words.
+        ended: String,
+        /// What it said last.
+        last_line: String,
+    },
     /// The supervisor is gone: the agent is stopping.
     #[error("the agent is stopping")]
     Stopping,
@@ -96,7 +103,7 @@ impl Coded for ServiceError {
             Self::Disk(_) => "disk",
             Self::NoEnvironment => "no_environment",
             Self::Migration { .. } => "migration_failed",
-            Self::NoUser(_) => "user_missing",
+            Self::Version { .. } => "version_failed",
             Self::Stopping => "stopping",
         }
     }
@@ -107,7 +114,7 @@ impl Coded for ServiceError {
             Self::Migration { .. } => {
                 "the schema is as the report says; an interrupted migration may be half done".into()
             }
-            Self::NoUser(_) => "the image's sysusers.d creates it; run systemd-sysusers".into(),
+            Self::Version { .. } => "the release may be for another architecture".into(),
             Self::Spawn { .. } | Self::Disk(_) | Self::NoEnvironment | Self::Stopping => {
                 String::new()
             }
@@ -118,15 +125,6 @@ impl Coded for ServiceError {
         // A migration that failed is not repeated unasked: some are not transactional.
         matches!(self, Self::Migration { .. })
     }
-}
-
-/// The user and group that release files and processes of the server belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
 }
 
 /// Supervises the one server of this node.
@@ -153,6 +151,11 @@ pub trait Service: Send + Sync {
     /// The server's last lines, oldest first.
     async fn journal(&self, lines: usize) -> Vec<String>;
 
-    /// Whom the server's files must belong to; `None`: to the agent's own user.
-    fn account(&self) -> Result<Option<Account>, ServiceError>;
+    /// What `bin/mattermost version` of a release tree prints. The tree is verified, but not yet
+    /// anything's current release.
+    async fn version(&self, release: &Path) -> Result<String, ServiceError>;
+
+    /// The server runs under an account of its own: its folders were made for it beforehand, and
+    /// what the agent writes it can only read.
+    fn own_account(&self) -> bool;
 }

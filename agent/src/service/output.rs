@@ -70,16 +70,12 @@ impl Output {
         loop {
             let (end, used) = match reader.fill_buf().await {
                 Ok([]) | Err(_) => break,
-                Ok(bytes) => match bytes.iter().position(|&byte| byte == b'\n') {
-                    Some(at) => {
-                        line.extend_from_slice(&bytes[..at]);
-                        (true, at + 1)
-                    }
-                    None => {
-                        line.extend_from_slice(bytes);
-                        (line.len() >= LINE_BYTES, bytes.len())
-                    }
-                },
+                Ok(bytes) => {
+                    let end = bytes.iter().position(|&byte| byte == b'\n');
+                    line.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
+                    let used = end.map_or(bytes.len(), |at| at + 1);
+                    (end.is_some() || line.len() >= LINE_BYTES, used)
+                }
             };
             reader.consume(used);
             if end {
@@ -143,10 +139,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("server.log");
         let output = Output::with_file(path.clone());
-        let mut text = String::new();
-        for number in 0..300 {
-            text.push_str(&format!("line {number}\n"));
-        }
+        let lines: Vec<String> = (0..300).map(|number| format!("line {number}\n")).collect();
+        let mut text = lines.concat();
         text.push_str(&"x".repeat(3 * LINE_BYTES));
         output.clone().follow(text.as_bytes()).await;
         assert!(

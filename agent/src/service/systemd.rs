@@ -10,6 +10,7 @@
 //! `mattermost-migrate@.service` per version: an agent that is restarted in the middle finds it running
 //! and waits for it.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,12 +22,10 @@ use tokio::task::JoinHandle;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{Account, Service, ServiceError, State, Status};
-use crate::layout::Layout;
+use super::{Service, ServiceError, State, Status};
 use crate::wanted::Version;
 
 const UNIT: &str = "mattermost.service";
-const USER: &str = "mattermost";
 /// A job that is in the way is replaced, as by `systemctl`.
 const MODE: &str = "replace";
 /// From an order to the first sign of the new process; it is one fork.
@@ -35,6 +34,8 @@ const LAUNCH: Duration = Duration::from_secs(10);
 const RECONNECT: Duration = Duration::from_secs(2);
 /// Lines of a failed migration.
 const MIGRATION_LINES: usize = 100;
+/// `mattermost version` prints five.
+const VERSION_LINES: usize = 20;
 
 #[zbus::proxy(
     default_service = "org.freedesktop.systemd1",
@@ -91,7 +92,6 @@ trait ServiceUnit {
 pub struct Systemd {
     manager: ManagerProxy<'static>,
     status: watch::Receiver<Status>,
-    layout: Layout,
     follower: JoinHandle<()>,
 }
 
@@ -108,9 +108,16 @@ fn refused(verb: &'static str, unit: &str) -> impl FnOnce(zbus::Error) -> Servic
 
 impl Systemd {
     /// Connects to the system bus and follows the server's unit.
-    pub async fn new(layout: &Layout) -> Result<Self, ServiceError> {
+    pub async fn new() -> Result<Self, ServiceError> {
+        let connection = Connection::system()
+            .await
+            .map_err(refused("follow", UNIT))?;
+        Self::on(connection).await
+    }
+
+    /// On another bus than the system's.
+    pub async fn on(connection: Connection) -> Result<Self, ServiceError> {
         let follow = || refused("follow", UNIT);
-        let connection = Connection::system().await.map_err(follow())?;
         let manager = ManagerProxy::new(&connection).await.map_err(follow())?;
         manager.subscribe().await.map_err(follow())?;
         let first = observe(&connection, UNIT).await.map_err(follow())?;
@@ -118,7 +125,6 @@ impl Systemd {
         Ok(Self {
             manager,
             status,
-            layout: layout.clone(),
             follower: tokio::spawn(follow_forever(connection, sender)),
         })
     }
@@ -203,7 +209,7 @@ impl Service for Systemd {
             .unwrap_or_default();
         Err(ServiceError::Migration {
             ended: format!("{result} ({ended})"),
-            lines: journal(&unit, MIGRATION_LINES).await,
+            lines: journal(&unit, None, MIGRATION_LINES).await,
         })
     }
 
@@ -212,33 +218,53 @@ impl Service for Systemd {
     }
 
     async fn journal(&self, lines: usize) -> Vec<String> {
-        journal(UNIT, lines).await
+        journal(UNIT, None, lines).await
     }
 
-    fn account(&self) -> Result<Option<Account>, ServiceError> {
-        let passwd = std::fs::read_to_string(self.layout.passwd()).unwrap_or_default();
-        account_of(&passwd, USER)
-            .map(Some)
-            .ok_or_else(|| ServiceError::NoUser(USER.to_owned()))
-    }
-}
-
-/// `mattermost:x:997:997:…` → 997, 997.
-fn account_of(passwd: &str, user: &str) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() != Some(user) {
-            return None;
+    async fn version(&self, release: &Path) -> Result<String, ServiceError> {
+        let name = release.file_name().unwrap_or_default().to_string_lossy();
+        let unit = format!("mattermost-version@{name}.service");
+        let result = self
+            .job("start", &unit, self.manager.start_unit(&unit, MODE))
+            .await?;
+        let status = observe(self.manager.inner().connection(), &unit)
+            .await
+            .map_err(refused("observe", &unit))?;
+        // What a unit said is in the journal a moment after it ended.
+        sync_journal().await;
+        let lines = journal(&unit, Some(&status.process), VERSION_LINES).await;
+        if result == "done" {
+            return Ok(lines.join("\n"));
         }
-        Some(Account {
-            uid: fields.nth(1)?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
+        Err(ServiceError::Version {
+            ended: format!("{result} ({})", status.ended),
+            last_line: lines.last().cloned().unwrap_or_default(),
         })
-    })
+    }
+
+    fn own_account(&self) -> bool {
+        true
+    }
 }
 
-async fn journal(unit: &str, lines: usize) -> Vec<String> {
-    let output = Command::new("journalctl")
+/// Fine without: the lines may only come late.
+async fn sync_journal() {
+    let _ = Command::new("journalctl")
+        .arg("--sync")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await;
+}
+
+/// The last lines of a unit, of one invocation or of all.
+async fn journal(unit: &str, invocation: Option<&str>, lines: usize) -> Vec<String> {
+    let mut command = Command::new("journalctl");
+    if let Some(invocation) = invocation {
+        command.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"));
+    }
+    let output = command
         .args([
             "--no-pager",
             "--quiet",
@@ -354,17 +380,6 @@ async fn follow(connection: &Connection, sender: &watch::Sender<Status>) -> zbus
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn account_is_read_from_passwd() {
-        let passwd =
-            "root:x:0:0:root:/root:/bin/bash\nmattermost:x:997:996::/opt:/usr/sbin/nologin\n";
-        assert_eq!(
-            account_of(passwd, "mattermost"),
-            Some(Account { uid: 997, gid: 996 })
-        );
-        assert_eq!(account_of(passwd, "matter"), None);
-    }
 
     #[test]
     fn ends_are_told_in_words() {

@@ -67,10 +67,6 @@ impl Worker {
 
     pub(super) async fn install(&self, wanted: &Serving) -> Result<(), Failed> {
         self.reporter.reach(Phase::Configured);
-        let account = self
-            .service
-            .account()
-            .map_err(Failed::at(Phase::Configured))?;
         let reporter = self.reporter.clone();
         let step = move |step| {
             reporter.reach(match step {
@@ -79,7 +75,7 @@ impl Worker {
             });
         };
         self.installer
-            .ensure_installed(&wanted.artefact, account, step)
+            .ensure_installed(&wanted.artefact, step)
             .await
             .map_err(|error: InstallError| {
                 let phase = match self.reporter.current().phase() {

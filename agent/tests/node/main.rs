@@ -1,10 +1,21 @@
-//! The agent's binary against an orchestrator, a metadata service and a release server, all in this
-//! process and on loopback; the server it runs is this very binary (see `mattermost.rs`).
+//! The agent's binary against an orchestrator, a metadata service, a release server and a database,
+//! all on loopback; the server it runs is this very binary (see `mattermost.rs`).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of this is test code, also where no `#[test]` stands above it"
+)]
 
 mod imds;
 mod mattermost;
 mod orchestrator;
+mod postgres;
 mod releases;
 mod scenario;
 
+mod database;
+mod kills;
 mod life;
+mod systemd;

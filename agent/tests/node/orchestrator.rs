@@ -18,7 +18,8 @@ use fleet_proto::v1::{
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
 };
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -32,9 +33,16 @@ const NONCE: [u8; 32] = [42; 32];
 
 pub struct Ca(pub CertifiedIssuer<'static, KeyPair>);
 
+fn named(name: &str) -> DistinguishedName {
+    let mut all = DistinguishedName::new();
+    all.push(DnType::CommonName, name);
+    all
+}
+
 impl Ca {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name = named("a test's CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -43,6 +51,8 @@ impl Ca {
     pub fn server(&self, name: SanType) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
+        // OpenSSL takes a certificate with its issuer's name for a self-signed one.
+        params.distinguished_name = named("a test's server");
         params.subject_alt_names = vec![name];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let leaf = params.signed_by(&key, &self.0).unwrap();

@@ -1,1 +1,0 @@
-//! Filled with the hostile archives.

@@ -1,0 +1,540 @@
+//! Hostile, damaged and wrong archives.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+use tar::EntryType;
+
+use super::fixture::{MAX_BYTES, MAX_FILES, NEW, Node, OLD, Tar, gzip, release};
+use crate::install::unpack::{Limits, unpack};
+
+fn good() -> Tar {
+    Tar::good(NEW)
+}
+
+fn cut(bytes: &[u8], length: usize) -> Vec<u8> {
+    bytes[..length].to_vec()
+}
+
+fn with(mut bytes: Vec<u8>, more: &[u8]) -> Vec<u8> {
+    bytes.extend_from_slice(more);
+    bytes
+}
+
+fn flipped(mut bytes: Vec<u8>, from_end: usize) -> Vec<u8> {
+    let at = bytes.len() - from_end;
+    bytes[at] ^= 0xff;
+    bytes
+}
+
+/// Name, tarball, the word that it must be refused with. The digest is right in every case.
+fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let long = "n".repeat(99);
+    let deep = format!("mattermost/{}", "d/".repeat(600));
+    let huge_name = vec![b'a'; 4 << 20];
+    let many = (0..=MAX_FILES).fold(good(), |tar, n| tar.file(&format!("mattermost/f{n}"), b""));
+    let many_implied = good().entry(
+        b"long",
+        EntryType::GNULongName,
+        0o644,
+        "",
+        format!("mattermost/{}x", "a/".repeat(MAX_FILES as usize + 1)).as_bytes(),
+    );
+    let big = vec![0; MAX_BYTES as usize + 1];
+    vec![
+        (
+            "absolute path",
+            good().file("/etc/cron.d/x", b"x").packed(),
+            "archive_absolute_path",
+        ),
+        (
+            "leading ..",
+            good().file("../x", b"x").packed(),
+            "archive_traversal",
+        ),
+        (
+            "inner ..",
+            good().file("mattermost/a/../../../x", b"x").packed(),
+            "archive_traversal",
+        ),
+        (
+            "harmless ..",
+            good().file("mattermost/a/../x", b"x").packed(),
+            "archive_traversal",
+        ),
+        (
+            "absolute link",
+            good().link("mattermost/l", "/etc").packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "climbing link",
+            good().link("mattermost/l", "../x").packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "link down and up",
+            good().link("mattermost/a/b/l", "c/../../../../x").packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "empty link",
+            good().link("mattermost/l", "").packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "below a link",
+            good()
+                .link("mattermost/l", "bin")
+                .file("mattermost/l/x", b"x")
+                .packed(),
+            "archive_through_link",
+        ),
+        (
+            "below a file",
+            good()
+                .file("mattermost/f", b"x")
+                .file("mattermost/f/x", b"x")
+                .packed(),
+            "archive_through_link",
+        ),
+        (
+            "file over a link",
+            good()
+                .link("mattermost/l", "bin")
+                .file("mattermost/l", b"x")
+                .packed(),
+            "archive_duplicate",
+        ),
+        (
+            "hard link to /etc/passwd",
+            good().hard_link("mattermost/h", "/etc/passwd").packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "hard link by ..",
+            good()
+                .hard_link("mattermost/h", "mattermost/../../x")
+                .packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "hard link to nothing",
+            good().hard_link("mattermost/h", "mattermost/none").packed(),
+            "archive_hard_link",
+        ),
+        (
+            "hard link to a link",
+            good()
+                .link("mattermost/l", "bin")
+                .hard_link("mattermost/h", "mattermost/l")
+                .packed(),
+            "archive_hard_link",
+        ),
+        (
+            "hard link to another tree",
+            good()
+                .hard_link("mattermost/h", "other/bin/mattermost")
+                .packed(),
+            "archive_hard_link",
+        ),
+        (
+            "character device",
+            good().kind("mattermost/c", EntryType::Char).packed(),
+            "archive_device",
+        ),
+        (
+            "block device",
+            good().kind("mattermost/b", EntryType::Block).packed(),
+            "archive_device",
+        ),
+        (
+            "FIFO",
+            good().kind("mattermost/p", EntryType::Fifo).packed(),
+            "archive_device",
+        ),
+        (
+            "setuid",
+            good().mode("mattermost/s", 0o4755).packed(),
+            "archive_privileged",
+        ),
+        (
+            "setgid",
+            good().mode("mattermost/s", 0o2755).packed(),
+            "archive_privileged",
+        ),
+        (
+            "sticky",
+            good().mode("mattermost/s", 0o1755).packed(),
+            "archive_privileged",
+        ),
+        (
+            "bomb by size",
+            good().file("mattermost/big", &big).packed(),
+            "archive_too_many_bytes",
+        ),
+        (
+            "bomb by promise",
+            gzip(&good().announcing("mattermost/big", 1 << 50).0),
+            "archive_too_many_bytes",
+        ),
+        ("bomb by count", many.packed(), "archive_too_many_files"),
+        (
+            "bomb by implied folders",
+            many_implied.file("short", b"").packed(),
+            "archive_too_many_files",
+        ),
+        (
+            "bomb of padding",
+            gzip(&with(good().end(), &vec![0; 4 << 20])),
+            "archive_too_many_bytes",
+        ),
+        (
+            "two roots",
+            good().file("other/x", b"x").packed(),
+            "archive_two_roots",
+        ),
+        (
+            "file beside the root",
+            good().file("README", b"x").packed(),
+            "archive_two_roots",
+        ),
+        (
+            "root is a file",
+            Tar::default().file("mattermost", b"x").packed(),
+            "archive_two_roots",
+        ),
+        (
+            "root is a link",
+            Tar::default().link("mattermost", "bin").packed(),
+            "archive_two_roots",
+        ),
+        (
+            "same name twice",
+            good()
+                .file("mattermost/a", b"1")
+                .file("mattermost/a", b"2")
+                .packed(),
+            "archive_duplicate",
+        ),
+        (
+            "same name by detour",
+            good()
+                .file("mattermost/a", b"1")
+                .file("./mattermost//./a", b"2")
+                .packed(),
+            "archive_duplicate",
+        ),
+        (
+            "folder over a file",
+            good()
+                .file("mattermost/a", b"1")
+                .kind("mattermost/a", EntryType::Directory)
+                .packed(),
+            "archive_duplicate",
+        ),
+        (
+            "long component",
+            good()
+                .entry(
+                    b"l",
+                    EntryType::GNULongName,
+                    0o644,
+                    "",
+                    format!("mattermost/{}", long.repeat(3)).as_bytes(),
+                )
+                .file("s", b"")
+                .packed(),
+            "archive_name_too_long",
+        ),
+        (
+            "long path",
+            good()
+                .entry(b"l", EntryType::GNULongName, 0o644, "", deep.as_bytes())
+                .file("s", b"")
+                .packed(),
+            "archive_name_too_long",
+        ),
+        (
+            "huge long name",
+            good()
+                .entry(b"l", EntryType::GNULongName, 0o644, "", &huge_name)
+                .file("s", b"")
+                .packed(),
+            "archive_name_too_long",
+        ),
+        (
+            "huge pax header",
+            good()
+                .entry(b"p", EntryType::XHeader, 0o644, "", &huge_name)
+                .file("s", b"")
+                .packed(),
+            "archive_name_too_long",
+        ),
+        (
+            "pax traversal",
+            good()
+                .pax(EntryType::XHeader, &[("path", "mattermost/../../x")])
+                .file("s", b"")
+                .packed(),
+            "archive_traversal",
+        ),
+        (
+            "pax absolute link",
+            good()
+                .pax(EntryType::XHeader, &[("linkpath", "/etc")])
+                .link("mattermost/l", "bin")
+                .packed(),
+            "archive_link_leaves",
+        ),
+        (
+            "pax second size",
+            good()
+                .pax(EntryType::XHeader, &[("size", "4")])
+                .file("mattermost/x", b"1")
+                .packed(),
+            "archive_unsupported",
+        ),
+        (
+            "pax sparse",
+            good()
+                .pax(EntryType::XHeader, &[("GNU.sparse.major", "1")])
+                .file("mattermost/x", b"1")
+                .packed(),
+            "archive_unsupported",
+        ),
+        (
+            "pax names all",
+            good()
+                .pax(EntryType::XGlobalHeader, &[("path", "x")])
+                .file("mattermost/x", b"1")
+                .packed(),
+            "archive_unsupported",
+        ),
+        (
+            "GNU sparse",
+            good().kind("mattermost/s", EntryType::GNUSparse).packed(),
+            "archive_unsupported",
+        ),
+        (
+            "unknown kind",
+            good().kind("mattermost/s", EntryType::new(b'Q')).packed(),
+            "archive_unsupported",
+        ),
+        (
+            "line break in a name",
+            good().file("mattermost/a\nb", b"").packed(),
+            "archive_name_not_text",
+        ),
+        (
+            "name is not UTF-8",
+            good()
+                .entry(b"mattermost/\xff", EntryType::Regular, 0o644, "", b"")
+                .packed(),
+            "archive_name_not_text",
+        ),
+        (
+            "truncated gzip",
+            cut(&release(NEW), 100),
+            "archive_truncated",
+        ),
+        (
+            "truncated tar",
+            gzip(&cut(&good().file("mattermost/z", &[7; 4096]).0, 5000)),
+            "archive_truncated",
+        ),
+        (
+            "bytes after gzip",
+            with(release(NEW), b"garbage"),
+            "archive_trailing_garbage",
+        ),
+        (
+            "second gzip member",
+            with(release(NEW), &release(NEW)),
+            "archive_trailing_garbage",
+        ),
+        (
+            "bytes after tar",
+            gzip(&with(good().end(), b"garbage")),
+            "archive_trailing_garbage",
+        ),
+        (
+            "bad header checksum",
+            gzip(&flipped(good().file("mattermost/x", b"").0, 500)),
+            "archive_tar",
+        ),
+        (
+            "not gzip",
+            b"just some text, not an archive".to_vec(),
+            "archive_gzip",
+        ),
+        ("gzip checksum", flipped(release(NEW), 6), "archive_gzip"),
+        ("empty file", Vec::new(), "archive_truncated"),
+        ("empty archive", gzip(&[0; 1024]), "archive_incomplete"),
+        (
+            "no binary",
+            Tar::default()
+                .file("mattermost/i18n/e", b"")
+                .file("mattermost/templates/t", b"")
+                .packed(),
+            "archive_incomplete",
+        ),
+        (
+            "no templates",
+            Tar::default()
+                .file("mattermost/bin/mattermost", b"")
+                .file("mattermost/i18n/e", b"")
+                .packed(),
+            "archive_incomplete",
+        ),
+        ("other version", release("3.0.0"), "version_mismatch"),
+        (
+            "version as prefix",
+            release("2.0.0-rc1"),
+            "version_mismatch",
+        ),
+        ("no version", release(""), "version_mismatch"),
+    ]
+}
+
+#[tokio::test]
+async fn hostile_archives_are_refused_by_name_without_a_trace() {
+    let node = Node::new().await;
+    for (case, bytes, code) in cases() {
+        let error = node.install_bytes(NEW, &bytes).await.expect_err(case);
+        assert!(
+            error.starts_with(&format!("{code}:")),
+            "{case}: expected {code}, got {error}"
+        );
+        node.assert_untouched(case);
+    }
+    assert!(!Path::new("/etc/cron.d/x").exists());
+    // After all that, a good one still installs.
+    node.install_bytes(NEW, &release(NEW)).await.unwrap();
+}
+
+#[tokio::test]
+async fn other_bytes_than_asked_for_are_a_wrong_digest_however_they_are_broken() {
+    let node = Node::new().await;
+    let wanted = super::fixture::artefact(NEW, &release(NEW));
+    let cached = node.layout.cache().join(format!("mattermost-{NEW}.tar.gz"));
+    for (case, bytes) in [
+        ("another release", release("9.9.9")),
+        ("truncated", cut(&release(NEW), 90)),
+        ("text", b"404 not found".to_vec()),
+    ] {
+        std::fs::write(&cached, bytes).unwrap();
+        // A wrong copy in the cache is passed over for the server, which nobody reaches here.
+        let error = node.install(&wanted).await.expect_err(case);
+        assert!(error.starts_with("source_unreachable:"), "{case}: {error}");
+        node.assert_untouched(case);
+    }
+}
+
+#[tokio::test]
+async fn good_archive_becomes_a_readable_release_with_shared_folders() {
+    let node = Node::new().await;
+    let tar = good()
+        .kind("mattermost/", EntryType::Directory)
+        .mode("mattermost/bin/mmctl", 0o700)
+        .mode("mattermost/secret", 0o600)
+        .link("mattermost/client/current", "../i18n/en.json")
+        .hard_link("mattermost/copy", "mattermost/i18n/en.json")
+        .pax(EntryType::XGlobalHeader, &[("comment", "made by git")])
+        .pax(
+            EntryType::XHeader,
+            &[("path", "mattermost/fonts/ä.woff"), ("mtime", "1.5")],
+        )
+        .file("short", b"font");
+    let installed = node.install_bytes(NEW, &tar.packed()).await.unwrap();
+    assert_eq!(installed.version, NEW);
+    let release = node.layout.release(NEW);
+    let mode = |path: &str| {
+        std::fs::symlink_metadata(release.join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(mode("bin/mmctl"), 0o755);
+    assert_eq!(mode("secret"), 0o644);
+    assert_eq!(mode("bin"), 0o755);
+    assert_eq!(
+        std::fs::read(release.join("fonts/ä.woff")).unwrap(),
+        b"font"
+    );
+    assert_eq!(
+        std::fs::read(release.join("client/current")).unwrap(),
+        b"[]"
+    );
+    assert_eq!(std::fs::read(release.join("copy")).unwrap(), b"[]");
+    for (inside, shared) in crate::layout::SHARED {
+        std::fs::write(release.join(inside).join("kept"), inside).unwrap();
+        let kept = node.layout.shared(shared).join("kept");
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), inside);
+    }
+    // What the old release brought is not overwritten by the new one's default.
+    assert!(node.layout.shared("config").join("config.json").exists());
+}
+
+#[tokio::test]
+async fn same_version_from_another_tarball_replaces_it_in_one_step() {
+    let node = Node::new().await;
+    let other = Tar::good(OLD).file("mattermost/fixed", b"1").packed();
+    node.install_bytes(OLD, &other).await.unwrap();
+    assert!(node.layout.current().join("fixed").exists());
+    node.assert_untouched("replaced");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever the names, kinds and links: nothing appears outside, no link resolves outside.
+    #[test]
+    fn nothing_leaves_the_tree(
+        entries in proptest::collection::vec(
+            ("[a-c./]{1,12}", 0..4_u8, "[a-c./]{0,12}"), 0..12
+        )
+    ) {
+        let root = tempfile::tempdir().unwrap();
+        let tree = root.path().join("outer/inner/tree");
+        std::fs::create_dir_all(&tree).unwrap();
+        let tar = entries.iter().fold(Tar::default(), |tar, (name, kind, target)| {
+            let name = format!("mattermost/{name}");
+            match kind {
+                0 => tar.file(&name, b"content"),
+                1 => tar.kind(&name, EntryType::Directory),
+                2 => tar.link(&name, target),
+                _ => tar.hard_link(&name, &format!("mattermost/{target}")),
+            }
+        });
+        let _ = unpack(tar.end().as_slice(), &tree, Limits { bytes: 1 << 20, files: 100 }, |_| {});
+        let inside = tree.canonicalize().unwrap();
+        let mut open = vec![tree.clone()];
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if let Ok(real) = path.canonicalize() {
+                    prop_assert!(real.starts_with(&inside), "{} -> {}", path.display(), real.display());
+                }
+                if path.symlink_metadata().unwrap().is_dir() {
+                    open.push(path);
+                }
+            }
+        }
+        let beside: Vec<_> = std::fs::read_dir(root.path().join("outer/inner")).unwrap().collect();
+        prop_assert_eq!(beside.len(), 1);
+    }
+
+    /// Arbitrary damage to a good archive: never a panic, and never more than the limits on disk.
+    #[test]
+    fn damage_is_an_error_or_harmless(at in 0..5000_usize, byte: u8, length in 0..6000_usize) {
+        let root = tempfile::tempdir().unwrap();
+        let mut bytes = Tar::good(NEW).file("mattermost/z", &[7; 1024]).end();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        bytes.truncate(length.max(1));
+        let _ = unpack(bytes.as_slice(), root.path(), Limits { bytes: 4096, files: 20 }, |_| {});
+    }
+}

@@ -1,0 +1,5 @@
+//! What must be refused, each by its name, without a trace, while the old release stays current.
+
+mod archives;
+mod fixture;
+mod servers;

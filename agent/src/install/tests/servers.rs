@@ -1,0 +1,489 @@
+//! Hostile, broken and clumsy release servers, over real TLS.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair, SanType};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::fixture::{NEW, Node, Tar, artefact};
+use crate::wanted::Artefact;
+
+/// What the server does with one request.
+#[derive(Clone)]
+enum Do {
+    /// These bytes, then close.
+    Say(Vec<u8>),
+    /// These bytes, then silence.
+    Stall(Vec<u8>),
+    /// These bytes, then one byte at a time, for ever.
+    Drip(Vec<u8>),
+    /// These bytes, then as many more as the client takes.
+    Flood(Vec<u8>),
+}
+
+struct Server {
+    address: SocketAddr,
+    trust_pem: String,
+    ranges: Arc<Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// The n-th request gets the n-th answer, later ones the last.
+    async fn new(answers: Vec<Do>) -> Self {
+        Self::named(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)), answers).await
+    }
+
+    async fn named(name: SanType, answers: Vec<Do>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![name];
+        let certificate = params.self_signed(&key).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(fleet_proto::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let ranges = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&ranges);
+        let task = tokio::spawn(async move {
+            loop {
+                let (tcp, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(
+                    acceptor.clone(),
+                    tcp,
+                    answers.clone(),
+                    Arc::clone(&seen),
+                ));
+            }
+        });
+        Self {
+            address,
+            trust_pem: certificate.pem(),
+            ranges,
+            task,
+        }
+    }
+
+    fn artefact(&self, bytes: &[u8]) -> Artefact {
+        Artefact {
+            url: format!("https://{}/m.tar.gz", self.address)
+                .parse()
+                .unwrap(),
+            trust_pem: self.trust_pem.clone(),
+            ..artefact(NEW, bytes)
+        }
+    }
+}
+
+async fn serve(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    answers: Vec<Do>,
+    ranges: Arc<Mutex<Vec<String>>>,
+) {
+    let Ok(tls) = acceptor.accept(tcp).await else {
+        return;
+    };
+    let mut stream = BufReader::new(tls);
+    let mut line = String::new();
+    let mut range = String::new();
+    while stream
+        .read_line(&mut line)
+        .await
+        .is_ok_and(|length| length > 2)
+    {
+        if let Some(value) = line.to_lowercase().strip_prefix("range:") {
+            value.trim().clone_into(&mut range);
+        }
+        line.clear();
+    }
+    let turn = {
+        let mut ranges = ranges.lock().unwrap();
+        ranges.push(range);
+        ranges.len() - 1
+    };
+    let answer = answers[turn.min(answers.len() - 1)].clone();
+    match answer {
+        Do::Say(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+        }
+        Do::Stall(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.flush().await;
+            std::future::pending::<()>().await;
+        }
+        Do::Drip(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Do::Flood(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            while stream.write_all(&[0x1f; 16 * 1024]).await.is_ok() {}
+        }
+    }
+}
+
+fn tarball() -> Vec<u8> {
+    // Incompressible, so that it is long enough to break in the middle.
+    let noise: Vec<u8> = (0..200_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    Tar::good(NEW).file("mattermost/noise", &noise).packed()
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut all = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}\r\n").into_bytes();
+    all.extend_from_slice(body);
+    all
+}
+
+fn ok(length: usize, more: &str, body: &[u8]) -> Vec<u8> {
+    answer(
+        "200 OK",
+        &format!("content-length: {length}\r\n{more}"),
+        body,
+    )
+}
+
+fn part(from: usize, total: usize, more: &str, body: &[u8]) -> Vec<u8> {
+    let headers = format!(
+        "content-length: {}\r\ncontent-range: bytes {from}-{}/{total}\r\n{more}",
+        body.len(),
+        total - 1
+    );
+    answer("206 Partial Content", &headers, body)
+}
+
+#[tokio::test]
+async fn broken_transfers_go_on_where_they_broke() {
+    let all = tarball();
+    let (n, half) = (all.len(), all.len() / 2);
+    let etag = "etag: \"one\"\r\n";
+    let cases = [
+        (
+            "with ranges",
+            vec![
+                Do::Say(ok(n, etag, &all[..half])),
+                Do::Say(part(half, n, etag, &all[half..])),
+            ],
+        ),
+        (
+            "in three parts, with a refusal between",
+            vec![
+                Do::Say(ok(n, etag, &all[..1000])),
+                Do::Say(answer(
+                    "503 Service Unavailable",
+                    "content-length: 0\r\n",
+                    b"",
+                )),
+                Do::Stall(part(1000, n, etag, &all[1000..half])),
+                Do::Say(part(half, n, etag, &all[half..])),
+            ],
+        ),
+        (
+            "without ranges",
+            vec![Do::Say(ok(n, "", &all[..half])), Do::Say(ok(n, "", &all))],
+        ),
+    ];
+    for (case, answers) in cases {
+        let node = Node::new().await;
+        let server = Server::new(answers).await;
+        node.install(&server.artefact(&all))
+            .await
+            .unwrap_or_else(|error| panic!("{case}: {error}"));
+        let ranges = server.ranges.lock().unwrap();
+        assert_eq!(ranges[0], "", "{case}");
+        assert!(ranges[1].starts_with("bytes="), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn bad_servers_are_refused_by_name_without_a_trace() {
+    let all = tarball();
+    let (n, half) = (all.len(), all.len() / 2);
+    let etag = "etag: \"one\"\r\n";
+    let broken = || Do::Say(ok(n, etag, &all[..half]));
+    let redirect = |to: &str| {
+        Do::Say(answer(
+            "302 Found",
+            &format!("location: {to}\r\ncontent-length: 0\r\n"),
+            b"",
+        ))
+    };
+    let other = [all.clone(), vec![0]].concat();
+    let cases = vec![
+        (
+            "not found",
+            vec![Do::Say(answer(
+                "404 Not Found",
+                "content-length: 0\r\n",
+                b"",
+            ))],
+            "source_status",
+        ),
+        (
+            "server error",
+            vec![Do::Say(answer("500 Oops", "content-length: 0\r\n", b""))],
+            "source_status",
+        ),
+        (
+            "redirect to HTTP",
+            vec![redirect("http://127.0.0.1:1/x")],
+            "source_redirect",
+        ),
+        (
+            "redirect to a file",
+            vec![redirect("file:///etc/passwd")],
+            "source_status",
+        ),
+        (
+            "redirect in a circle",
+            vec![redirect("/m.tar.gz")],
+            "source_redirect",
+        ),
+        (
+            "other ETag in the second part",
+            vec![
+                broken(),
+                Do::Say(part(half, n, "etag: \"two\"\r\n", &all[half..])),
+            ],
+            "source_changed",
+        ),
+        (
+            "other length in the second part",
+            vec![broken(), Do::Say(part(half, n + 1, etag, &all[half..]))],
+            "source_changed",
+        ),
+        (
+            "other place in the second part",
+            vec![broken(), Do::Say(part(half - 1, n, etag, &all[half - 1..]))],
+            "source_changed",
+        ),
+        (
+            "unusable Content-Range",
+            vec![
+                broken(),
+                Do::Say(answer(
+                    "206 Partial Content",
+                    "content-range: lines 1-2/3\r\n",
+                    b"",
+                )),
+            ],
+            "source_changed",
+        ),
+        (
+            "shorter meanwhile",
+            vec![
+                broken(),
+                Do::Say(answer(
+                    "416 Range Not Satisfiable",
+                    "content-length: 0\r\n",
+                    b"",
+                )),
+            ],
+            "source_changed",
+        ),
+        (
+            "gone meanwhile",
+            vec![
+                broken(),
+                Do::Say(answer("404 Not Found", "content-length: 0\r\n", b"")),
+            ],
+            "source_status",
+        ),
+        (
+            "never completes",
+            vec![broken(), Do::Say(part(half, n, etag, b"")[..80].to_vec())],
+            "source_broken",
+        ),
+        (
+            "announces more than it has",
+            vec![Do::Say(ok(n + 9, "", &all))],
+            "source_broken",
+        ),
+        ("silent", vec![Do::Stall(Vec::new())], "source_unreachable"),
+        (
+            "stalls for ever",
+            vec![Do::Stall(ok(n, "", &all[..half]))],
+            "source_broken",
+        ),
+        (
+            "drips for ever",
+            vec![Do::Drip(answer("200 OK", "", b""))],
+            "source_too_slow",
+        ),
+        (
+            "floods for ever",
+            vec![Do::Flood(answer("200 OK", "", &all[..half]))],
+            "digest_mismatch",
+        ),
+        (
+            "announces too much",
+            vec![Do::Say(ok(1 << 40, "", b""))],
+            "source_too_large",
+        ),
+        (
+            "not HTTP",
+            vec![Do::Say(b"220 ftp ready\r\n".to_vec())],
+            "source_unreachable",
+        ),
+        (
+            "other bytes",
+            vec![Do::Say(ok(other.len(), "", &other))],
+            "digest_mismatch",
+        ),
+        (
+            "an error page",
+            vec![Do::Say(ok(9, "", b"not found"))],
+            "digest_mismatch",
+        ),
+        ("nothing", vec![Do::Say(ok(0, "", b""))], "digest_mismatch"),
+        (
+            "truncated and sure of it",
+            vec![Do::Say(ok(half, "", &all[..half]))],
+            "digest_mismatch",
+        ),
+    ];
+    for (case, answers, code) in cases {
+        let node = Node::new().await;
+        let server = Server::new(answers).await;
+        let artefact = server.artefact(&all);
+        let result = tokio::time::timeout(Duration::from_secs(30), node.install(&artefact));
+        let error = result.await.expect(case).expect_err(case);
+        assert!(
+            error.starts_with(&format!("{code}:")),
+            "{case}: expected {code}, got {error}"
+        );
+        node.assert_untouched(case);
+    }
+}
+
+#[tokio::test]
+async fn only_trusted_servers_are_spoken_to() {
+    let all = tarball();
+    let node = Node::new().await;
+    let good = || vec![Do::Say(ok(all.len(), "", &all))];
+    let server = Server::new(good()).await;
+    let untrusted = Artefact {
+        trust_pem: String::new(),
+        ..server.artefact(&all)
+    };
+    let other = Server::named(
+        SanType::DnsName("other.example.org".try_into().unwrap()),
+        good(),
+    )
+    .await;
+    let refused = {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/m", closed.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        Artefact {
+            url,
+            ..server.artefact(&all)
+        }
+    };
+    let broken_roots = Artefact {
+        trust_pem: "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----".into(),
+        ..server.artefact(&all)
+    };
+    let cases = [
+        ("unknown CA", untrusted, "source_untrusted"),
+        ("other name", other.artefact(&all), "source_untrusted"),
+        ("nobody listens", refused, "source_unreachable"),
+        ("broken roots", broken_roots, "source_client"),
+    ];
+    for (case, artefact, code) in cases {
+        let error = node.install(&artefact).await.expect_err(case);
+        assert!(
+            error.starts_with(&format!("{code}:")),
+            "{case}: expected {code}, got {error}"
+        );
+        node.assert_untouched(case);
+    }
+}
+
+#[tokio::test]
+async fn disk_is_looked_at_before_the_first_byte() {
+    let all = tarball();
+    let node = Node::new().await;
+    let server = Server::new(vec![Do::Flood(answer("200 OK", "", b""))]).await;
+    let cases = [
+        (
+            "bytes",
+            Artefact {
+                max_bytes: u64::MAX,
+                ..server.artefact(&all)
+            },
+            "disk_space",
+        ),
+        (
+            "inodes",
+            Artefact {
+                max_files: u64::MAX,
+                max_bytes: 1 << 20,
+                ..server.artefact(&all)
+            },
+            "disk_inodes",
+        ),
+    ];
+    for (case, artefact, code) in cases {
+        let error = node.install(&artefact).await.expect_err(case);
+        assert!(error.starts_with(&format!("{code}:")), "{case}: {error}");
+        node.assert_untouched(case);
+    }
+}
+
+#[tokio::test]
+async fn signature_that_cannot_be_checked_is_refused() {
+    let all = tarball();
+    let node = Node::new().await;
+    let server = Server::new(vec![Do::Say(ok(all.len(), "", &all))]).await;
+    let mut artefact = server.artefact(&all);
+    artefact.signature = Some(crate::wanted::Signature {
+        url: artefact.url.clone(),
+        fingerprint: "A1B31D46".into(),
+        key: String::new(),
+    });
+    let error = node.install(&artefact).await.unwrap_err();
+    assert!(error.starts_with("signature_unsupported:"), "{error}");
+    node.assert_untouched("signature");
+}
+
+/// Dropped in the middle and started again at once: the second finds nobody writing, and completes.
+#[tokio::test]
+async fn install_that_was_dropped_in_the_middle_starts_over() {
+    let all = tarball();
+    let node = Node::new().await;
+    let half = all.len() / 2;
+    let stalling = Server::new(vec![Do::Stall(ok(all.len(), "", &all[..half]))]).await;
+    for _ in 0..5 {
+        let artefact = stalling.artefact(&all);
+        let dropped =
+            tokio::time::timeout(Duration::from_millis(100), node.install(&artefact)).await;
+        assert!(dropped.is_err());
+    }
+    let server = Server::new(vec![Do::Say(ok(all.len(), "", &all))]).await;
+    node.install(&server.artefact(&all)).await.unwrap();
+}
