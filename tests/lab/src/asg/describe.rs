@@ -9,6 +9,24 @@ use super::parse::{list, no_group};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
+/// AWS's quota of groups in a region.
+pub(super) const MAX_GROUPS: usize = 500;
+/// AWS's quota of launch configurations in a region; the lab has none.
+const MAX_LAUNCH_CONFIGURATIONS: usize = 200;
+
+/// `DescribeAccountLimits`.
+pub fn account_limits(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    call.params.finish()?;
+    let state = lab.asg.lock();
+    let groups = state.groups.keys().filter(|key| key.0 == call.region);
+    Ok(Xml::new()
+        .text("MaxNumberOfAutoScalingGroups", MAX_GROUPS)
+        .text("MaxNumberOfLaunchConfigurations", MAX_LAUNCH_CONFIGURATIONS)
+        .text("NumberOfAutoScalingGroups", groups.count())
+        .text("NumberOfLaunchConfigurations", 0)
+        .into())
+}
+
 /// `DescribeAutoScalingGroups`.
 pub fn groups(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;

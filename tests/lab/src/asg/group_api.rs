@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::activity::moment;
 use super::balance::TerminationPolicy;
+use super::describe::MAX_GROUPS;
 use super::model::{Group, Hook, Key, Tag};
 use super::parse::{self, invalid, no_group, required};
 use super::{GROUP_METRICS, reconcile};
@@ -154,6 +155,13 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 "AutoScalingGroup by this name already exists - A group with the name ".to_owned()
                     + &name
                     + " already exists",
+            ));
+        }
+        let there = state.groups.keys().filter(|other| other.0 == key.0);
+        if there.count() >= MAX_GROUPS {
+            return Err(ApiError::new(
+                "LimitExceeded",
+                format!("{MAX_GROUPS} AutoScalingGroups already exist for this account"),
             ));
         }
         state.groups.insert(key.clone(), group);

@@ -146,6 +146,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "SetDesiredCapacity" => group_api::set_desired(lab, call),
         "EnableMetricsCollection" => group_api::enable_metrics(lab, call),
         "DisableMetricsCollection" => group_api::disable_metrics(lab, call),
+        "DescribeAccountLimits" => describe::account_limits(lab, call),
         "DescribeAutoScalingGroups" => describe::groups(lab, call),
         "DescribeAutoScalingInstances" => describe::instances(lab, call),
         "DescribeScalingActivities" => describe::activities(lab, call),

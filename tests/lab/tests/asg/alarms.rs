@@ -178,7 +178,7 @@ async fn a_simple_policy_waits_out_its_cooldown() {
                 ("PolicyName", "out"),
                 ("AdjustmentType", "ChangeInCapacity"),
                 ("ScalingAdjustment", "1"),
-                ("Cooldown", "600"),
+                ("Cooldown", "1800"),
             ],
         )
         .await;
@@ -212,6 +212,8 @@ async fn metrics_come_back_as_they_went_in() {
     let begin = world.lab.clock.now();
     world.lab_sleep(240).await;
     let now = world.lab.clock.now();
+    // The buckets of the first and the last moment may both have a point.
+    let most = now.duration_since(begin).as_secs() as usize + 2;
     let seconds = |at: jiff::Timestamp| at.as_millisecond() as f64 / 1000.0;
     let read = world
         .try_cloudwatch(
@@ -246,7 +248,7 @@ async fn metrics_come_back_as_they_went_in() {
         let values = member(result, "Values").unwrap().as_array().unwrap();
         let times = member(result, "Timestamps").unwrap().as_array().unwrap();
         assert!(
-            (3..=5).contains(&values.len()),
+            (3..=most).contains(&values.len()),
             "a point each lab minute: {result:?}"
         );
         assert_eq!(values.len(), times.len());

@@ -22,6 +22,10 @@ async fn a_group_grows_and_shrinks_balanced_and_says_why() {
     world.asg("SetDesiredCapacity", &size).await;
     world.until_in_service(1).await;
 
+    let limits = world.asg("DescribeAccountLimits", &[]).await;
+    assert_eq!(text(&limits, "NumberOfAutoScalingGroups"), "1");
+    assert_eq!(text(&limits, "MaxNumberOfAutoScalingGroups"), "500");
+
     let activities = world.activities().await;
     assert_eq!(activities.len(), 5 + 4);
     assert!(
@@ -315,7 +319,7 @@ async fn a_scheduled_action_runs_at_its_time_unless_suspended() {
     world.until_in_service(1).await;
     let group = ("AutoScalingGroupName", "web");
     let put = async |name: &str, size: &str| {
-        let start = world.lab.clock.now() + std::time::Duration::from_millis(300);
+        let start = world.lab.clock.now() + std::time::Duration::from_secs(1);
         let start = start.to_string();
         let pairs = [
             group,

@@ -83,7 +83,7 @@ async fn a_launch_hook_holds_until_it_is_answered() {
 async fn a_heartbeat_that_stops_abandons_and_one_that_goes_on_holds() {
     let world = World::start(64, SPEED).await;
     let mut hook = HOOK;
-    hook[3].1 = "60";
+    hook[3].1 = "600";
     world.create_group((0, 3, 0), &[]).await;
     world.asg("PutLifecycleHook", &hook).await;
     let size = [("AutoScalingGroupName", "web"), ("DesiredCapacity", "1")];
@@ -100,8 +100,8 @@ async fn a_heartbeat_that_stops_abandons_and_one_that_goes_on_holds() {
         ("LifecycleHookName", "ready"),
         ("InstanceId", held.as_str()),
     ];
-    for _ in 0..12 {
-        world.lab_sleep(10).await;
+    for _ in 0..8 {
+        world.lab_sleep(100).await;
         world.asg("RecordLifecycleActionHeartbeat", &beat).await;
     }
     assert_eq!(world.members().await[0].state, "Pending:Wait");
