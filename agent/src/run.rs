@@ -112,7 +112,9 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
     tasks.spawn(session.run(stop.clone()));
     tasks.spawn(lifecycle::watch(imds, reporter, terminating, stop.clone()));
     // A task ends before the stop only by a bug; then everything ends, and the manager starts anew.
+    // The stop is looked at first: tasks that it ended must not count as a bug.
     let early = tokio::select! {
+        biased;
         () = stop.cancelled() => None,
         ended = tasks.join_next() => ended,
     };

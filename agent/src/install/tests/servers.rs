@@ -336,7 +336,7 @@ async fn bad_servers_are_refused_by_name_without_a_trace() {
         (
             "floods for ever",
             vec![Do::Flood(answer("200 OK", "", &all[..half]))],
-            "digest_mismatch",
+            "source_too_large",
         ),
         (
             "announces too much",
