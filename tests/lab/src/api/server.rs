@@ -62,19 +62,17 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
         return Some(crate::control::answer(lab, &parts, body).await);
     }
     let request_id = lab.ids.uuid();
-    let body = match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => {
-            let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
-            let service = Service::Ec2;
-            return Some(render_error(
-                service,
-                service.protocol(),
-                &error,
-                &request_id,
-            ));
-        }
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
+        let service = Service::Ec2;
+        return Some(render_error(
+            service,
+            service.protocol(),
+            &error,
+            &request_id,
+        ));
     };
+    let body = body.to_bytes();
     let signed = match sigv4::verify(&lab.iam, &parts, &body, lab.clock.now()) {
         Ok(signed) => signed,
         Err(error) => {
