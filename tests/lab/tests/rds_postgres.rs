@@ -2,6 +2,8 @@
 //!
 //! Each test has a lab of its own, in a 127.N.0.0/16 of its own, at high speed.
 
+#[path = "rds_postgres/answers.rs"]
+mod answers;
 #[path = "rds_postgres/failures.rs"]
 mod failures;
 #[path = "rds_postgres/fixture.rs"]

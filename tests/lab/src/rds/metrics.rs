@@ -1,7 +1,6 @@
 //! One sample a lab minute and instance: CPU, connections, free storage, replica lag.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,15 +86,10 @@ async fn sample(
             put("CPUUtilization", percent, "Percent");
         }
     }
-    let gib = (1_u64 << 30) as f64;
-    let used = size_of(&node.data()) as f64;
-    put(
-        "FreeStorageSpace",
-        (instance.storage as f64 * gib - used).max(0.0),
-        "Bytes",
-    );
-    if let Some(connections) = connections(engine, node, instance.port).await {
+    if let Some((connections, used)) = load(engine, node, instance.port).await {
         put("DatabaseConnections", connections, "Count");
+        let allocated = instance.storage as f64 * (1_u64 << 30) as f64;
+        put("FreeStorageSpace", (allocated - used).max(0.0), "Bytes");
     }
     if instance.source.is_some() {
         let lag = lag(engine, node, instance.port).await;
@@ -179,18 +173,20 @@ fn note_replication(lab: &Lab, region: &str, instance: &Instance, streaming: boo
     });
 }
 
-/// Sessions of clients.
-async fn connections(engine: &Engine, node: &Node, port: u16) -> Option<f64> {
+/// Sessions of clients, and bytes on disk: databases and write-ahead log.
+async fn load(engine: &Engine, node: &Node, port: u16) -> Option<(f64, f64)> {
     let client = node.connect(engine, port, "postgres").await.ok()?;
     let row = client
         .query_one(
-            "SELECT count(*)::float8 FROM pg_stat_activity
-             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            "SELECT (SELECT count(*) FROM pg_stat_activity
+                     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())::float8,
+                    (SELECT sum(pg_database_size(oid)) FROM pg_database)::float8
+                  + (SELECT sum(size) FROM pg_ls_waldir())::float8",
             &[],
         )
         .await
         .ok()?;
-    Some(row.get(0))
+    Some((row.get(0), row.get(1)))
 }
 
 /// Whether the replica streams, and how many seconds it is behind (0 when it has replayed all that it
@@ -241,20 +237,5 @@ fn ticks(pid: i32, with_dead_children: bool) -> f64 {
         .skip(11)
         .take(times)
         .filter_map(|field| field.parse::<f64>().ok())
-        .sum()
-}
-
-/// Bytes in a folder and all below it.
-pub fn size_of(path: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else {
-        return 0;
-    };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
         .sum()
 }

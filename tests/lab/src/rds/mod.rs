@@ -106,6 +106,9 @@ impl Rds {
     }
 }
 
+/// How long the overview waits (real time) for an instance that is being worked on.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// 404 with this code.
 fn not_found(code: &str, message: &str) -> ApiError {
     ApiError::new(code, message).status(404)
@@ -227,7 +230,7 @@ pub async fn control(
     body: Value,
 ) -> Result<Value, String> {
     match (method.as_str(), path) {
-        ("GET", []) => Ok(overview(lab)),
+        ("GET", []) => Ok(overview(lab).await),
         ("POST", ["crash"]) => {
             let (region, id) = target(lab, &body)?;
             recovery::crash(lab, &region, &id).await?;
@@ -261,14 +264,14 @@ fn target(lab: &Lab, body: &Value) -> Result<(String, String), String> {
         .ok_or_else(|| format!("there is no DB instance `{id}`"))
 }
 
-fn overview(lab: &Lab) -> Value {
+async fn overview(lab: &Lab) -> Value {
     let mut all = Vec::new();
     for region in &lab.config.regions {
         let instances: Vec<Instance> = lab.rds.with(&region.name, |state| {
             state.instances.values().cloned().collect()
         });
         for instance in instances {
-            let machine = instance.machine.try_lock();
+            let machine = tokio::time::timeout(PATIENCE, instance.machine.lock()).await;
             let nodes: Vec<Value> = machine.iter().flat_map(|machine| {
                 [("primary", &machine.primary), ("standby", &machine.standby)]
                     .into_iter()

@@ -84,6 +84,8 @@ impl Node {
                     "--encoding=UTF8",
                     "--locale-provider=libc",
                     "--locale=C.UTF-8",
+                    // The fewest bytes that make a cluster: many are made, and copied, on one disk.
+                    "--wal-segsize=1",
                     "--no-sync",
                 ],
             )
@@ -265,12 +267,19 @@ impl Node {
 
     /// Removes the cluster from disk; the server must be stopped.
     pub fn remove(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.directory)
+        remove_tree(self.directory.clone());
+    }
+}
+
+/// Removes a folder, off the threads that answer calls: a cluster has a thousand files.
+pub fn remove_tree(directory: PathBuf) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = std::fs::remove_dir_all(&directory)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            log::warn!("{} stays behind: {error}", self.directory.display());
+            log::warn!("{} stays behind: {error}", directory.display());
         }
-    }
+    });
 }
 
 /// A database error, in words that carry no statement text (it may hold a password's verifier).

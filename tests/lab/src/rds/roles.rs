@@ -62,7 +62,8 @@ pub async fn create(
         ),
     )
     .await?;
-    if engine.major.parse::<u32>().unwrap_or_default() >= 15 {
+    let major = engine.major.parse::<u32>().unwrap_or_default();
+    if major >= 15 {
         run(
             &client,
             "granting pg_checkpoint",
@@ -70,19 +71,26 @@ pub async fn create(
         )
         .await?;
     }
-    run(&client, "creating rdsadmin", "CREATE DATABASE rdsadmin").await?;
     run(
         &client,
-        "closing rdsadmin",
+        "handing over the first databases",
         &format!(
-            "REVOKE ALL ON DATABASE rdsadmin FROM PUBLIC;
-             ALTER DATABASE postgres OWNER TO {name};
+            "ALTER DATABASE postgres OWNER TO {name};
              ALTER DATABASE template1 OWNER TO {name}"
         ),
     )
     .await?;
     if let Some(database) = database.filter(|database| *database != "postgres") {
-        let statement = format!("CREATE DATABASE {} OWNER {name}", identifier(database));
+        let statement = format!(
+            "CREATE DATABASE {} OWNER {name}{}",
+            identifier(database),
+            // Copies the template's files instead of writing them through the log.
+            if major >= 15 {
+                " STRATEGY file_copy"
+            } else {
+                ""
+            }
+        );
         run(&client, "creating DBName", &statement).await?;
     }
     Ok(())

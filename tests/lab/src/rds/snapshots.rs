@@ -213,11 +213,7 @@ pub fn delete(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
 pub fn forget(lab: &Lab, region: &str, snapshot: &Snapshot) {
     lab.rds
         .with(region, |state| state.snapshots.remove(&snapshot.id));
-    if let Err(error) = std::fs::remove_dir_all(&snapshot.directory)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        log::warn!("{} stays behind: {error}", snapshot.directory.display());
-    }
+    super::postgres::remove_tree(snapshot.directory.clone());
 }
 
 /// `DescribeDBSnapshots`.

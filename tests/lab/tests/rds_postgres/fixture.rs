@@ -8,9 +8,11 @@ use std::time::Duration;
 use lab::api::sign_for_tests;
 use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use lab::{Config, Lab};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::{Client, NoTls};
+
+pub use super::answers::{code, endpoint, is_alive, pids, text};
 
 /// The master password of every test instance.
 pub const PASSWORD: &str = "correct-horse-battery";
@@ -38,9 +40,21 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// A 127.N.0.0/16 that no other test on this machine has, until the listener is dropped.
+/// A 127.N.0.0/16 that no other test on this machine has, until the listener is dropped, and that
+/// nobody else listens in.
 fn reserve() -> (u8, TcpListener) {
-    (40..=250)
+    let listening = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    // Addresses stand there in the machine's byte order: 127.N.x.y as yyxxNN7F.
+    let is_free = |octet: &u8| {
+        !listening
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .any(|local| local.get(4..8) == Some(&format!("{octet:02X}7F")))
+    };
+    let first = 40 + (std::process::id() % 200) as u8;
+    (first..=250)
+        .chain(40..first)
+        .filter(is_free)
         .find_map(|octet| {
             let address = (Ipv4Addr::new(127, octet, 255, 254), RESERVATION);
             TcpListener::bind(address).ok().map(|held| (octet, held))
@@ -113,11 +127,38 @@ impl TestLab {
 
     /// A call of Secrets Manager.
     pub async fn secrets(&self, action: &str, body: &Value) -> Result<Value, Refusal> {
+        self.json("secretsmanager", "secretsmanager", action, body)
+            .await
+    }
+
+    /// The names of the metrics that an instance has.
+    pub async fn metrics(&self, id: &str) -> Vec<String> {
+        let body = json!({
+            "Namespace": "AWS/RDS",
+            "Dimensions": [{ "Name": "DBInstanceIdentifier", "Value": id }],
+        });
+        let target = "GraniteServiceVersion20100801";
+        let found = self.json("monitoring", target, "ListMetrics", &body).await;
+        let found = found.expect("the metrics are listed");
+        let metrics = found["Metrics"].as_array().cloned().unwrap_or_default();
+        metrics
+            .iter()
+            .filter_map(|metric| metric["MetricName"].as_str().map(str::to_owned))
+            .collect()
+    }
+
+    async fn json(
+        &self,
+        service: &str,
+        target: &str,
+        action: &str,
+        body: &Value,
+    ) -> Result<Value, Refusal> {
         let body = body.to_string();
         let extra = format!(
-            "content-type: application/x-amz-json-1.1\r\nx-amz-target: secretsmanager.{action}\r\n"
+            "content-type: application/x-amz-json-1.1\r\nx-amz-target: {target}.{action}\r\n"
         );
-        let head = self.head("secretsmanager", &body, &extra);
+        let head = self.head(service, &body, &extra);
         let (status, answer) = self.http(head, &body).await;
         let value: Value = serde_json::from_str(&answer).expect("JSON");
         if status == 200 {
@@ -331,50 +372,11 @@ impl TestLab {
 
     /// The processes of all servers.
     pub async fn pids(&self) -> Vec<i32> {
-        let overview = self.control("GET", "/lab/rds", &Value::Null).await;
-        pids(&overview)
+        loop {
+            let overview = self.control("GET", "/lab/rds", &Value::Null).await;
+            if !overview.to_string().contains("\"busy\":true") {
+                return pids(&overview);
+            }
+        }
     }
-}
-
-/// The processes in the control endpoint's overview.
-pub fn pids(overview: &Value) -> Vec<i32> {
-    let instances = overview["instances"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    instances
-        .iter()
-        .flat_map(|instance| instance["nodes"].as_array().cloned().unwrap_or_default())
-        .filter_map(|node| node["pid"].as_i64())
-        .map(|pid| pid as i32)
-        .collect()
-}
-
-/// Whether a process exists (a zombie has ended).
-pub fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-}
-
-/// The text of the first element of that name.
-pub fn text(xml: &str, name: &str) -> Option<String> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    let (inner, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(inner.to_owned())
-}
-
-/// The endpoint of a described instance.
-pub fn endpoint(xml: &str) -> (String, u16) {
-    let endpoint = text(xml, "Endpoint").expect("an endpoint");
-    let port = text(&endpoint, "Port").and_then(|port| port.parse().ok());
-    (
-        text(&endpoint, "Address").expect("an address"),
-        port.expect("a port"),
-    )
-}
-
-/// The code of a refusal.
-pub fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
-    result.expect_err("this is refused").code
 }

@@ -289,3 +289,65 @@ async fn a_snapshot_restores_what_was_there() {
     );
     lab.lab.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_has_metrics_follows_a_new_port_and_outlives_its_source() {
+    let lab = TestLab::start().await;
+    lab.create("primary", &[]).await.unwrap();
+    lab.until_status("primary", "available").await;
+    let replica = [
+        ("DBInstanceIdentifier", "replica"),
+        ("SourceDBInstanceIdentifier", "primary"),
+    ];
+    lab.rds("CreateDBInstanceReadReplica", &replica)
+        .await
+        .unwrap();
+    lab.until_status("replica", "available").await;
+    let wanted = [
+        "CPUUtilization",
+        "DatabaseConnections",
+        "FreeStorageSpace",
+        "ReplicaLag",
+    ];
+    loop {
+        let metrics = lab.metrics("replica").await;
+        if wanted
+            .iter()
+            .all(|name| metrics.iter().any(|metric| metric == name))
+        {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    let id = ("DBInstanceIdentifier", "primary");
+    lab.rds("ModifyDBInstance", &[id, ("DBPortNumber", "5777")])
+        .await
+        .unwrap();
+    lab.until("primary", "on its new port", |xml| {
+        text(xml, "DBInstanceStatus").as_deref() == Some("available") && endpoint(xml).1 == 5777
+    })
+    .await;
+    let primary = lab.session("primary").await;
+    primary
+        .batch_execute("CREATE TABLE after ()")
+        .await
+        .unwrap();
+    let standby = lab.session("replica").await;
+    while standby.batch_execute("SELECT FROM after").await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    let skip = ("SkipFinalSnapshot", "true");
+    lab.rds("DeleteDBInstance", &[id, skip]).await.unwrap();
+    lab.until_gone("primary").await;
+    let xml = lab
+        .until("replica", "on its own", |xml| {
+            text(xml, "ReadReplicaSourceDBInstanceIdentifier").is_none()
+                && text(xml, "DBInstanceStatus").as_deref() == Some("available")
+        })
+        .await;
+    assert!(text(&xml, "StatusInfos").is_none());
+    standby.batch_execute("CREATE TABLE own ()").await.unwrap();
+    lab.lab.stop().await;
+}

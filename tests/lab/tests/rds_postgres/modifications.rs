@@ -241,3 +241,52 @@ async fn a_stopped_instance_keeps_its_rows_and_its_endpoint() {
         .unwrap();
     lab.lab.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_start_with_its_parameters_says_why() {
+    let lab = TestLab::start().await;
+    let versions = lab.rds("DescribeDBEngineVersions", &[]).await.unwrap();
+    let family = text(&versions, "DBParameterGroupFamily").unwrap();
+    let group = ("DBParameterGroupName", "greedy");
+    let new = [
+        group,
+        ("DBParameterGroupFamily", family.as_str()),
+        ("Description", "too much"),
+    ];
+    lab.rds("CreateDBParameterGroup", &new).await.unwrap();
+    lab.create("primary", &[("BackupRetentionPeriod", "0")])
+        .await
+        .unwrap();
+    lab.until_status("primary", "available").await;
+    // In the server's range, and more memory than there is.
+    let name = (
+        "Parameters.Parameter.1.ParameterName",
+        "max_locks_per_transaction",
+    );
+    let method = ("Parameters.Parameter.1.ApplyMethod", "pending-reboot");
+    let value = ("Parameters.Parameter.1.ParameterValue", "2147483647");
+    lab.rds("ModifyDBParameterGroup", &[group, name, value, method])
+        .await
+        .unwrap();
+    let id = ("DBInstanceIdentifier", "primary");
+    let modified = lab.rds("ModifyDBInstance", &[id, group]).await.unwrap();
+    assert_eq!(
+        text(&modified, "ParameterApplyStatus").unwrap(),
+        "pending-reboot"
+    );
+    lab.rds("RebootDBInstance", &[id]).await.unwrap();
+    lab.until_status("primary", "incompatible-parameters").await;
+    let messages = lab.events("primary").await;
+    assert!(
+        messages.iter().any(|message| message.contains("FATAL")),
+        "{messages:#?}"
+    );
+    lab.rds("ResetDBParameterGroup", &[group, name, method])
+        .await
+        .unwrap();
+    lab.rds("RebootDBInstance", &[id]).await.unwrap();
+    let xml = lab.until_status("primary", "available").await;
+    assert_eq!(text(&xml, "ParameterApplyStatus").unwrap(), "in-sync");
+    lab.session("primary").await;
+    lab.lab.stop().await;
+}
