@@ -14,6 +14,7 @@
 
 mod failure;
 mod keep;
+mod prove;
 mod serve;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@
 //! install. Only one install runs at a time, also when its caller went away in the middle.
 
 mod error;
+mod names;
 mod pipeline;
 mod release;
 mod signature;

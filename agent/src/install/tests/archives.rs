@@ -1,13 +1,10 @@
 //! Hostile, damaged and wrong archives.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use proptest::prelude::*;
 use tar::EntryType;
 
-use super::fixture::{MAX_BYTES, MAX_FILES, NEW, Node, OLD, Tar, gzip, release};
-use crate::install::unpack::{Limits, unpack};
+use super::fixture::{MAX_BYTES, MAX_FILES, NEW, Node, Tar, gzip, release};
 
 fn good() -> Tar {
     Tar::good(NEW)
@@ -429,112 +426,5 @@ async fn other_bytes_than_asked_for_are_a_wrong_digest_however_they_are_broken()
         let error = node.install(&wanted).await.expect_err(case);
         assert!(error.starts_with("source_unreachable:"), "{case}: {error}");
         node.assert_untouched(case);
-    }
-}
-
-#[tokio::test]
-async fn good_archive_becomes_a_readable_release_with_shared_folders() {
-    let node = Node::new().await;
-    let tar = good()
-        .kind("mattermost/", EntryType::Directory)
-        .mode("mattermost/bin/mmctl", 0o700)
-        .mode("mattermost/secret", 0o600)
-        .link("mattermost/client/current", "../i18n/en.json")
-        .hard_link("mattermost/copy", "mattermost/i18n/en.json")
-        .pax(EntryType::XGlobalHeader, &[("comment", "made by git")])
-        .pax(
-            EntryType::XHeader,
-            &[("path", "mattermost/fonts/ä.woff"), ("mtime", "1.5")],
-        )
-        .file("short", b"font");
-    let installed = node.install_bytes(NEW, &tar.packed()).await.unwrap();
-    assert_eq!(installed.version, NEW);
-    let release = node.layout.release(NEW);
-    let mode = |path: &str| {
-        std::fs::symlink_metadata(release.join(path))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o7777
-    };
-    assert_eq!(mode("bin/mmctl"), 0o755);
-    assert_eq!(mode("secret"), 0o644);
-    assert_eq!(mode("bin"), 0o755);
-    assert_eq!(
-        std::fs::read(release.join("fonts/ä.woff")).unwrap(),
-        b"font"
-    );
-    assert_eq!(
-        std::fs::read(release.join("client/current")).unwrap(),
-        b"[]"
-    );
-    assert_eq!(std::fs::read(release.join("copy")).unwrap(), b"[]");
-    for (inside, shared) in crate::layout::SHARED {
-        std::fs::write(release.join(inside).join("kept"), inside).unwrap();
-        let kept = node.layout.shared(shared).join("kept");
-        assert_eq!(std::fs::read_to_string(kept).unwrap(), inside);
-    }
-    // What the old release brought is not overwritten by the new one's default.
-    assert!(node.layout.shared("config").join("config.json").exists());
-}
-
-#[tokio::test]
-async fn same_version_from_another_tarball_replaces_it_in_one_step() {
-    let node = Node::new().await;
-    let other = Tar::good(OLD).file("mattermost/fixed", b"1").packed();
-    node.install_bytes(OLD, &other).await.unwrap();
-    assert!(node.layout.current().join("fixed").exists());
-    node.assert_untouched("replaced");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    /// Whatever the names, kinds and links: nothing appears outside, no link resolves outside.
-    #[test]
-    fn nothing_leaves_the_tree(
-        entries in proptest::collection::vec(
-            ("[a-c./]{1,12}", 0..4_u8, "[a-c./]{0,12}"), 0..12
-        )
-    ) {
-        let root = tempfile::tempdir().unwrap();
-        let tree = root.path().join("outer/inner/tree");
-        std::fs::create_dir_all(&tree).unwrap();
-        let tar = entries.iter().fold(Tar::default(), |tar, (name, kind, target)| {
-            let name = format!("mattermost/{name}");
-            match kind {
-                0 => tar.file(&name, b"content"),
-                1 => tar.kind(&name, EntryType::Directory),
-                2 => tar.link(&name, target),
-                _ => tar.hard_link(&name, &format!("mattermost/{target}")),
-            }
-        });
-        let _ = unpack(tar.end().as_slice(), &tree, Limits { bytes: 1 << 20, files: 100 }, |_| {});
-        let inside = tree.canonicalize().unwrap();
-        let mut open = vec![tree.clone()];
-        while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                if let Ok(real) = path.canonicalize() {
-                    prop_assert!(real.starts_with(&inside), "{} -> {}", path.display(), real.display());
-                }
-                if path.symlink_metadata().unwrap().is_dir() {
-                    open.push(path);
-                }
-            }
-        }
-        let beside: Vec<_> = std::fs::read_dir(root.path().join("outer/inner")).unwrap().collect();
-        prop_assert_eq!(beside.len(), 1);
-    }
-
-    /// Arbitrary damage to a good archive: never a panic, and never more than the limits on disk.
-    #[test]
-    fn damage_is_an_error_or_harmless(at in 0..5000_usize, byte: u8, length in 0..6000_usize) {
-        let root = tempfile::tempdir().unwrap();
-        let mut bytes = Tar::good(NEW).file("mattermost/z", &[7; 1024]).end();
-        let at = at % bytes.len();
-        bytes[at] = byte;
-        bytes.truncate(length.max(1));
-        let _ = unpack(bytes.as_slice(), root.path(), Limits { bytes: 4096, files: 20 }, |_| {});
     }
 }

@@ -2,4 +2,6 @@
 
 mod archives;
 mod fixture;
+mod release_server;
 mod servers;
+mod trees;
