@@ -9,9 +9,9 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends ca-certificates postgresql-client
 
 install -m 0755 "$image/mattermost-agent" /usr/bin/mattermost-agent
-install -m 0644 "$image/mattermost-agent.service" "$image/mattermost.service" /usr/lib/systemd/system/
-install -D -m 0644 "$image/mattermost.sysusers" /usr/lib/sysusers.d/mattermost.conf
-install -D -m 0644 "$image/mattermost.tmpfiles" /usr/lib/tmpfiles.d/mattermost.conf
+install -m 0644 "$image"/mattermost*.service /usr/lib/systemd/system/
+install -D -m 0644 "$image/sysusers.d/mattermost.conf" /usr/lib/sysusers.d/mattermost.conf
+install -D -m 0644 "$image/tmpfiles.d/mattermost.conf" /usr/lib/tmpfiles.d/mattermost.conf
 systemd-sysusers mattermost.conf
 systemd-tmpfiles --create mattermost.conf
 

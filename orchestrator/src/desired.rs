@@ -166,6 +166,10 @@ pub fn message(
     };
     let database = facts.database.as_ref()?;
     facts.site_url.as_ref()?;
+    // Without its licence a node would serve, alone: messages between nodes would be lost in silence.
+    if spec.mattermost.licence_secret.is_some() {
+        facts.licence.as_ref()?;
+    }
     let role = if migrate {
         v1::MigrationRole::Migrate
     } else {

@@ -135,17 +135,16 @@ impl Host {
 
 /// Where nodes are served.
 fn listen_address(spec: &Spec) -> anyhow::Result<SocketAddr> {
-    let text = match &spec.orchestrator.listen {
-        Some(text) => text.clone(),
-        None => {
-            let first = spec
-                .orchestrator
-                .addresses
-                .first()
-                .context("`orchestrator.addresses` is empty")?;
-            let port = first.rsplit(':').next().unwrap_or_default();
-            format!("0.0.0.0:{port}")
-        }
+    let text = if let Some(text) = &spec.orchestrator.listen {
+        text.clone()
+    } else {
+        let first = spec
+            .orchestrator
+            .addresses
+            .first()
+            .context("`orchestrator.addresses` is empty")?;
+        let port = first.rsplit(':').next().unwrap_or_default();
+        format!("0.0.0.0:{port}")
     };
     text.parse().with_context(|| {
         format!("`{text}` is not an address to listen on; it looks like 0.0.0.0:7443")

@@ -1,11 +1,11 @@
 //! Where log lines go: the journal under systemd, else stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// Starts logging. `verbose` counts `-v`; libraries are a level quieter than we are.
-pub fn start(verbose: u8, quiet_terminal: bool) {
+pub fn start(verbose: u8, following: bool) {
     let level = match verbose {
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,
@@ -19,8 +19,8 @@ pub fn start(verbose: u8, quiet_terminal: bool) {
         Some(journal) => Box::new(journal),
         None => Box::new(Stderr),
     };
-    // While a person watches a progress line, only warnings may break into it.
-    let level = if quiet_terminal && verbose == 0 && std::io::stderr().is_terminal() {
+    // What a verb that follows the loop prints is the events; only warnings may break into them.
+    let level = if following && verbose == 0 {
         LevelFilter::Warn
     } else {
         level

@@ -15,7 +15,7 @@ pub fn summary(spec: &Spec, look: &Look) -> v1::StatusReply {
         None if look.number == 0 => "looking".to_owned(),
         None => "following".to_owned(),
         Some(decision) => {
-            reasons.extend(decision.reasons.iter().map(|reason| reason_text(reason)));
+            reasons.extend(decision.reasons.iter().map(reason_text));
             match &decision.next {
                 Phase::Stuck { reason } => {
                     reasons.insert(0, reason.clone());
@@ -182,7 +182,7 @@ pub fn nodes(observed: &Observed, snapshot: &Snapshot, fleet: &Fleet) -> Vec<v1:
                 reported_at: report
                     .as_ref()
                     .and_then(|report| report.at)
-                    .map_or(0, |at| at.as_second()),
+                    .map_or(0, jiff::Timestamp::as_second),
                 report: report.map(|report| to_wire(&report)),
             });
         }

@@ -58,6 +58,7 @@ pub(crate) fn tend(
             continue;
         }
         let goal = settled_goal(goal_of(instance), node);
+        let unwanted = goal == NodeGoal::Drain;
         let state = verified(view, instance, &goal);
         draft.nodes.insert(instance.clone(), goal);
         match &state {
@@ -72,6 +73,8 @@ pub(crate) fn tend(
         if member.lifecycle == "Pending:Wait" {
             let failed = found.failed.iter().any(|(id, _)| id == instance);
             let result = match (&state, failed) {
+                // It is not to serve any more: Auto Scaling ends it only once its launch is over.
+                _ if unwanted => "ABANDON",
                 (Ok(()), _) => "CONTINUE",
                 (_, true) => "ABANDON",
                 _ => continue,

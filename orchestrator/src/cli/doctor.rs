@@ -8,7 +8,8 @@ use crate::host;
 /// One check.
 #[derive(Debug, Serialize)]
 struct Check {
-    check: String,
+    #[serde(rename = "check")]
+    name: String,
     /// `ok`, `warn`, `fail`.
     result: &'static str,
     detail: String,
@@ -18,7 +19,7 @@ struct Check {
 pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let spec = cli.load()?;
     let mut checks = vec![Check {
-        check: "specification".to_owned(),
+        name: "specification".to_owned(),
         result: "ok",
         detail: format!(
             "stack `{}`, home {}, {} region(s)",
@@ -29,7 +30,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
     }];
     if spec.mattermost.licence_secret.is_none() {
         checks.push(Check {
-            check: "licence".to_owned(),
+            name: "licence".to_owned(),
             result: "warn",
             detail: "none: one node at a time, and rollouts announce a short pause (cutover)"
                 .to_owned(),
@@ -39,7 +40,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Ok(core) => core,
         Err(error) => {
             checks.push(Check {
-                check: "files".to_owned(),
+                name: "files".to_owned(),
                 result: "fail",
                 detail: format!("{error:#}"),
             });
@@ -52,7 +53,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             Err(detail) => ("fail", detail),
         };
         checks.push(Check {
-            check: check.to_owned(),
+            name: check.to_owned(),
             result,
             detail,
         });
@@ -123,7 +124,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             );
         } else {
             checks.push(Check {
-                check: "certificate".to_owned(),
+                name: "certificate".to_owned(),
                 result: "warn",
                 detail: "none: users speak plain HTTP to the load balancer; `load_balancer.certificate_arn` names one".to_owned(),
             });
@@ -134,7 +135,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         match core.cloud.quotas().await {
             Ok(quotas) => checks.extend(quotas.iter().map(quota_check)),
             Err(error) => checks.push(Check {
-                check: "quotas".to_owned(),
+                name: "quotas".to_owned(),
                 result: "warn",
                 detail: crate::chain(&error),
             }),
@@ -150,7 +151,7 @@ fn permission_check(permission: &cloud::Permission) -> Check {
         cloud::Verdict::Unknown(why) => ("warn", why.clone()),
     };
     Check {
-        check: format!("may {}", permission.name),
+        name: format!("may {}", permission.name),
         result,
         detail,
     }
@@ -162,7 +163,7 @@ fn quota_check(quota: &cloud::Quota) -> Check {
         .used
         .map_or(String::new(), |used| format!("{used} of "));
     Check {
-        check: format!("quota {}", quota.name),
+        name: format!("quota {}", quota.name),
         result: if full { "fail" } else { "ok" },
         detail: format!("{used}{}", quota.limit),
     }
@@ -177,7 +178,7 @@ fn report(cli: &Cli, checks: &[Check]) -> Exit {
             .map(|check| {
                 vec![
                     check.result.to_owned(),
-                    check.check.clone(),
+                    check.name.clone(),
                     check.detail.clone(),
                 ]
             })

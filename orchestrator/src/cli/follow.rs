@@ -96,9 +96,10 @@ pub async fn follow(
             .trouble
             .first()
             .cloned()
-            .or_else(|| look.decision.as_ref()?.reasons.first().map(reason_text))
-            .unwrap_or_else(|| "looking".to_owned());
-        progress.waits(&reason);
+            .or_else(|| look.decision.as_ref()?.reasons.first().map(reason_text));
+        if let Some(reason) = reason {
+            progress.waits(&reason);
+        }
         if let Some(exit) = ended(&look) {
             progress.finish();
             if exit == Exit::Stuck

@@ -10,12 +10,12 @@ use crate::reconcile;
 pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let spec = cli.load()?;
     let core = crate::host::core(spec, Want::Up).await?;
-    let (_, _, decision) = reconcile::decide_once(&core).await?;
+    let (intent, observed, decision) = reconcile::decide_once(&core).await?;
+    let forecast = plan::forecast(&intent, &observed, reconcile::now());
     if cli.json() {
-        output::json(&decision);
+        output::json(&forecast);
     } else {
-        let lines: Vec<String> = decision.actions.iter().map(|action| action.key()).collect();
-        output::data(&lines.join("\n"));
+        output::data(&forecast.to_string());
     }
     Ok(match decision.next {
         Phase::Stuck { .. } => Exit::Stuck,

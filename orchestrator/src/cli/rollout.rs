@@ -1,5 +1,6 @@
 //! `rollout`: ask for one, follow it, steer it. The running orchestrator does the work.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -55,6 +56,9 @@ struct Start {
     /// AMI to go to, in the home region
     #[arg(long)]
     image: Option<String>,
+    /// Show what the rollout would do, and stop
+    #[arg(long)]
+    plan: bool,
     /// Return as soon as the request is written down
     #[arg(long)]
     detach: bool,
@@ -100,12 +104,12 @@ async fn get(client: &mut Client, id: &str) -> anyhow::Result<v1::Rollout> {
     Ok(client
         .get_rollout(v1::GetRolloutRequest { id: id.to_owned() })
         .await
-        .map_err(plain)?
+        .map_err(|status| plain(&status))?
         .into_inner())
 }
 
 /// A refusal in the orchestrator's own words.
-fn plain(status: tonic::Status) -> anyhow::Error {
+fn plain(status: &tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
 
@@ -123,7 +127,7 @@ async fn steer(
     let rollout = client
         .steer_rollout(request)
         .await
-        .map_err(plain)?
+        .map_err(|status| plain(&status))?
         .into_inner();
     show(cli, &rollout);
     Ok(Exit::Done)
@@ -135,22 +139,6 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
             "a rollout goes to something else\nhint: --mattermost VERSION, --image ami-…, or both",
         );
         return Ok(Exit::Usage);
-    }
-    if !args.yes && std::io::stdin().is_terminal() && output::terminal() {
-        let to = [args.mattermost.as_deref(), args.image.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .join(" on ");
-        output::talk(&format!(
-            "Rollout to {to}: blue keeps serving until green is verified; booting green resets everybody's presence. Go on? [y/N]"
-        ));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line)?;
-        if !matches!(line.trim(), "y" | "Y" | "yes") {
-            output::talk("nothing was touched");
-            return Ok(Exit::Refused);
-        }
     }
     let key = args.request_key.clone().unwrap_or_else(|| {
         // Different every minute, so that going back and forth is possible, and the same for an
@@ -170,23 +158,58 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
         request_key: key,
         operator: super::operator(),
     };
-    let rollout = match client.start_rollout(request).await {
+    let plan = match client.plan_rollout(request.clone()).await {
         Ok(reply) => reply.into_inner(),
-        Err(status) if matches!(status.code(), tonic::Code::FailedPrecondition) => {
-            output::talk(&format!("refused: {}", status.message()));
+        Err(status) => return refused(&status),
+    };
+    if args.plan {
+        if cli.json() {
+            output::data(&plan.json);
+        } else {
+            output::data(&plan.text);
+        }
+        return Ok(Exit::Done);
+    }
+    if !args.detach {
+        output::talk(&plan.text);
+    }
+    if !args.yes {
+        if !std::io::stdin().is_terminal() {
+            output::talk("`rollout` asks before it acts\nhint: --yes answers");
             return Ok(Exit::Refused);
         }
-        Err(status) if matches!(status.code(), tonic::Code::InvalidArgument) => {
-            output::talk(&format!("error: {}", status.message()));
-            return Ok(Exit::Usage);
+        output::talk("Go on? [y/N]");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        if !matches!(line.trim(), "y" | "Y" | "yes") {
+            output::talk("nothing was touched");
+            return Ok(Exit::Refused);
         }
-        Err(status) => return Err(plain(status)),
+    }
+    let rollout = match client.start_rollout(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) => return refused(&status),
     };
     if args.detach {
         show(cli, &rollout);
         return Ok(Exit::Done);
     }
     follow_to_end(cli, client, rollout).await
+}
+
+/// A request that cannot be: exit code 3 when a gate says so, 2 when the request itself is wrong.
+fn refused(status: &tonic::Status) -> anyhow::Result<Exit> {
+    match status.code() {
+        tonic::Code::FailedPrecondition => {
+            output::talk(&format!("refused: {}", status.message()));
+            Ok(Exit::Refused)
+        }
+        tonic::Code::InvalidArgument => {
+            output::talk(&format!("error: {}", status.message()));
+            Ok(Exit::Usage)
+        }
+        _ => Err(plain(status)),
+    }
 }
 
 /// Follows until the rollout ends; a lost orchestrator is waited for, since the rollout outlives it.
@@ -239,7 +262,7 @@ async fn follow_to_end(
             }
             Err(status) => {
                 progress.finish();
-                return Err(plain(status));
+                return Err(plain(&status));
             }
         }
     };
@@ -276,18 +299,20 @@ pub fn as_text(rollout: &v1::Rollout) -> String {
         rollout.to_image,
         rollout.phase
     );
-    text.push_str(&format!(
-        "outcome  {}{}\n",
+    let _ = writeln!(
+        text,
+        "asked by {}\noutcome  {}{}",
+        rollout.operator,
         rollout.outcome.replace('_', " "),
         if rollout.paused { " (paused)" } else { "" }
-    ));
+    );
     if rollout.outcome == "live" {
         for reason in &rollout.reasons {
-            text.push_str(&format!("waits    {reason}\n"));
+            let _ = writeln!(text, "waits    {reason}");
         }
     }
     for line in &rollout.failure {
-        text.push_str(&format!("failed   {line}\n"));
+        let _ = writeln!(text, "failed   {line}");
     }
     let rows = rollout
         .phases
@@ -312,6 +337,7 @@ pub fn as_json(rollout: &v1::Rollout) -> Value {
         "id": rollout.id,
         "phase": rollout.phase,
         "outcome": rollout.outcome,
+        "operator": rollout.operator,
         "paused": rollout.paused,
         "reasons": rollout.reasons,
         "failure": rollout.failure,

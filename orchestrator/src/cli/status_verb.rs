@@ -1,5 +1,7 @@
 //! `status`: what the stack is, and the one thing that it waits for.
 
+use std::fmt::Write as _;
+
 use clap::Args as ClapArgs;
 use fleet_proto::v1;
 use serde_json::{Value, json};
@@ -74,9 +76,9 @@ pub async fn until_ready(cli: &Cli, client: &mut Client) -> anyhow::Result<Exit>
             "ready" | "done" => {
                 progress.finish();
                 if cli.json() {
-                    output::json(&as_json(&reply))
+                    output::json(&as_json(&reply));
                 } else {
-                    output::data(&format!("stack `{}` is ready: {}", reply.stack, reply.url))
+                    output::data(&format!("stack `{}` is ready: {}", reply.stack, reply.url));
                 }
                 return Ok(Exit::Done);
             }
@@ -114,21 +116,22 @@ pub async fn until_ready(cli: &Cli, client: &mut Client) -> anyhow::Result<Exit>
 pub fn as_text(reply: &v1::StatusReply) -> String {
     let mut text = format!("stack    {}\nphase    {}\n", reply.stack, reply.phase);
     if !reply.url.is_empty() {
-        text.push_str(&format!("address  {}\n", reply.url));
+        let _ = writeln!(text, "address  {}", reply.url);
     }
     if !reply.leader.is_empty() {
-        text.push_str(&format!("leader   {}\n", reply.leader));
+        let _ = writeln!(text, "leader   {}", reply.leader);
     }
     for reason in &reply.reasons {
-        text.push_str(&format!("waits    {reason}\n"));
+        let _ = writeln!(text, "waits    {reason}");
     }
     if let Some(rollout) = &reply.rollout {
-        text.push_str(&format!(
-            "rollout  {} {} -> {}: {} ({})\n",
+        let _ = writeln!(
+            text,
+            "rollout  {} {} -> {}: {} ({})",
             rollout.id, rollout.from_version, rollout.to_version, rollout.phase, rollout.outcome
-        ));
+        );
         for line in rollout.failure.iter().take(3) {
-            text.push_str(&format!("         {line}\n"));
+            let _ = writeln!(text, "         {line}");
         }
     }
     if !reply.resources.is_empty() {

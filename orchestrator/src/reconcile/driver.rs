@@ -22,6 +22,8 @@ const RENEW: Duration = Duration::from_secs(8);
 const AT_LEAST: Duration = Duration::from_secs(30);
 /// What an effect changed shows within about a second, mostly; then the next thing may be due.
 const AFTER_EFFECT: Duration = Duration::from_secs(1);
+/// Without the lease there is nothing to do but to serve nodes from what the holder decides.
+const NOT_HOLDING: Duration = Duration::from_secs(5);
 /// News arrive in bunches (a fleet that reports); looks are at least this far apart.
 const AT_MOST: Duration = Duration::from_millis(300);
 
@@ -146,11 +148,14 @@ async fn turn(
     // Sessions and enrolments look at it before effects are made.
     core.looks
         .send_modify(|newest| Arc::make_mut(newest).observed = look.observed.clone());
-    let Some(epoch) = held else {
-        look.trouble.push(
-            "another orchestrator holds the lease; this one serves nodes and waits".to_owned(),
-        );
-        return (look, AT_LEAST.min(Duration::from_secs(5)));
+    // A lease from memory is worth nothing once the store is in Postgres.
+    let Some(epoch) = held.filter(|epoch| !durable || *epoch != Epoch(0)) else {
+        let trouble = match held {
+            Some(_) => "the lease is being taken in the stack's own database",
+            None => "another orchestrator holds the lease; this one serves nodes and waits",
+        };
+        look.trouble.push(trouble.to_owned());
+        return (look, NOT_HOLDING);
     };
     let gone: Vec<String> = look
         .observed

@@ -11,6 +11,7 @@ use plan::intent::Phase;
 use plan::observed::{Databases, streak_db, streak_target};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::authority::Authority;
@@ -22,12 +23,16 @@ use crate::store::{Access, Snapshot, provision};
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
 const SQL_EVERY: Duration = Duration::from_secs(3);
 
+/// A renewed licence reaches the nodes within this.
+const LICENCE_EVERY: Duration = Duration::from_secs(60);
+
 /// What the loop remembers between looks. Losing it costs time, never correctness.
 #[derive(Debug)]
 pub struct Memory {
     streaks: BTreeMap<String, u32>,
     databases: Option<(Instant, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
+    licence: Option<(Instant, SecretString)>,
     started: Timestamp,
 }
 
@@ -44,6 +49,7 @@ impl Memory {
             streaks: BTreeMap::new(),
             databases: None,
             secrets: BTreeMap::new(),
+            licence: None,
             started,
         }
     }
@@ -197,34 +203,53 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) -
         }
         facts.database = mattermost.map(|login| access(endpoint, login, "mattermost"));
     }
-    facts.replicas = observed
-        .db_instances
-        .values()
-        .filter(|db| db.replica_of.is_some() && db.status == "available")
-        .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
-        .collect();
-    let licence = core.spec.mattermost.licence_secret.clone();
-    if let Some(name) = &licence {
-        facts.licence = memory.secret(core, observed, name).await;
+    // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
+    // a licence Mattermost ignores replicas.
+    if core.spec.mattermost.cluster {
+        facts.replicas = observed
+            .db_instances
+            .values()
+            .filter(|db| {
+                db.replica_of.is_some()
+                    && !matches!(db.status.as_str(), "creating" | "deleting" | "failed")
+            })
+            .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
+            .collect();
     }
-    let revision = |name: &String| {
-        observed
-            .secrets
-            .get(name)
-            .map(|secret| secret.version_id.clone())
-            .unwrap_or_default()
-    };
-    facts.secrets_revision = [Some(names.mattermost_secret()), licence]
-        .iter()
-        .flatten()
-        .map(revision)
-        .collect::<Vec<_>>()
-        .join(",");
+    facts.licence = licence(core, memory).await;
+    let password = observed.secrets.get(&names.mattermost_secret());
+    facts.secrets_revision = [
+        password.map(|secret| secret.version_id.clone()),
+        facts
+            .licence
+            .as_ref()
+            .map(|text| hex::encode(Sha256::digest(text.expose_secret()))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(",");
     facts.databases.clone_from(&observed.databases);
     if differ(&before, &facts) {
         core.fleet.set_facts(facts);
     }
     core.fleet.facts()
+}
+
+/// The licence's text. Its secret is the operator's, not the stack's: it is read by name, now and then.
+async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
+    let name = core.spec.mattermost.licence_secret.as_ref()?;
+    if let Some((at, text)) = &memory.licence
+        && at.elapsed() < LICENCE_EVERY
+    {
+        return Some(text.clone());
+    }
+    match core.cloud.read_secret(name).await {
+        Ok(text) => memory.licence = Some((Instant::now(), text)),
+        // A licence that was read before stays good: nodes must not lose it because a read failed.
+        Err(error) => log::warn!("licence `{name}`: {}", crate::chain(&error)),
+    }
+    memory.licence.as_ref().map(|(_, text)| text.clone())
 }
 
 /// Puts the store into its database.

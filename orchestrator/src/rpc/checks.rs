@@ -25,62 +25,89 @@ const MAX_HEADER: usize = 8192;
 /// Why an enrolment was refused: the check's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[expect(
-    missing_docs,
-    reason = "the names are the documentation; node.md lists them"
+    clippy::enum_variant_names,
+    reason = "`StsRefused` is the name of a check that people search for"
 )]
 pub enum Refused {
+    /// Too many attempts from one address.
     #[error("rate_limit")]
     RateLimit,
+    /// No answer to the nonce in time.
     #[error("too_slow")]
     TooSlow,
+    /// Not a request that our agent makes.
     #[error("malformed")]
     Malformed,
+    /// Another host, region or service than the region's STS.
     #[error("host")]
     Host,
+    /// Not a POST.
     #[error("method")]
     Method,
+    /// A path, query or fragment.
     #[error("path")]
     Path,
+    /// Not exactly the body of GetCallerIdentity.
     #[error("body")]
     Body,
+    /// A header that must be there is not.
     #[error("header_missing")]
     HeaderMissing,
+    /// A header twice.
     #[error("header_twice")]
     HeaderTwice,
+    /// A header that must be signed is not.
     #[error("header_unsigned")]
     HeaderUnsigned,
+    /// Not the nonce of this stream.
     #[error("nonce")]
     Nonce,
+    /// The signature is bound to another key.
     #[error("key_binding")]
     KeyBinding,
+    /// The certificate request is not usable.
     #[error("csr")]
     Csr,
+    /// STS does not accept the signature.
     #[error("sts_refused")]
     StsRefused,
+    /// STS gave no answer.
     #[error("sts_unreachable")]
     StsUnreachable,
+    /// Another account.
     #[error("account")]
     Account,
+    /// Another role.
     #[error("role")]
     Role,
+    /// The session is no instance.
     #[error("session_name")]
     SessionName,
+    /// EC2 does not show the instance as ours.
     #[error("instance_unknown")]
     InstanceUnknown,
+    /// Neither pending nor running.
     #[error("instance_state")]
     InstanceState,
+    /// Another VPC.
     #[error("vpc")]
     Vpc,
+    /// In none of our groups.
     #[error("group")]
     Group,
+    /// Not launched from the stack's template.
     #[error("template")]
     Template,
+    /// Not launched from the image of its template version.
     #[error("image")]
     Image,
+    /// The connection does not come from the instance's address.
     #[error("source_address")]
     SourceAddress,
+    /// The instance enrolled before with another key.
     #[error("other_key")]
     OtherKey,
+    /// The store did not answer.
     #[error("store")]
     Store,
 }

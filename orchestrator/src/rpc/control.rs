@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use fleet_proto::v1;
-use plan::intent::Phase;
+use plan::intent::{Intent, Phase, RolloutIntent};
 use plan::rollout::Ask;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -33,6 +33,45 @@ impl ControlService {
             .await
             .map_err(|error| refused(&error))?;
         Ok(status::nodes(&look.observed, &nodes, &self.core.fleet))
+    }
+
+    /// The row that a request would make, or why it is refused.
+    async fn asked_for(
+        &self,
+        asked: &v1::StartRolloutRequest,
+    ) -> Result<(Intent, RolloutIntent), Status> {
+        let snapshot = self
+            .core
+            .store
+            .snapshot()
+            .await
+            .map_err(|error| refused(&error))?;
+        let intent = crate::reconcile::intent(&self.core, &snapshot);
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let ask = Ask {
+            version: given(&asked.mattermost_version),
+            sha256: given(&asked.sha256),
+            url: given(&asked.url),
+            image_id: given(&asked.image_id),
+        };
+        let mut rollout = plan::rollout::request(&intent, &ask, self.core.now()).map_err(
+            |refusal| match refusal.code.as_str() {
+                "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
+                _ => Status::failed_precondition(refusal.text),
+            },
+        )?;
+        // Names of groups come from the generation: one that was rolled back is not used again.
+        let count = self
+            .core
+            .store
+            .rollout_count()
+            .await
+            .map_err(|error| refused(&error))?;
+        rollout.generation = rollout
+            .generation
+            .max(u64::try_from(count).unwrap_or(0) + 2);
+        rollout.id = format!("r-{}", rollout.generation);
+        Ok((intent, rollout))
     }
 }
 
@@ -66,13 +105,14 @@ pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
             .map(|phase| v1::PhaseTime {
                 phase: phase.phase.clone(),
                 entered: phase.entered.as_millisecond(),
-                left: phase.left.map_or(0, |left| left.as_millisecond()),
+                left: phase.left.map_or(0, jiff::Timestamp::as_millisecond),
                 waited_for: phase.waited_for.clone(),
             })
             .collect(),
         failure: intent.failure.clone(),
         paused: intent.paused,
         deadline: 0,
+        operator: row.operator.clone(),
     }
 }
 
@@ -117,6 +157,21 @@ impl v1::control_server::Control for ControlService {
         }))
     }
 
+    async fn plan_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::RolloutPlan>, Status> {
+        let (intent, rollout) = self.asked_for(&request.into_inner()).await?;
+        let look = self.core.looks.borrow().clone();
+        let forecast = plan::forecast_rollout(&intent, &rollout, &look.observed, self.core.now());
+        let json = serde_json::to_string(&forecast)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(v1::RolloutPlan {
+            text: forecast.to_string(),
+            json,
+        }))
+    }
+
     async fn start_rollout(
         &self,
         request: Request<v1::StartRolloutRequest>,
@@ -127,35 +182,7 @@ impl v1::control_server::Control for ControlService {
                 "a request key of 1 to 100 characters is needed",
             ));
         }
-        let snapshot = self
-            .core
-            .store
-            .snapshot()
-            .await
-            .map_err(|error| refused(&error))?;
-        let intent = crate::reconcile::intent(&self.core, &snapshot);
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let ask = Ask {
-            version: given(&asked.mattermost_version),
-            sha256: given(&asked.sha256),
-            url: given(&asked.url),
-            image_id: given(&asked.image_id),
-        };
-        let mut intent = plan::rollout::request(&intent, &ask, self.core.now()).map_err(
-            |refusal| match refusal.code.as_str() {
-                "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
-                _ => Status::failed_precondition(refusal.text),
-            },
-        )?;
-        // Names of groups come from the generation: one that was rolled back is not used again.
-        let count = self
-            .core
-            .store
-            .rollout_count()
-            .await
-            .map_err(|error| refused(&error))?;
-        intent.generation = intent.generation.max(u64::try_from(count).unwrap_or(0) + 2);
-        intent.id = format!("r-{}", intent.generation);
+        let (_, intent) = self.asked_for(&asked).await?;
         let row = self
             .core
             .store

@@ -136,7 +136,7 @@ pub(super) async fn open(
                     }
                 }
                 Ok(AsyncMessage::Notice(notice)) => {
-                    log::debug!("database notice: {}", notice.message())
+                    log::debug!("database notice: {}", notice.message());
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -43,6 +43,13 @@ pub struct RolloutRow {
     pub request_key: String,
 }
 
+impl RolloutRow {
+    /// Not ended. A stuck one waits for a person, who may turn it back: it is live.
+    pub fn is_live(&self) -> bool {
+        matches!(self.outcome.as_str(), "live" | "stuck")
+    }
+}
+
 /// One phase of a rollout in time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseTime {
@@ -106,19 +113,10 @@ impl Document {
             rollout: self
                 .rollouts
                 .iter()
-                .find(|row| row.outcome == "live")
+                .find(|row| row.is_live())
                 .map(|row| row.intent.clone()),
             journal: self.journal.clone(),
             nodes: self.nodes.clone(),
-        }
-    }
-
-    pub(super) fn from_snapshot(snapshot: Snapshot) -> Self {
-        Self {
-            record: snapshot.record,
-            journal: snapshot.journal,
-            nodes: snapshot.nodes,
-            ..Self::default()
         }
     }
 
@@ -132,13 +130,7 @@ impl Document {
                 .iter_mut()
                 .find(|row| row.intent.id == intent.id)
         {
-            row.intent = merge(
-                row.intent.clone(),
-                &intent,
-                &mut row.history,
-                &commit.reasons,
-                now,
-            );
+            row.intent = merge(&row.intent, &intent, &mut row.history, &commit.reasons, now);
             outcome_of(&row.intent.phase).clone_into(&mut row.outcome);
             row.reasons = commit.reasons;
         }
@@ -248,7 +240,7 @@ impl Document {
         {
             return Ok(row.clone());
         }
-        if let Some(row) = self.rollouts.iter().find(|row| row.outcome == "live") {
+        if let Some(row) = self.rollouts.iter().find(|row| row.is_live()) {
             return Err(StoreError::RolloutIsLive(row.intent.id.clone()));
         }
         let row = RolloutRow {
@@ -278,7 +270,7 @@ impl Document {
         let row = self
             .rollouts
             .iter_mut()
-            .find(|row| row.intent.id == id && row.outcome == "live")?;
+            .find(|row| row.intent.id == id && row.is_live())?;
         steer.apply(&mut row.intent);
         Some(row.clone())
     }

@@ -190,15 +190,6 @@ impl Store {
         Ok(())
     }
 
-    /// Back into memory, for good: the database is about to be deleted.
-    pub async fn detach(&self) -> Result<(), StoreError> {
-        let snapshot = self.snapshot().await?;
-        let mut remote = self.remote.lock().await;
-        *self.memory.lock().await = Document::from_snapshot(snapshot);
-        *remote = None;
-        Ok(())
-    }
-
     /// The rows that the planner needs.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let mut remote = self.remote.lock().await;
@@ -211,7 +202,7 @@ impl Store {
             .map_or(Ok(Record::default()), |row| parse("stack", row.get(0)))?;
         let rollout = client
             .query_opt(
-                "SELECT intent FROM rollout WHERE stack = $1 AND outcome = 'live'",
+                "SELECT intent FROM rollout WHERE stack = $1 AND outcome IN ('live', 'stuck')",
                 &[&self.stack],
             )
             .await?

@@ -84,7 +84,7 @@ impl Store {
             None if inserted == 0 => {
                 let live = client
                     .query_opt(
-                        "SELECT id FROM rollout WHERE stack = $1 AND outcome = 'live'",
+                        "SELECT id FROM rollout WHERE stack = $1 AND outcome IN ('live', 'stuck')",
                         &[&self.stack],
                     )
                     .await?;
@@ -146,7 +146,7 @@ impl Store {
         };
         let transaction = client.transaction().await?;
         let row = transaction
-            .query_opt("SELECT intent FROM rollout WHERE stack = $1 AND id = $2 AND outcome = 'live' FOR UPDATE", &[&self.stack, &id])
+            .query_opt("SELECT intent FROM rollout WHERE stack = $1 AND id = $2 AND outcome IN ('live', 'stuck') FOR UPDATE", &[&self.stack, &id])
             .await?
             .ok_or_else(|| StoreError::NoSuchRollout(format!("{id}` that is live `")))?;
         let mut intent: RolloutIntent = parse("rollout", row.get(0))?;
@@ -183,7 +183,7 @@ pub(super) async fn update(
     };
     let before: RolloutIntent = parse("rollout", row.get(0))?;
     let mut history = parse("rollout", row.get(1))?;
-    let merged = merge(before, intent, &mut history, reasons, now);
+    let merged = merge(&before, intent, &mut history, reasons, now);
     let outcome = outcome_of(&merged.phase);
     let (value, history) = (to_json("rollout", &merged)?, to_json("rollout", &history)?);
     let reasons = to_json("rollout", &reasons)?;
@@ -199,7 +199,7 @@ pub(super) async fn update(
 
 /// The loop's new intent over what the row holds: operators' flags only ever come from the row.
 pub(super) fn merge(
-    before: RolloutIntent,
+    before: &RolloutIntent,
     new: &RolloutIntent,
     history: &mut Vec<super::PhaseTime>,
     reasons: &[String],
@@ -211,7 +211,11 @@ pub(super) fn merge(
     merged.abort |= before.abort;
     if let Some(last) = history.last_mut() {
         if let Some(reason) = reasons.first() {
-            let key = reason.split(':').next().unwrap_or(reason).to_owned();
+            let key = reason
+                .split("; deadline")
+                .next()
+                .unwrap_or(reason)
+                .to_owned();
             if !last.waited_for.contains(&key) && last.waited_for.len() < 20 {
                 last.waited_for.push(key);
             }
@@ -222,12 +226,10 @@ pub(super) fn merge(
     }
     if before.phase != merged.phase {
         history.push(enter_phase(&merged.phase, now));
-        if outcome_of(&merged.phase) != "live"
-            && matches!(merged.phase, Phase::Done | Phase::RolledBack)
+        if matches!(merged.phase, Phase::Done | Phase::RolledBack)
+            && let Some(last) = history.last_mut()
         {
-            if let Some(last) = history.last_mut() {
-                last.left = Some(now);
-            }
+            last.left = Some(now);
         }
     }
     merged

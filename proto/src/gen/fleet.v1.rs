@@ -1214,6 +1214,15 @@ pub struct StartRolloutRequest {
     pub operator: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolloutPlan {
+    /// For people.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// The same for programs, JSON.
+    #[prost(string, tag = "2")]
+    pub json: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRolloutRequest {
     /// Empty: the newest.
     #[prost(string, tag = "1")]
@@ -1257,6 +1266,9 @@ pub struct Rollout {
     /// Seconds since 1970; 0: none.
     #[prost(int64, tag = "12")]
     pub deadline: i64,
+    /// Who asked for it.
+    #[prost(string, tag = "13")]
+    pub operator: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PhaseTime {
@@ -1452,6 +1464,28 @@ pub mod control_client {
             req.extensions_mut().insert(GrpcMethod::new("fleet.v1.Control", "Nodes"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a rollout would do, without asking for it.
+        pub async fn plan_rollout(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::RolloutPlan>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fleet.v1.Control/PlanRollout",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fleet.v1.Control", "PlanRollout"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn start_rollout(
             &mut self,
             request: impl tonic::IntoRequest<super::StartRolloutRequest>,
@@ -1560,6 +1594,11 @@ pub mod control_server {
             &self,
             request: tonic::Request<super::NodesRequest>,
         ) -> std::result::Result<tonic::Response<super::NodesReply>, tonic::Status>;
+        /// What a rollout would do, without asking for it.
+        async fn plan_rollout(
+            &self,
+            request: tonic::Request<super::StartRolloutRequest>,
+        ) -> std::result::Result<tonic::Response<super::RolloutPlan>, tonic::Status>;
         async fn start_rollout(
             &self,
             request: tonic::Request<super::StartRolloutRequest>,
@@ -1731,6 +1770,51 @@ pub mod control_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NodesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fleet.v1.Control/PlanRollout" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanRolloutSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<super::StartRolloutRequest>
+                    for PlanRolloutSvc<T> {
+                        type Response = super::RolloutPlan;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartRolloutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::plan_rollout(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanRolloutSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

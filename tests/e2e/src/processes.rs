@@ -63,6 +63,11 @@ impl Program {
         self.child.id()
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// `kill -9`, and waits for the end.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         self.child

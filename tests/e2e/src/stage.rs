@@ -149,6 +149,7 @@ impl Stage {
             console: format!("127.0.0.1:{}", free_port()?),
         };
         let stage = Self {
+            directory,
             endpoint,
             releases,
             versions,
@@ -156,7 +157,6 @@ impl Stage {
             orchestrator,
             options,
             lab,
-            directory,
         };
         if stage.options.cluster {
             stage
@@ -236,6 +236,22 @@ impl Stage {
         Ok(value)
     }
 
+    /// A second image with the same agent in it, by id: for a rollout of the image alone.
+    pub async fn second_image(&self) -> anyhow::Result<String> {
+        let name = format!("mattermost-base-{}-20260201000000", self.versions[0]);
+        let tree = self.directory.path().join("image");
+        let made = self
+            .control(
+                "ec2/images",
+                json!({ "name": name, "tree": tree, "region": "us-east-1" }),
+            )
+            .await?;
+        made["image_id"]
+            .as_str()
+            .map(str::to_owned)
+            .context("the lab did not register the image")
+    }
+
     /// CPU of every instance of a group; none gives it back to what is measured.
     pub async fn set_cpu(&self, group: &str, percent: Option<f64>) -> anyhow::Result<()> {
         self.control(
@@ -294,11 +310,12 @@ fn specification(
     port: u16,
 ) -> String {
     let first = &releases.all[&versions[0]];
-    let others: String = releases
+    let lines: Vec<String> = releases
         .all
         .values()
         .map(|release| format!("\"{}\" = \"{}\"\n", release.version, release.sha256))
         .collect();
+    let others = lines.concat();
     let licence = if options.cluster {
         format!("licence_secret = \"{LICENCE_SECRET}\"\ncluster = true\n")
     } else {

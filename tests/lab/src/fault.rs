@@ -115,11 +115,11 @@ impl Faults {
                         Some(ApiError::new(code, "An internal error has occurred").status(500));
                 }
                 Effect::Error { code, message } => {
-                    verdict.refuse = Some(ApiError::new(code.clone(), message.clone()))
+                    verdict.refuse = Some(ApiError::new(code.clone(), message.clone()));
                 }
                 Effect::LoseAnswer => verdict.lose_answer = true,
                 Effect::Delay(milliseconds) => {
-                    verdict.delay += Duration::from_millis(*milliseconds)
+                    verdict.delay += Duration::from_millis(*milliseconds);
                 }
             }
         }

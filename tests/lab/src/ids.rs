@@ -40,7 +40,7 @@ impl Ids {
 
     /// A number in `0.0..1.0`.
     pub fn fraction(&self) -> f64 {
-        self.with(|rng| rng.random::<f64>())
+        self.with(RngExt::random::<f64>)
     }
 
     fn with<T>(&self, use_rng: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {

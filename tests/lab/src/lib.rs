@@ -211,7 +211,7 @@ pub(crate) async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiEr
         Service::Elbv2 => elbv2::dispatch(lab, call).await,
         Service::Rds => rds::dispatch(lab, call).await,
         Service::CloudWatch => cloudwatch::dispatch(lab, call).await,
-        Service::Sts => sts::dispatch(lab, call).await,
+        Service::Sts => sts::dispatch(lab, call),
         Service::Iam => iam_api::dispatch(lab, call),
         Service::SecretsManager => secrets::dispatch(lab, call).await,
         Service::Acm => acm::dispatch(lab, call).await,

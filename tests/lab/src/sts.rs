@@ -6,7 +6,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
 /// Answers an STS call.
-pub async fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+pub fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "GetCallerIdentity" => {
             call.params.finish()?;

@@ -90,7 +90,7 @@ impl Cloud {
             });
         }
         Ok(pick(
-            found,
+            &found,
             &scope.zones_in(self.home_region()),
             named.is_empty(),
         )?)
@@ -100,11 +100,7 @@ impl Cloud {
 /// The subnets in zone order. Unless they were named, one a zone: the zone's default subnet, else the
 /// one with the least id (an ALB and a DB subnet group take one a zone; the least id stays the same
 /// from look to look). Subnets of other zones come last when they were named, and not at all otherwise.
-fn pick(
-    found: Vec<types::Subnet>,
-    zones: &[&str],
-    one_a_zone: bool,
-) -> Result<Vec<Subnet>, Failure> {
+fn pick(found: &[types::Subnet], zones: &[&str], one_a_zone: bool) -> Result<Vec<Subnet>, Failure> {
     let mut ranked = found
         .iter()
         .map(|subnet| {
@@ -157,7 +153,7 @@ mod tests {
             .build()
     }
 
-    fn ids(found: Vec<types::Subnet>, zones: &[&str], one_a_zone: bool) -> Vec<String> {
+    fn ids(found: &[types::Subnet], zones: &[&str], one_a_zone: bool) -> Vec<String> {
         pick(found, zones, one_a_zone)
             .expect("complete")
             .into_iter()
@@ -176,11 +172,11 @@ mod tests {
             subnet("subnet-6", "x-1c", true),
         ];
         assert_eq!(
-            ids(found.clone(), &["x-1b", "x-1a"], true),
+            ids(&found, &["x-1b", "x-1a"], true),
             ["subnet-4", "subnet-2"]
         );
         assert_eq!(
-            ids(found, &["x-1b", "x-1a"], false),
+            ids(&found, &["x-1b", "x-1a"], false),
             [
                 "subnet-4", "subnet-5", "subnet-2", "subnet-1", "subnet-3", "subnet-6"
             ]
@@ -190,6 +186,6 @@ mod tests {
     #[test]
     fn an_incomplete_answer_is_no_answer() {
         let found = vec![types::Subnet::builder().subnet_id("subnet-1").build()];
-        assert!(pick(found, &["x-1a"], true).is_err());
+        assert!(pick(&found, &["x-1a"], true).is_err());
     }
 }

@@ -27,8 +27,8 @@ CREATE TABLE rollout (
     finished    timestamptz,
     UNIQUE (stack, request_key)
 );
--- One live rollout per stack: an index, not a check in code.
-CREATE UNIQUE INDEX rollout_one_live ON rollout (stack) WHERE outcome = 'live';
+-- One live rollout per stack: an index, not a check in code. A stuck one waits for a person: it is live.
+CREATE UNIQUE INDEX rollout_one_live ON rollout (stack) WHERE outcome IN ('live', 'stuck');
 
 -- Append-only; the primary key makes an append idempotent.
 CREATE TABLE journal (

@@ -185,22 +185,24 @@ async fn show(
     timeline.note(&nodes_line(&grown));
     timeline.proof("the second and third node configured themselves");
 
-    timeline.step(&format!("6. `orchestrator rollout --mattermost {second}` under that load; the orchestrator is killed in the middle"));
+    // One tarball alone has nothing to be upgraded to: then the image is what changes.
+    let (flag, to) = if second == first {
+        ("--image", stage.second_image().await?)
+    } else {
+        ("--mattermost", second.clone())
+    };
+    timeline.step(&format!(
+        "6. `orchestrator rollout {flag} {to}` under that load; the orchestrator is killed in the middle"
+    ));
+    let plan = orchestrator
+        .run(&["rollout", flag, &to, "--plan"], Duration::from_secs(60))
+        .await?
+        .expect(0)?;
+    timeline.note(&plan.stdout);
     running.mark("rollout 1");
-    let release = stage.releases.get(&second)?;
-    let arguments_of_rollout = [
-        "rollout",
-        "--mattermost",
-        &second,
-        "--sha256",
-        &release.sha256,
-        "--url",
-        &release.url,
-        "--yes",
-        "--detach",
-    ];
+    let detached = ["rollout", flag, &to, "--yes", "--detach"];
     orchestrator
-        .run(&arguments_of_rollout, Duration::from_secs(30))
+        .run(&detached, Duration::from_secs(60))
         .await?
         .expect(0)?;
     orchestrator
@@ -227,7 +229,7 @@ async fn show(
         done["failure"]
     );
     timeline.note(&report::phases(&done));
-    timeline.proof(&format!("all traffic is on {second}"));
+    timeline.proof(&format!("all traffic is on {to}"));
 
     let mut rollouts = vec!["rollout 1"];
     if arguments.tarball.is_none() {
@@ -236,22 +238,13 @@ async fn show(
         ));
         running.mark("rollout 2");
         rollouts.push("rollout 2");
-        let bad = stage.releases.get(BAD)?;
-        let arguments_of_rollout = [
-            "rollout",
-            "--mattermost",
-            BAD,
-            "--sha256",
-            &bad.sha256,
-            "--url",
-            &bad.url,
-            "--yes",
-        ];
         let ended = orchestrator
-            .run(&arguments_of_rollout, Duration::from_secs(180))
+            .run(
+                &["rollout", "--mattermost", BAD, "--yes"],
+                Duration::from_secs(180),
+            )
             .await?
             .expect(4)?;
-        timeline.note(&ended.stderr);
         timeline.note(&ended.stdout);
         timeline.proof("rolled back by itself, exit code 4; traffic was never on it");
     }

@@ -51,6 +51,10 @@ impl Xml {
 
     /// A structure.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a builder: what is put in is not used again"
+    )]
     pub fn child(mut self, name: &str, content: Self) -> Self {
         self.push(name, &content.0);
         self
@@ -70,6 +74,10 @@ impl Xml {
 
     /// The members of `other` after these.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a builder: what is put in is not used again"
+    )]
     pub fn then(mut self, other: Self) -> Self {
         self.0.push_str(&other.0);
         self

@@ -1,0 +1,216 @@
+//! `up` from nothing, killed at several moments and run again; drift seen by `plan` and mended by `up`;
+//! what is not ours left alone; `down`, and nothing left.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::processes::Program;
+use e2e::{Options, Stage};
+use serde_json::Value;
+
+/// Where this build's binaries lie: beside the folder of this test's own.
+fn binaries() -> PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    own.parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/<profile>/deps/<test>")
+        .to_owned()
+}
+
+fn changes(plan: &Value) -> Vec<String> {
+    let changes = plan["changes"].as_array();
+    changes
+        .into_iter()
+        .flatten()
+        .map(|change| {
+            format!("{} {} {}", change["sign"], change["kind"], change["name"]).replace('"', "")
+        })
+        .collect()
+}
+
+async fn plan(stage: &Stage) -> anyhow::Result<Vec<String>> {
+    Ok(changes(
+        &stage
+            .orchestrator
+            .run(&["plan", "--output", "json"], Duration::from_secs(60))
+            .await?
+            .expect(0)?
+            .json()?,
+    ))
+}
+
+/// Kills `up` when its talk shows each of these: before RDS, while it is made, when the store moves,
+/// and while the first node boots.
+const MOMENTS: [&str; 4] = [
+    "ensure_load_balancer",
+    "ensure_db_primary",
+    "the store is in the stack's own database",
+    "is migrating",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
+    let mut options = Options::new(binaries());
+    options.octet = 60;
+    options.speed = 120.0;
+    let stage = Stage::set(options).await?;
+    let first = plan(&stage).await?;
+    ensure!(
+        first.iter().any(|change| change.starts_with("add")),
+        "the first plan makes nothing: {first:?}"
+    );
+
+    for (number, moment) in MOMENTS.iter().enumerate() {
+        let log = stage.directory.path().join(format!("killed-{number}.log"));
+        let mut up = Program::start(
+            "orchestrator up",
+            &stage.orchestrator.command(&["-v", "up"]),
+            &log,
+        )?;
+        let until = tokio::time::Instant::now() + Duration::from_secs(90);
+        while !std::fs::read_to_string(&log)?.contains(moment) {
+            ensure!(
+                up.is_running()?,
+                "`up` ended before `{moment}`:\n{}",
+                std::fs::read_to_string(&log)?
+            );
+            ensure!(
+                tokio::time::Instant::now() < until,
+                "`{moment}` did not come:\n{}",
+                std::fs::read_to_string(&log)?
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        up.kill().await?;
+    }
+    stage
+        .orchestrator
+        .run(&["up"], Duration::from_secs(150))
+        .await?
+        .expect(0)?;
+    ensure!(
+        plan(&stage).await?.is_empty(),
+        "a second plan is not empty: {:?}",
+        plan(&stage).await?
+    );
+    let databases = stage.aws(&["rds", "describe-db-instances"]).await?;
+    ensure!(
+        databases["DBInstances"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2),
+        "not one primary and one replica: {databases}"
+    );
+    let groups = stage
+        .aws(&["autoscaling", "describe-auto-scaling-groups"])
+        .await?;
+    ensure!(
+        groups["AutoScalingGroups"]
+            .as_array()
+            .is_some_and(|all| all.len() == 1),
+        "not one group: {groups}"
+    );
+
+    // Drift, made by a client that is not ours, and a neighbour that must not be touched.
+    let group = |part: &'static str| {
+        let stage = &stage;
+        async move {
+            let filter = format!("Name=group-name,Values={part}");
+            let found = stage
+                .aws(&["ec2", "describe-security-groups", "--filters", &filter])
+                .await?;
+            found["SecurityGroups"][0]["GroupId"]
+                .as_str()
+                .map(str::to_owned)
+                .context("no such security group")
+        }
+    };
+    let database = group("chat-database").await?;
+    stage
+        .aws(&[
+            "ec2",
+            "authorize-security-group-ingress",
+            "--group-id",
+            &database,
+            "--protocol",
+            "tcp",
+            "--port",
+            "5432",
+            "--cidr",
+            "0.0.0.0/0",
+        ])
+        .await?;
+    let alarm = "chat-g1-cpu-high";
+    stage
+        .aws(&["cloudwatch", "delete-alarms", "--alarm-names", alarm])
+        .await?;
+    let neighbour = stage
+        .aws(&[
+            "ec2",
+            "create-security-group",
+            "--group-name",
+            "neighbour",
+            "--description",
+            "not ours",
+        ])
+        .await?;
+    let neighbour = neighbour["GroupId"].as_str().context("no id")?.to_owned();
+    let drift = plan(&stage).await?;
+    ensure!(
+        drift.iter().any(|change| change.contains("chat-database")),
+        "the open rule is not seen: {drift:?}"
+    );
+    ensure!(
+        drift.iter().any(|change| change.contains(alarm)),
+        "the missing alarm is not seen: {drift:?}"
+    );
+    ensure!(
+        !drift.iter().any(|change| change.contains("neighbour")),
+        "the neighbour is planned about: {drift:?}"
+    );
+    stage
+        .orchestrator
+        .run(&["up"], Duration::from_secs(90))
+        .await?
+        .expect(0)?;
+    ensure!(
+        plan(&stage).await?.is_empty(),
+        "drift is still there: {:?}",
+        plan(&stage).await?
+    );
+    let rules = stage
+        .aws(&["ec2", "describe-security-groups", "--group-ids", &database])
+        .await?;
+    let ingress = rules["SecurityGroups"][0]["IpPermissions"].to_string();
+    ensure!(
+        !ingress.contains("0.0.0.0/0"),
+        "the door is still open: {ingress}"
+    );
+
+    stage
+        .orchestrator
+        .run(
+            &["down", "--delete-database", "--yes"],
+            Duration::from_secs(150),
+        )
+        .await?
+        .expect(0)?;
+    let left = stage
+        .aws(&[
+            "ec2",
+            "describe-security-groups",
+            "--filters",
+            "Name=tag:mattermost:stack,Values=chat",
+        ])
+        .await?;
+    ensure!(
+        left["SecurityGroups"].as_array().is_some_and(Vec::is_empty),
+        "left: {left}"
+    );
+    stage
+        .aws(&["ec2", "describe-security-groups", "--group-ids", &neighbour])
+        .await?;
+    let behind = stage.strike().await?;
+    ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
+    Ok(())
+}

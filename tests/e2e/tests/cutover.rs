@@ -1,0 +1,95 @@
+//! Without a cluster licence: one node, and a rollout with a short announced pause. Nothing is lost, the
+//! schema is migrated once, and the listener answers 503 only while it is closed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::{Options, Stage};
+
+fn binaries() -> PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    own.parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/<profile>/deps/<test>")
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
+    let mut options = Options::new(binaries());
+    options.octet = 80;
+    options.speed = 120.0;
+    options.cluster = false;
+    options.rollout =
+        "step_seconds = 3\nbake_seconds = 3\nretention_seconds = 1\nquiet_is_fine = true\n"
+            .to_owned();
+    let stage = Stage::set(options).await?;
+    let orchestrator = &stage.orchestrator;
+    orchestrator
+        .run(&["up"], Duration::from_secs(120))
+        .await?
+        .expect(0)?;
+    let mut serve = orchestrator.serve().await?;
+    let status = orchestrator
+        .until("the node is back", Duration::from_secs(60), |status| {
+            status["nodes"][0]["phase"] == "serving" && status["nodes"][0]["connected"] == true
+        })
+        .await?;
+    let url = status["url"].as_str().context("no address")?.to_owned();
+
+    let plan = orchestrator
+        .run(
+            &["rollout", "--mattermost", "11.9.0", "--plan"],
+            Duration::from_secs(60),
+        )
+        .await?
+        .expect(0)?;
+    ensure!(
+        plan.stdout.contains("cutover"),
+        "the plan does not announce the pause:\n{}",
+        plan.stdout
+    );
+    let ended = orchestrator
+        .run(
+            &[
+                "rollout",
+                "--mattermost",
+                "11.9.0",
+                "--yes",
+                "--output",
+                "json",
+            ],
+            Duration::from_secs(240),
+        )
+        .await?
+        .expect(0)?;
+    let rollout = ended.json()?;
+    let phases: Vec<&str> = rollout["phases"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|phase| phase["phase"].as_str())
+        .collect();
+    ensure!(
+        phases.contains(&"Closed"),
+        "the service was never closed: {phases:?}"
+    );
+
+    let answer = reqwest::get(format!("{url}/api/v4/system/ping")).await?;
+    ensure!(
+        answer.status() == 200,
+        "after the cutover: {}",
+        answer.status()
+    );
+    let version = answer
+        .headers()
+        .get("x-version-id")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    ensure!(version.starts_with("11.9.0"), "X-Version-Id is `{version}`");
+    serve.stop(Duration::from_secs(20)).await?;
+    let behind = stage.strike().await?;
+    ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
+    Ok(())
+}
