@@ -11,15 +11,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc;
 
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
 
+use super::nursery::Nursery;
 use super::parameters::Specification;
 
 /// Where Debian's packages put the server programs: one folder a major version.
 const PROGRAMS: &str = "/usr/lib/postgresql";
+/// Where clusters live that cannot live in the lab's directory, and how their folders begin.
+const ELSEWHERE: &str = "/var/tmp";
+const PREFIX: &str = "lab-rds-";
 /// A Unix socket's path has 107 bytes; `/db-<26>-<n>/.s.PGSQL.<port>` needs 55 of them.
 const LONGEST_ROOT: usize = 52;
 
@@ -93,32 +95,6 @@ impl EngineError {
     }
 }
 
-/// Starts child processes from one thread that outlives them.
-#[derive(Debug)]
-struct Nursery(mpsc::Sender<(Command, oneshot::Sender<std::io::Result<Child>>)>);
-
-impl Nursery {
-    fn new() -> Self {
-        let (sender, receiver) =
-            mpsc::channel::<(Command, oneshot::Sender<std::io::Result<Child>>)>();
-        let runtime = tokio::runtime::Handle::current();
-        std::thread::spawn(move || {
-            let _inside = runtime.enter();
-            for (mut command, reply) in receiver {
-                let _ = reply.send(command.spawn());
-            }
-        });
-        Self(sender)
-    }
-
-    async fn spawn(&self, command: Command) -> std::io::Result<Child> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || std::io::Error::other("the thread that starts databases is gone");
-        self.0.send((command, reply)).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
-    }
-}
-
 /// As whom Postgres runs, when not as the lab's own user.
 #[derive(Clone, Copy, Debug)]
 struct User {
@@ -183,7 +159,7 @@ impl Engine {
     async fn choose_root(&self, directory: &Path) -> Result<PathBuf, EngineError> {
         let link = directory.join("rds");
         if let Ok(old) = std::fs::read_link(&link) {
-            if old.starts_with("/var/tmp") {
+            if is_ours_elsewhere(&old) {
                 let _ = std::fs::remove_dir_all(&old);
             }
             let _ = std::fs::remove_file(&link);
@@ -191,7 +167,7 @@ impl Engine {
         let _ = std::fs::remove_dir_all(&link);
         make_directory(&link)?;
         self.give(&link)?;
-        if let Ok(metadata) = std::fs::metadata(directory) {
+        if let (Some(_), Ok(metadata)) = (self.user, std::fs::metadata(directory)) {
             // The lab's own directory: others may pass through it, not list it.
             let mode = metadata.permissions().mode() | 0o011;
             let _ = std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode));
@@ -205,8 +181,7 @@ impl Engine {
         if reachable && text.len() <= LONGEST_ROOT {
             return Ok(absolute);
         }
-        let elsewhere =
-            PathBuf::from("/var/tmp").join(format!("lab-rds-{}", super::random_hex(12)));
+        let elsewhere = PathBuf::from(ELSEWHERE).join(format!("{PREFIX}{}", super::random_hex(12)));
         log::info!(
             "database clusters live in {}: {}",
             elsewhere.display(),
@@ -366,6 +341,14 @@ fn postgres_user() -> Option<User> {
         uid: fields.next()?.parse().ok()?,
         gid: fields.next()?.parse().ok()?,
     })
+}
+
+/// Whether a folder is one that a lab made for its clusters outside its directory.
+pub fn is_ours_elsewhere(path: &Path) -> bool {
+    path.parent() == Some(Path::new(ELSEWHERE))
+        && path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
 /// A folder for Postgres's user alone.

@@ -30,6 +30,7 @@ mod model;
 mod modify;
 mod names;
 mod nodes;
+mod nursery;
 mod operate;
 mod page;
 mod parameter_groups;
@@ -323,7 +324,7 @@ pub async fn stop_all(lab: &Arc<Lab>) {
     futures_util::future::join_all(stops).await;
     if let Some(engine) = lab.rds.engine.get() {
         let outside: PathBuf = engine.root.clone();
-        if outside.starts_with("/var/tmp") {
+        if engine::is_ours_elsewhere(&outside) {
             let _ = std::fs::remove_dir_all(&outside);
             let _ = std::fs::remove_file(lab.config.directory.join("rds"));
         }
