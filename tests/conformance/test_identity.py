@@ -1,0 +1,96 @@
+"""STS and IAM, and signatures that are not good."""
+
+import json
+
+import botocore.config
+import boto3
+
+POLICY = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "ec2.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+ACCESS = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
+}
+
+
+def test_caller_identity(lab):
+    identity = lab.client("sts").get_caller_identity()
+    assert identity["Arn"].split(":")[4] == identity["Account"]
+
+
+def test_unimplemented_actions(lab, refused):
+    refused("InvalidAction", lab.client("sts").get_session_token)
+    refused("InvalidAction", lab.client("iam").list_users)
+
+
+def test_bad_signatures(lab, refused):
+    config = botocore.config.Config(retries={"total_max_attempts": 1})
+    good = lab.ready["access_key_id"], lab.ready["secret_access_key"]
+    for service, code, keys in [
+        ("ec2", "SignatureDoesNotMatch", (good[0], "wrong")),
+        ("rds", "SignatureDoesNotMatch", (good[0], "wrong")),
+        ("sts", "SignatureDoesNotMatch", (good[0], "wrong")),
+        ("sts", "InvalidClientTokenId", ("AKIAUNKNOWNUNKNOWN00", "wrong")),
+    ]:
+        client = boto3.client(
+            service,
+            endpoint_url=lab.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1],
+            config=config,
+        )
+        client.meta.events.register("before-parse", lab.watch)
+        call = {
+            "ec2": "describe_instances",
+            "rds": "describe_db_instances",
+            "sts": "get_caller_identity",
+        }
+        refused(code, getattr(client, call[service]))
+
+
+def test_roles_and_profiles(lab, refused, wait):
+    iam = lab.client("iam")
+    role, profile = {"RoleName": "made"}, {"InstanceProfileName": "made"}
+    iam.create_role(**role, AssumeRolePolicyDocument=json.dumps(TRUST))
+    wait(iam, "role_exists", **role)
+    refused(
+        "EntityAlreadyExists",
+        iam.create_role,
+        409,
+        **role,
+        AssumeRolePolicyDocument=json.dumps(TRUST),
+    )
+    assert iam.get_role(**role)["Role"]["AssumeRolePolicyDocument"] == TRUST
+    iam.tag_role(**role, Tags=[{"Key": "a", "Value": "b"}])
+    assert iam.list_role_tags(**role)["Tags"] == [{"Key": "a", "Value": "b"}]
+    iam.create_instance_profile(**profile)
+    wait(iam, "instance_profile_exists", **profile)
+    iam.add_role_to_instance_profile(**profile, **role)
+    iam.put_role_policy(**role, PolicyName="inline", PolicyDocument=json.dumps(ACCESS))
+    assert iam.get_role_policy(**role, PolicyName="inline")["PolicyDocument"] == ACCESS
+    assert iam.list_role_policies(**role)["PolicyNames"] == ["inline"]
+    iam.attach_role_policy(**role, PolicyArn=POLICY)
+    attached = iam.list_attached_role_policies(**role)["AttachedPolicies"]
+    assert [policy["PolicyArn"] for policy in attached] == [POLICY]
+    shown = iam.get_instance_profile(**profile)["InstanceProfile"]
+    assert [it["RoleName"] for it in shown["Roles"]] == ["made"]
+    assert iam.list_instance_profiles()["InstanceProfiles"]
+    assert iam.list_instance_profiles_for_role(**role)["InstanceProfiles"]
+    assert iam.list_roles()["Roles"]
+    refused("DeleteConflict", iam.delete_role, 409, **role)
+    iam.remove_role_from_instance_profile(**profile, **role)
+    iam.delete_role_policy(**role, PolicyName="inline")
+    iam.detach_role_policy(**role, PolicyArn=POLICY)
+    iam.delete_instance_profile(**profile)
+    iam.delete_role(**role)
+    refused("NoSuchEntity", iam.get_role, 404, **role)
