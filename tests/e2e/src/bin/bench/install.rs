@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -12,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use mattermost_agent::install::Installer;
 use mattermost_agent::layout::Layout;
+use mattermost_agent::service::child::Child;
 use mattermost_agent::wanted::{Artefact, Digest};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use sha2::{Digest as _, Sha256};
@@ -118,8 +120,11 @@ async fn one_pass(root: &Path, url: &str, sha256: Digest, trust: &str) -> anyhow
         trust_pem: trust.to_owned(),
         signature: None,
     };
-    Installer::new(&Layout::new(root))
-        .ensure_installed(&artefact, None, |_| {})
+    let layout = Layout::new(root);
+    // Asked for the release's version, never started.
+    let service = Arc::new(Child::new(&layout).await?);
+    Installer::new(&layout, service)
+        .ensure_installed(&artefact, |_| {})
         .await?;
     Ok(())
 }
