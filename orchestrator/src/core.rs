@@ -54,6 +54,8 @@ pub struct Core {
     pub release_trust: String,
     /// `host/pid`: who we are in the lease.
     pub holder: String,
+    /// This process holds the host's lock: earlier processes of this host are gone.
+    pub holds_host_lock: bool,
     /// Chat probes: `from>to`.
     pub chat: Mutex<BTreeMap<String, bool>>,
     /// Ends everything.
@@ -89,6 +91,8 @@ pub struct Parts {
     pub release_trust: String,
     /// `host/pid`.
     pub holder: String,
+    /// Whether this process holds the host's lock for the stack.
+    pub holds_host_lock: bool,
     /// The door for time: `reconcile::driver::now`.
     pub clock: fn() -> Timestamp,
 }
@@ -108,6 +112,7 @@ impl Core {
             database_trust: parts.database_trust.into(),
             release_trust: parts.release_trust,
             holder: parts.holder,
+            holds_host_lock: parts.holds_host_lock,
             chat: Mutex::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -40,6 +40,10 @@ pub fn socket(runtime: &Path, stack: &str) -> PathBuf {
 
 /// A core that is connected to AWS and does nothing yet.
 pub async fn core(spec: Spec, want: Want) -> anyhow::Result<Arc<Core>> {
+    connect(spec, want, false).await
+}
+
+async fn connect(spec: Spec, want: Want, holds_host_lock: bool) -> anyhow::Result<Arc<Core>> {
     let read = |path: &str, what: &str| {
         std::fs::read_to_string(path).with_context(|| format!("reading `{path}` ({what})"))
     };
@@ -72,6 +76,7 @@ pub async fn core(spec: Spec, want: Want) -> anyhow::Result<Arc<Core>> {
         database_trust,
         release_trust,
         holder,
+        holds_host_lock,
         clock: reconcile::now,
     }))
 }
@@ -99,7 +104,7 @@ impl Host {
             format!("listening for nodes on `{listen}`; hint: `orchestrator.listen` in the specification says where")
         })?;
         let socket = socket(&options.runtime, &spec.stack);
-        let core = core(spec, want).await?;
+        let core = connect(spec, want, true).await?;
         let shared = Arc::clone(&core);
         core.tasks.spawn(async move {
             if let Err(error) = rpc::serve_nodes(Arc::clone(&shared), listener).await {

@@ -206,8 +206,10 @@ impl fmt::Display for Forecast {
                 .filter(|change| change.sign == sign)
                 .count()
         };
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.reaches_its_end {
             writeln!(f, "{}: nothing to do", self.title)?;
+        } else if self.changes.is_empty() {
+            writeln!(f, "{}: waits before its first change", self.title)?;
         } else {
             writeln!(
                 f,

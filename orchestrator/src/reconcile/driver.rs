@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::apply;
 use super::observe::{self, Memory};
 use crate::core::{Core, Look};
+use crate::desired;
 use crate::store::{Commit, Epoch, NewEvent, Snapshot, StoreError, phase_name};
 
 /// A lease outlives the longest call (20 s, `cloud`) that may be under way when it is last renewed.
@@ -187,7 +188,17 @@ async fn turn(
         });
         return (look, Duration::from_secs(5));
     }
-    let wait = match carry_out(core, epoch, &intent, &snapshot, &decision, before, now).await {
+    let wait = match carry_out(
+        core,
+        epoch,
+        &intent,
+        &snapshot,
+        (&look.observed, &decision),
+        before,
+        now,
+    )
+    .await
+    {
         Ok(()) => match decision.requeue {
             Requeue::Now => Duration::ZERO,
             Requeue::After(_) if !decision.actions.is_empty() => AFTER_EFFECT,
@@ -242,7 +253,7 @@ async fn carry_out(
     epoch: Epoch,
     intent: &Intent,
     snapshot: &Snapshot,
-    decision: &Decision,
+    (observed, decision): (&plan::Observed, &Decision),
     before: Option<&Decision>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -281,13 +292,25 @@ async fn carry_out(
     {
         core.store.commit(epoch, commit, now).await?;
     }
+    let facts = core.fleet.facts();
     let mut rang = false;
     for (instance, goal) in &decision.nodes {
-        let known = snapshot.nodes.get(instance);
-        if known.is_some_and(|node| node.goal.as_ref() != Some(goal)) {
-            core.store.set_goal(epoch, instance, goal).await?;
-            rang = true;
+        let Some(known) = snapshot.nodes.get(instance) else {
+            continue;
+        };
+        let digest = desired::digest(&facts, goal);
+        let new_facts =
+            known.goal.as_ref() == Some(goal) && known.digest.as_deref() != Some(digest.as_str());
+        if known.goal.as_ref() == Some(goal) && !new_facts {
+            continue;
         }
+        // New facts (a renewed licence, another endpoint) restart a server: one node at a time, and only
+        // while every other one runs what it was told.
+        if new_facts && (rang || !others_are_settled(decision, observed, instance)) {
+            continue;
+        }
+        core.store.set_goal(epoch, instance, goal, &digest).await?;
+        rang = true;
     }
     if rang {
         core.fleet.ring();
@@ -314,6 +337,18 @@ async fn carry_out(
             .await?;
     }
     Ok(())
+}
+
+/// Whether every other node of the decision serves what it was told.
+fn others_are_settled(decision: &Decision, observed: &plan::Observed, but: &str) -> bool {
+    decision
+        .nodes
+        .keys()
+        .filter(|instance| *instance != but)
+        .all(|instance| {
+            let node = observed.nodes.get(instance);
+            node.is_some_and(|node| node.current && node.connected && node.phase == "serving")
+        })
 }
 
 /// What this decision makes happen, for the time line.

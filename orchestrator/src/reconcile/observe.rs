@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
-use crate::desired;
 use crate::fleet::Facts;
 use crate::store::{Access, Snapshot, provision};
 
@@ -99,8 +98,8 @@ pub async fn look(
     };
     let mut observed = core.cloud.observe(&scope).await;
     authority(core, &observed, memory).await;
-    let facts = facts(core, &mut observed, memory).await;
-    nodes(core, &mut observed, snapshot, &facts, memory.started);
+    facts(core, &mut observed, memory).await;
+    nodes(core, &mut observed, snapshot, memory.started);
     if let Some(rollout) = &snapshot.rollout
         && matches!(rollout.phase, Phase::Shifting { .. } | Phase::Baking)
     {
@@ -139,7 +138,7 @@ async fn authority(core: &Arc<Core>, observed: &Observed, memory: &mut Memory) {
 }
 
 /// Facts for the nodes' configuration, and what SQL says.
-async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) -> Arc<Facts> {
+async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
     let names = core.spec.names();
     let before = core.fleet.facts();
     let mut facts = Facts {
@@ -233,7 +232,6 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) -
     if differ(&before, &facts) {
         core.fleet.set_facts(facts);
     }
-    core.fleet.facts()
 }
 
 /// The licence's text. Its secret is the operator's, not the stack's: it is read by name, now and then.
@@ -257,7 +255,8 @@ async fn attach(core: &Arc<Core>, access: Access) {
     match core.store.attach(access).await {
         Ok(()) => {
             log::info!("the store is in the stack's own database now");
-            if let Some(host) = core.holder.split('/').next()
+            if core.holds_host_lock
+                && let Some(host) = core.holder.split('/').next()
                 && let Err(error) = core.store.forfeit(host).await
             {
                 log::warn!("leases of earlier processes: {}", crate::chain(&error));
@@ -314,21 +313,18 @@ async fn databases(
     }
 }
 
-fn nodes(
-    core: &Arc<Core>,
-    observed: &mut Observed,
-    snapshot: &Snapshot,
-    facts: &Facts,
-    started: Timestamp,
-) {
+fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started: Timestamp) {
     for (id, row) in &snapshot.nodes {
         if row.revoked {
             continue;
         }
         let mut node = row.report.clone().unwrap_or_default();
         node.current = row.goal.as_ref().is_some_and(|goal| {
+            // A node that failed, or that leaves, has no configuration in force to speak of. Else what
+            // counts is what it was told: facts that changed since reach it by a generation of its own.
             let same = matches!(goal, plan::NodeGoal::Drain)
-                || node.configuration_digest == desired::digest(facts, goal);
+                || node.failure.is_some()
+                || Some(&node.configuration_digest) == row.digest.as_ref();
             node.generation == row.generation && same
         });
         node.migrated &= matches!(row.goal, Some(plan::NodeGoal::Serve { migrate: true, .. }))

@@ -22,6 +22,8 @@ pub struct NodeRow {
     pub generation: u64,
     /// What it should become.
     pub goal: Option<NodeGoal>,
+    /// Digest of the configuration that went with the goal.
+    pub digest: Option<String>,
     /// What it last said.
     pub report: Option<plan::observed::Node>,
 }
@@ -210,11 +212,12 @@ impl Document {
         }
     }
 
-    pub(super) fn set_goal(&mut self, instance: &str, goal: &NodeGoal) {
+    pub(super) fn set_goal(&mut self, instance: &str, goal: &NodeGoal, digest: &str) {
         if let Some(node) = self.nodes.get_mut(instance)
-            && node.goal.as_ref() != Some(goal)
+            && (node.goal.as_ref() != Some(goal) || node.digest.as_deref() != Some(digest))
         {
             node.goal = Some(goal.clone());
+            node.digest = Some(digest.to_owned());
             node.generation += 1;
         }
     }
@@ -330,9 +333,10 @@ pub(super) async fn save(
         let generation = i64::try_from(node.generation).unwrap_or(i64::MAX);
         transaction
             .execute(
-                "INSERT INTO node (instance_id, stack, key_sha256, revoked, generation, goal, report)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-                &[instance, &stack, &node.key_sha256, &node.revoked, &generation, &goal, &report],
+                "INSERT INTO node (instance_id, stack, key_sha256, revoked, generation, goal, report, digest)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                &[instance, &stack, &node.key_sha256, &node.revoked, &generation, &goal, &report,
+                    &node.digest],
             )
             .await?;
     }

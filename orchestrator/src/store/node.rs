@@ -38,7 +38,7 @@ impl Store {
         };
         let row = client
             .query_opt(
-                "SELECT instance_id, key_sha256, revoked, generation, goal, report FROM node WHERE instance_id = $1 AND stack = $2",
+                "SELECT instance_id, key_sha256, revoked, generation, goal, report, digest FROM node WHERE instance_id = $1 AND stack = $2",
                 &[&instance, &self.stack],
             )
             .await?;
@@ -68,16 +68,18 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a node a goal: a new generation when it differs from the last one. Fenced.
+    /// Gives a node a goal with the digest of its configuration: a new generation when either differs
+    /// from the last one. Fenced.
     pub async fn set_goal(
         &self,
         epoch: Epoch,
         instance: &str,
         goal: &NodeGoal,
+        digest: &str,
     ) -> Result<(), StoreError> {
         let mut remote = self.remote.lock().await;
         let Some(client) = usable(&mut remote, &self.changed).await? else {
-            self.memory.lock().await.set_goal(instance, goal);
+            self.memory.lock().await.set_goal(instance, goal, digest);
             return Ok(());
         };
         let value = to_json("node", goal)?;
@@ -85,9 +87,9 @@ impl Store {
         super::lease::check(&transaction, &self.stack, epoch).await?;
         let changed = transaction
             .execute(
-                "UPDATE node SET goal = $3, generation = generation + 1
-                 WHERE instance_id = $1 AND stack = $2 AND goal IS DISTINCT FROM $3",
-                &[&instance, &self.stack, &value],
+                "UPDATE node SET goal = $3, digest = $4, generation = generation + 1
+                 WHERE instance_id = $1 AND stack = $2 AND (goal IS DISTINCT FROM $3 OR digest IS DISTINCT FROM $4)",
+                &[&instance, &self.stack, &value, &digest],
             )
             .await?;
         if changed > 0 {
@@ -134,7 +136,7 @@ pub(super) async fn read_all(
 ) -> Result<BTreeMap<String, NodeRow>, StoreError> {
     let rows = client
         .query(
-            "SELECT instance_id, key_sha256, revoked, generation, goal, report FROM node WHERE stack = $1",
+            "SELECT instance_id, key_sha256, revoked, generation, goal, report, digest FROM node WHERE stack = $1",
             &[&stack],
         )
         .await?;
@@ -149,6 +151,7 @@ fn read(row: &tokio_postgres::Row) -> Result<(String, NodeRow), StoreError> {
         revoked: row.get(2),
         generation: u64::try_from(row.get::<_, i64>(3)).unwrap_or(0),
         goal: goal.map(|value| parse("node", value)).transpose()?,
+        digest: row.get(6),
         report: report.map(|value| parse("node", value)).transpose()?,
     };
     Ok((row.get(0), node))

@@ -24,7 +24,7 @@ impl Default for Answers {
             zones: vec!["us-east-1a".to_owned(), "us-east-1b".to_owned()],
             version: "11.10.0".to_owned(),
             sha256: "8ae404ed0c0fbab2b01c00c031b9d0f3e17c51007e3bb3401bebaf3e60da0c3e".to_owned(),
-            image: "mattermost-base-11.10.0".to_owned(),
+            image: "mattermost-base-11.10.0-*".to_owned(),
             addresses: vec!["orchestrator.internal:7443".to_owned()],
         }
     }

@@ -50,6 +50,8 @@ CREATE TABLE node (
     revoked      boolean NOT NULL DEFAULT false,
     generation   bigint NOT NULL DEFAULT 0,
     goal         jsonb,
+    -- Of the configuration that goes with the goal: the facts in it may change while the goal stays.
+    digest       text,
     report       jsonb
 );
 CREATE INDEX node_by_stack ON node (stack);

@@ -182,6 +182,16 @@ async fn show(
         )
         .await?;
     stage.set_cpu(&group, None).await?;
+    orchestrator
+        .until("the alarm is over", Duration::from_secs(60), |status| {
+            let alarms = status["resources"].as_array();
+            let mut alarms = alarms
+                .into_iter()
+                .flatten()
+                .filter(|row| row["kind"] == "alarm");
+            alarms.all(|alarm| alarm["state"] != "ALARM")
+        })
+        .await?;
     timeline.note(&nodes_line(&grown));
     timeline.proof("the second and third node configured themselves");
 
