@@ -1,4 +1,4 @@
-"""Auto Scaling: groups that launch, scale, rest and go."""
+"""Auto Scaling: groups that launch, scale, rest and go. botocore has no waiters for it."""
 
 import datetime
 
@@ -236,15 +236,6 @@ def test_paging(autoscaling, group):
     assert [len(page["AutoScalingGroups"]) for page in pages] == [2, 1]
 
 
-def test_waiters(autoscaling, group, settled, wait):
-    name = group("waited", MinSize=1, DesiredCapacity=1)
-    wanted = {"AutoScalingGroupNames": ["waited"]}
-    for waiter in ["group_exists", "group_in_service"]:
-        if waiter in autoscaling.waiter_names:
-            wait(autoscaling, waiter, **wanted)
-    settled(name, 1)
-
-
 def test_catalogues(autoscaling):
     assert autoscaling.describe_scaling_process_types()["Processes"]
     assert autoscaling.describe_adjustment_types()["AdjustmentTypes"]
@@ -265,6 +256,19 @@ def test_account_limits(autoscaling):
         ("ValidationError", "set_desired_capacity", {"AutoScalingGroupName": "nope", "DesiredCapacity": 1}),
         ("ValidationError", "delete_auto_scaling_group", {"AutoScalingGroupName": "nope"}),
         ("InvalidAction", "describe_launch_configurations", {}),
+        ("ValidationError", "describe_auto_scaling_groups", {"Filters": [{"Name": "bogus", "Values": ["x"]}]}),
+        (
+            "ValidationError",
+            "create_auto_scaling_group",
+            {
+                "AutoScalingGroupName": "never",
+                "MinSize": 0,
+                "MaxSize": 0,
+                "LaunchTemplate": {"LaunchTemplateName": "group"},
+                "AvailabilityZones": ["us-east-1a"],
+                "PlacementGroup": "p",
+            },
+        ),
     ],
 )
 def test_errors(autoscaling, refused, code, call, arguments):
