@@ -199,6 +199,14 @@ impl<'a> Scene<'a> {
         if self.is_cutover() && matches!(phase, Phase::ReturningTraffic | Phase::RemovingGreen) {
             return NodeGoal::Drain;
         }
+        // Auto Scaling does not end a node whose launch it still waits for.
+        let launching = self
+            .green
+            .and_then(|green| green.members.get(instance))
+            .is_some_and(|member| member.lifecycle.starts_with("Pending"));
+        if matches!(phase, Phase::RemovingGreen) && launching {
+            return NodeGoal::Drain;
+        }
         let serving = self.is_cutover()
             || self.rollout.joined.contains(instance)
             || matches!(
