@@ -24,6 +24,7 @@ pub(crate) fn spec(changes: &[(&str, &str)]) -> Spec {
             "us-east-1b".to_owned(),
             "us-west-2a".to_owned(),
         ],
+        image: "mattermost-base-11.10.0".to_owned(),
         ..Answers::default()
     };
     let mut text = template(&answers);
