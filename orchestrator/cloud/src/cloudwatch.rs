@@ -7,7 +7,7 @@ use aws_sdk_cloudwatch::types::{
     MetricDataResult, MetricStat, Statistic, Tag,
 };
 use aws_smithy_types::DateTime;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use plan::observed::{Alarm, Tags, Traffic};
 
 use crate::apply::Outcome;
@@ -16,8 +16,8 @@ use crate::error::{Called, EffectError, Failure, ReadError};
 
 /// Seconds: the finest that EC2's and the load balancer's metrics come in.
 const PERIOD: i32 = 60;
-/// How far back the newest replica lag is looked for, seconds.
-const LAG_WINDOW: i64 = 300;
+/// How far back the newest replica lag is looked for.
+const LAG_WINDOW: SignedDuration = SignedDuration::from_mins(5);
 /// The dimension by which EC2's metrics are summed over a group.
 const GROUP_DIMENSION: &str = "AutoScalingGroupName";
 
@@ -158,8 +158,8 @@ impl Cloud {
         Outcome::gone(answer.map(drop), &["ResourceNotFound"])
     }
 
-    /// What went through a target group in `[since, until)`, in whole minutes (CloudWatch's own
-    /// granularity: the first minute begins at or before `since`). Server errors are the targets' own
+    /// What went through a target group in `[since, until)`, in CloudWatch's whole minutes: the first
+    /// one begins at or before `since`. Server errors are the targets' own
     /// and the load balancer's answers in their place; the latter are counted by load balancer only.
     ///
     /// `p95_seconds` is the mean of the minutes' 95th percentiles, weighted by their requests: a
@@ -195,12 +195,12 @@ impl Cloud {
                     ),
                     metric("p95", "TargetResponseTime", "p95", both),
                 ],
-                since.as_second(),
-                until.as_second(),
+                since,
+                until,
             )
             .await?;
         let sum = |id: &str| -> f64 { values(&results, id).map(|(_, value)| value).sum() };
-        let requests: BTreeMap<i64, f64> = values(&results, "requests").collect();
+        let requests: BTreeMap<i128, f64> = values(&results, "requests").collect();
         Ok(Traffic {
             requests: sum("requests").round() as u64,
             server_errors: (sum("target_5xx") + sum("elb_5xx")).round() as u64,
@@ -236,8 +236,7 @@ impl Cloud {
                 )
             })
             .collect();
-        let end = now.as_second();
-        let results = self.metric_data(queries, end - LAG_WINDOW, end).await?;
+        let results = self.metric_data(queries, now - LAG_WINDOW, now).await?;
         Ok(replicas
             .iter()
             .enumerate()
@@ -251,17 +250,16 @@ impl Cloud {
     async fn metric_data(
         &self,
         queries: Vec<MetricDataQuery>,
-        since: i64,
-        until: i64,
+        since: Timestamp,
+        until: Timestamp,
     ) -> Result<Vec<MetricDataResult>, Failure> {
-        let minute = i64::from(PERIOD);
         let pages = self
             .look()
             .cloudwatch
             .get_metric_data()
             .set_metric_data_queries(Some(queries))
-            .start_time(DateTime::from_secs(since.div_euclid(minute) * minute))
-            .end_time(DateTime::from_secs(until))
+            .start_time(moment(since))
+            .end_time(moment(until))
             .into_paginator()
             .send()
             .collect::<Result<Vec<_>, _>>()
@@ -298,11 +296,11 @@ fn query(
         .build()
 }
 
-/// Second and value of every sample with that id; a long answer comes in several pieces.
+/// Moment and value of every sample with that id; a long answer comes in several pieces.
 fn values<'a>(
     results: &'a [MetricDataResult],
     id: &'a str,
-) -> impl Iterator<Item = (i64, f64)> + 'a {
+) -> impl Iterator<Item = (i128, f64)> + 'a {
     results
         .iter()
         .filter(move |result| result.id() == Some(id))
@@ -310,9 +308,16 @@ fn values<'a>(
             result
                 .timestamps()
                 .iter()
-                .map(DateTime::secs)
+                .map(DateTime::as_nanos)
                 .zip(result.values().iter().copied())
         })
+}
+
+fn moment(at: Timestamp) -> DateTime {
+    DateTime::from_secs_and_nanos(
+        at.as_second(),
+        at.subsec_nanosecond().max(0).cast_unsigned(),
+    )
 }
 
 fn weighted_mean(samples: impl Iterator<Item = (f64, f64)>) -> Option<f64> {

@@ -60,7 +60,7 @@ impl Cloud {
             ec2.create_security_group()
                 .dry_run(true)
                 .group_name(format!("{}-doctor", self.stack()))
-                .description("Would this be allowed?")
+                .description("Never made: a dry run")
         });
         probe!("ec2:CreateLaunchTemplate", {
             ec2.create_launch_template()

@@ -424,3 +424,6 @@ fn pass_role(spec: &Spec, place: &Place<'_>) -> Value {
         Some(json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })),
     )
 }
+
+#[cfg(test)]
+mod tests;

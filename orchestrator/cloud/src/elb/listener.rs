@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_elasticloadbalancingv2::types::{
-    self, Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, ForwardActionConfig,
-    ProtocolEnum, RedirectActionConfig, RedirectActionStatusCodeEnum, TargetGroupTuple,
-};
+use aws_sdk_elasticloadbalancingv2::types::{self, Certificate, ProtocolEnum};
 use plan::observed::{Listener, ListenerAction};
 
+use super::action::{action, seen_action};
 use super::{not_found, tag_list};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
@@ -250,58 +248,6 @@ fn tls_policy(protocol: &str) -> Option<String> {
     (protocol == "HTTPS").then(|| TLS_POLICY.to_owned())
 }
 
-/// An action as AWS takes it.
-fn action(call: &'static str, wanted: &ListenerAction) -> Result<Action, EffectError> {
-    let built = match wanted {
-        ListenerAction::Forward(weights) => Action::builder()
-            .r#type(ActionTypeEnum::Forward)
-            .forward_config(
-                ForwardActionConfig::builder()
-                    .set_target_groups(Some(
-                        weights
-                            .iter()
-                            .map(|(arn, weight)| {
-                                TargetGroupTuple::builder()
-                                    .target_group_arn(arn)
-                                    .weight(weight.cast_signed())
-                                    .build()
-                            })
-                            .collect(),
-                    ))
-                    .build(),
-            )
-            .build(),
-        ListenerAction::Redirect(port) => Action::builder()
-            .r#type(ActionTypeEnum::Redirect)
-            .redirect_config(
-                RedirectActionConfig::builder()
-                    .protocol("HTTPS")
-                    .port(port.to_string())
-                    .status_code(RedirectActionStatusCodeEnum::Http301)
-                    .build(),
-            )
-            .build(),
-        ListenerAction::Fixed(status, body) => Action::builder()
-            .r#type(ActionTypeEnum::FixedResponse)
-            .fixed_response_config(
-                FixedResponseActionConfig::builder()
-                    .status_code(status.to_string())
-                    .content_type("text/html")
-                    .message_body(body)
-                    .build(),
-            )
-            .build(),
-        ListenerAction::Other(kind) => {
-            return Err(EffectError::refused(
-                call,
-                "UnknownAction",
-                format!("`{kind}` is no action that a listener of ours has"),
-            ));
-        }
-    };
-    Ok(built)
-}
-
 fn seen(listener: &types::Listener) -> Result<Listener, Failure> {
     let missing = |what: &str| Failure::incomplete("elasticloadbalancing:DescribeListeners", what);
     Ok(Listener {
@@ -328,81 +274,4 @@ fn seen(listener: &types::Listener) -> Result<Listener, Failure> {
             .max_by_key(|action| action.order().unwrap_or(0))
             .map_or_else(|| ListenerAction::Other("none".to_owned()), seen_action),
     })
-}
-
-/// The action that ends the list (authentication may stand before it).
-fn seen_action(action: &Action) -> ListenerAction {
-    let kind = action.r#type().map_or("", ActionTypeEnum::as_str);
-    let seen = match kind {
-        "forward" => Some(ListenerAction::Forward(weights(action))),
-        "redirect" => action
-            .redirect_config()
-            .filter(|redirect| redirect.protocol() == Some("HTTPS"))
-            .and_then(|redirect| redirect.port()?.parse().ok())
-            .map(ListenerAction::Redirect),
-        "fixed-response" => action.fixed_response_config().and_then(|fixed| {
-            Some(ListenerAction::Fixed(
-                fixed.status_code()?.parse().ok()?,
-                fixed.message_body().unwrap_or("").to_owned(),
-            ))
-        }),
-        _ => None,
-    };
-    seen.unwrap_or_else(|| ListenerAction::Other(kind.to_owned()))
-}
-
-/// AWS names a single target group outside of the list, and leaves its weight out: 1.
-fn weights(action: &Action) -> BTreeMap<String, u32> {
-    let listed: BTreeMap<String, u32> = action
-        .forward_config()
-        .map(ForwardActionConfig::target_groups)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|group| {
-            let weight = u32::try_from(group.weight().unwrap_or(1)).unwrap_or(0);
-            Some((group.target_group_arn()?.to_owned(), weight))
-        })
-        .collect();
-    if listed.is_empty() {
-        action
-            .target_group_arn()
-            .map(|arn| (arn.to_owned(), 1))
-            .into_iter()
-            .collect()
-    } else {
-        listed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use plan::observed::ListenerAction;
-
-    use super::{action, seen_action};
-
-    #[test]
-    fn an_action_reads_back_as_it_was_written() {
-        let weights = BTreeMap::from([("arn:a".to_owned(), 90), ("arn:b".to_owned(), 10)]);
-        for wanted in [
-            ListenerAction::Forward(weights),
-            ListenerAction::Redirect(443),
-            ListenerAction::Fixed(503, "<p>back soon".to_owned()),
-        ] {
-            let sent = action("x:Y", &wanted).expect("an action of ours");
-            assert_eq!(seen_action(&sent), wanted);
-        }
-    }
-
-    #[test]
-    fn what_we_do_not_make_is_carried_by_name() {
-        assert!(
-            action(
-                "x:Y",
-                &ListenerAction::Other("authenticate-oidc".to_owned())
-            )
-            .is_err()
-        );
-    }
 }

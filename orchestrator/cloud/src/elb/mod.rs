@@ -1,5 +1,6 @@
 //! Elastic Load Balancing v2: the load balancer, its listeners, the two target groups.
 
+mod action;
 mod listener;
 mod load_balancer;
 mod target_group;

@@ -1,0 +1,110 @@
+//! The policies against the calls of this crate.
+
+use std::collections::BTreeSet;
+
+use plan::Spec;
+use serde_json::Value;
+
+use super::iam_policies;
+
+/// Every permission that a call of this crate names, read from its source.
+fn permissions_in_source() -> BTreeSet<String> {
+    let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the crate's source") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            // What stands in this file is what is compared with.
+            if path.ends_with("policy.rs")
+                || path.ends_with("tests.rs")
+                || path.ends_with("error.rs")
+            {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("text");
+            found.extend(text.split('"').filter_map(permission).map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// `service:Action`, and nothing else in it.
+fn permission(text: &str) -> Option<&str> {
+    let (service, action) = text.split_once(':')?;
+    let plain = |part: &str| part.chars().all(|letter| letter.is_ascii_alphanumeric());
+    (plain(service) && plain(action) && action.starts_with(|c: char| c.is_ascii_uppercase()))
+        .then_some(text)
+}
+
+fn spec() -> Spec {
+    let text = format!(
+        "stack = \"demo\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\
+         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n\
+         [fleet]\nimage = \"base\"\n\
+         [load_balancer]\ncertificate_arn = \"arn:aws:acm:us-east-1:123456789012:certificate/1\"\n\
+         [orchestrator]\naddresses = [\"127.0.0.1:7443\"]\n",
+        "0".repeat(64)
+    );
+    Spec::parse(&text, "mattermost.toml").expect("a valid specification")
+}
+
+fn actions(policy: &Value) -> BTreeSet<String> {
+    policy["Statement"]
+        .as_array()
+        .expect("statements")
+        .iter()
+        .flat_map(|statement| statement["Action"].as_array().expect("actions"))
+        .map(|action| action.as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_policy_allows_what_is_called_and_little_else() {
+    let allowed = actions(&iam_policies(&spec(), "123456789012").orchestrator);
+    let called = permissions_in_source();
+    // Allowed to everybody.
+    let free = "sts:GetCallerIdentity".to_owned();
+    let missing: Vec<_> = called
+        .iter()
+        .filter(|call| !allowed.contains(*call) && **call != free)
+        .collect();
+    assert!(missing.is_empty(), "called and not allowed: {missing:?}");
+    // What AWS wants besides the call itself.
+    let implied: BTreeSet<String> = [
+        "autoscaling:CreateOrUpdateTags",
+        "cloudwatch:TagResource",
+        "ec2:CreateTags",
+        "ec2:DeleteSnapshot",
+        "ec2:RunInstances",
+        "elasticloadbalancing:AddTags",
+        "iam:PassRole",
+        "rds:AddTagsToResource",
+        "secretsmanager:TagResource",
+    ]
+    .map(str::to_owned)
+    .into();
+    let surplus: Vec<_> = allowed
+        .difference(&called)
+        .filter(|call| !implied.contains(*call))
+        .collect();
+    assert!(surplus.is_empty(), "allowed and never called: {surplus:?}");
+}
+
+#[test]
+fn no_change_is_allowed_on_everything() {
+    let policies = iam_policies(&spec(), "123456789012");
+    for statement in policies.orchestrator["Statement"]
+        .as_array()
+        .expect("statements")
+    {
+        let bare = statement["Resource"] == "*" && statement.get("Condition").is_none();
+        assert!(!bare, "{statement}");
+    }
+    let text = policies.orchestrator.to_string();
+    // A managed policy may have this many characters.
+    assert!(text.len() <= 6144, "{}", text.len());
+}

@@ -1,0 +1,201 @@
+//! Secrets, RDS, snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloud::Outcome;
+use plan::Action;
+use plan::action::{DbChange, DbPrimary, SecretKind};
+
+use crate::support::World;
+use crate::values::map;
+
+pub async fn ensure(world: &World) {
+    let secret = |name: &str| Action::EnsureSecret {
+        name: name.to_owned(),
+        kind: SecretKind::Password,
+    };
+    world.twice(secret("demo/database/master")).await;
+    assert_eq!(
+        world
+            .once(&Action::EnsureSecret {
+                name: "demo/orchestrator-ca".to_owned(),
+                kind: SecretKind::CertificateAuthority,
+            })
+            .await,
+        Outcome::NotMine
+    );
+    let seen = world.look().await;
+    assert!(!seen.secrets["demo/database/master"].version_id.is_empty());
+    assert!(!seen.secrets["demo/database/master"].deleting);
+
+    // Deleted and wanted again: restored with the same value, because a database may know it.
+    let before = seen.secrets["demo/database/master"].version_id.clone();
+    world
+        .twice(Action::DeleteSecret {
+            name: "demo/database/master".to_owned(),
+        })
+        .await;
+    assert!(world.look().await.secrets["demo/database/master"].deleting);
+    world.twice(secret("demo/database/master")).await;
+    let seen = world.look().await;
+    assert_eq!(seen.secrets["demo/database/master"].version_id, before);
+
+    let subnets: BTreeSet<String> = seen
+        .network
+        .as_ref()
+        .expect("a network")
+        .subnets
+        .iter()
+        .map(|subnet| subnet.id.clone())
+        .collect();
+    world
+        .twice(Action::EnsureDbSubnetGroup {
+            name: "demo-db".to_owned(),
+            subnets: subnets.clone(),
+        })
+        .await;
+    let newest = seen.engine_versions.last().expect("an engine version");
+    let major = newest.split('.').next().expect("a major version");
+    let family = format!("postgres{major}");
+    let parameters = |values: BTreeMap<String, String>| Action::EnsureDbParameterGroup {
+        name: format!("demo-db-{family}"),
+        family: family.clone(),
+        parameters: values,
+    };
+    world
+        .twice(parameters(map([
+            ("rds.force_ssl", "1"),
+            ("max_connections", "120"),
+        ])))
+        .await;
+    world
+        .twice(parameters(map([
+            ("rds.force_ssl", "1"),
+            ("max_connections", "200"),
+        ])))
+        .await;
+    world.twice(parameters(map([("rds.force_ssl", "1")]))).await;
+    let seen = world.look().await;
+    assert_eq!(
+        seen.db_subnet_group.as_ref().map(|group| &group.subnets),
+        Some(&subnets)
+    );
+    let group = seen.db_parameter_group.as_ref().expect("a parameter group");
+    assert_eq!(group.family, family);
+    assert!(!group.parameters.contains_key("max_connections"));
+
+    let groups = BTreeSet::from([seen.security_groups["database"].id.clone()]);
+    world
+        .twice(Action::EnsureDbPrimary(DbPrimary {
+            id: "demo-db".to_owned(),
+            class: "db.t3.micro".to_owned(),
+            engine_version: newest.clone(),
+            storage_gib: 20,
+            multi_az: false,
+            backup_days: 7,
+            deletion_protection: true,
+            master_secret: "demo/database/master".to_owned(),
+            subnet_group: "demo-db".to_owned(),
+            parameter_group: group.name.clone(),
+            security_groups: groups.clone(),
+        }))
+        .await;
+    let replica = Action::EnsureDbReplica {
+        id: "demo-db-replica-1".to_owned(),
+        source: "demo-db".to_owned(),
+        class: "db.t3.micro".to_owned(),
+        security_groups: groups.clone(),
+        parameter_group: group.name.clone(),
+    };
+    let early = world.attempt(&replica).await;
+    assert!(
+        matches!(&early, Err(cloud::EffectError::Refused { code, .. })
+            if code.starts_with("InvalidDBInstanceState")),
+        "{early:?}"
+    );
+    let seen = world
+        .until("the primary is available", |seen| {
+            seen.db_instances["demo-db"].status == "available"
+        })
+        .await;
+    let primary = &seen.db_instances["demo-db"];
+    assert!(primary.encrypted && !primary.public && primary.deletion_protection);
+    assert_eq!(primary.ca.as_deref(), Some("rds-ca-rsa2048-g1"));
+    assert_eq!(primary.security_groups, groups);
+    assert_eq!(primary.backup_days, 7);
+    assert!(primary.endpoint.is_some() && primary.port == Some(5432));
+    world.twice(replica).await;
+    let snapshot = Action::EnsureDbSnapshot {
+        id: "demo-before-g2".to_owned(),
+        instance: "demo-db".to_owned(),
+    };
+    world
+        .until(
+            "the primary is available after the replica's snapshot",
+            |seen| {
+                seen.db_instances["demo-db"].status == "available"
+                    && seen.db_instances["demo-db-replica-1"].status == "available"
+            },
+        )
+        .await;
+    world.twice(snapshot).await;
+    let seen = world
+        .until("the snapshot is available", |seen| {
+            seen.db_snapshots["demo-before-g2"].status == "available"
+                && seen.db_instances["demo-db"].status == "available"
+        })
+        .await;
+    assert_eq!(
+        seen.db_instances["demo-db-replica-1"].replica_of.as_deref(),
+        Some("demo-db")
+    );
+    assert_eq!(seen.db_snapshots["demo-before-g2"].instance, "demo-db");
+    world
+        .once(&Action::SetDbInstance {
+            id: "demo-db".to_owned(),
+            change: DbChange {
+                storage_gib: Some(30),
+                ..DbChange::default()
+            },
+        })
+        .await;
+    world
+        .until("the storage has grown", |seen| {
+            seen.db_instances["demo-db"].storage_gib == 30
+                && seen.db_instances["demo-db"].status == "available"
+        })
+        .await;
+    // A static parameter waits for a reboot; a second reboot is none.
+    world
+        .twice(parameters(map([
+            ("rds.force_ssl", "1"),
+            ("max_connections", "90"),
+        ])))
+        .await;
+    world
+        .until("the primary waits for its reboot", |seen| {
+            seen.db_instances["demo-db"].parameter_group
+                == Some((format!("demo-db-{family}"), "pending-reboot".to_owned()))
+        })
+        .await;
+    let reboot = Action::RebootDbInstance {
+        id: "demo-db".to_owned(),
+    };
+    assert_eq!(world.once(&reboot).await, Outcome::Changed);
+    world
+        .until("the primary is back, in sync", |seen| {
+            let primary = &seen.db_instances["demo-db"];
+            primary.status == "available"
+                && primary
+                    .parameter_group
+                    .as_ref()
+                    .is_some_and(|(_, status)| status == "in-sync")
+        })
+        .await;
+    assert_eq!(world.once(&reboot).await, Outcome::Unchanged);
+    world
+        .until("the replica's lag is measured", |seen| {
+            seen.replica_lag_seconds.contains_key("demo-db-replica-1")
+        })
+        .await;
+}

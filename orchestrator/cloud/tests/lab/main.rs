@@ -1,0 +1,13 @@
+//! The cloud against a lab: every effect made twice, seen again, and on a bad day.
+
+mod database;
+mod end;
+mod faults;
+mod fleet;
+mod front;
+mod images;
+mod network;
+mod stack;
+mod support;
+mod template;
+mod values;
