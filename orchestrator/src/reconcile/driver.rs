@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use plan::intent::{Intent, Phase};
+use plan::intent::Intent;
 use plan::{Action, Decision, Requeue};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::apply;
 use super::observe::{self, Memory};
+use super::timeline::events;
 use crate::core::{Core, Look};
 use crate::desired;
-use crate::store::{Commit, Epoch, NewEvent, Snapshot, StoreError, phase_name};
+use crate::store::{Commit, Epoch, Snapshot, StoreError};
 
 /// A lease outlives the longest call (20 s, `cloud`) that may be under way when it is last renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -349,55 +350,4 @@ fn others_are_settled(decision: &Decision, observed: &plan::Observed, but: &str)
             let node = observed.nodes.get(instance);
             node.is_some_and(|node| node.current && node.connected && node.phase == "serving")
         })
-}
-
-/// What this decision makes happen, for the time line.
-fn events(intent: &Intent, decision: &Decision, before: Option<&Decision>) -> Vec<NewEvent> {
-    let mut events = Vec::new();
-    let subject = intent
-        .rollout
-        .as_ref()
-        .map_or_else(|| intent.spec.stack.clone(), |rollout| rollout.id.clone());
-    let was = intent
-        .rollout
-        .as_ref()
-        .map(|rollout| &rollout.phase)
-        .or_else(|| before.map(|before| &before.next));
-    if was != Some(&decision.next) {
-        let cause = match &decision.next {
-            Phase::Stuck { reason } => reason.clone(),
-            _ => decision
-                .reasons
-                .first()
-                .map(|reason| reason.text.clone())
-                .unwrap_or_default(),
-        };
-        events.push(NewEvent {
-            subject: subject.clone(),
-            what: format!("phase {}", phase_name(&decision.next)),
-            cause,
-        });
-    } else if let (Some(now), old) = (
-        decision.reasons.first(),
-        before.and_then(|before| before.reasons.first()),
-    ) && old.is_none_or(|old| old.gate != now.gate)
-    {
-        events.push(NewEvent {
-            subject,
-            what: "waits".to_owned(),
-            cause: now.text.clone(),
-        });
-    }
-    for action in &decision.actions {
-        let again =
-            before.is_some_and(|before| before.actions.iter().any(|old| old.key() == action.key()));
-        if !again {
-            events.push(NewEvent {
-                subject: action.key(),
-                what: "effect".to_owned(),
-                cause: String::new(),
-            });
-        }
-    }
-    events
 }

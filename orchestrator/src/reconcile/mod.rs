@@ -11,5 +11,6 @@
 mod apply;
 pub mod driver;
 mod observe;
+mod timeline;
 
 pub use driver::{decide_once, intent, now, run};

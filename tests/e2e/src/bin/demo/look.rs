@@ -1,0 +1,262 @@
+//! Looking at what the product did: by its JSON, by the AWS CLI, by its logs.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::{Stage, Timeline};
+use load::Running;
+use serde_json::Value;
+
+use crate::Arguments;
+
+/// Starts the load generator; in the end it compares what it sent with what the database holds.
+pub async fn start_load(
+    arguments: &Arguments,
+    stage: &Stage,
+    url: &str,
+) -> anyhow::Result<Running> {
+    let secret = stage
+        .aws(&[
+            "secretsmanager",
+            "get-secret-value",
+            "--secret-id",
+            "chat/database/mattermost",
+        ])
+        .await?;
+    let secret: Value =
+        serde_json::from_str(secret["SecretString"].as_str().context("no SecretString")?)?;
+    let database = stage
+        .aws(&[
+            "rds",
+            "describe-db-instances",
+            "--db-instance-identifier",
+            "chat-db",
+        ])
+        .await?;
+    let endpoint = &database["DBInstances"][0]["Endpoint"];
+    let mut options = load::Options::new(url);
+    options.clients = arguments.clients;
+    options.users = arguments.clients.div_ceil(2);
+    options.database_url = Some(format!(
+        "postgres://{}:{}@{}:{}/mattermost?sslmode=verify-full&sslrootcert={}",
+        secret["username"].as_str().unwrap_or_default(),
+        secret["password"].as_str().unwrap_or_default(),
+        endpoint["Address"].as_str().unwrap_or_default(),
+        endpoint["Port"],
+        stage.directory.path().join("lab/ca.pem").display(),
+    ));
+    Ok(load::start(options).await?)
+}
+
+/// Follows the newest rollout by its JSON, printing each phase once.
+pub async fn follow(timeline: &Timeline, stage: &Stage, which: &str) -> anyhow::Result<Value> {
+    let until = tokio::time::Instant::now() + Duration::from_secs(180);
+    let mut last = String::new();
+    loop {
+        let ended = stage
+            .orchestrator
+            .run(
+                &["rollout", "status", "--output", "json"],
+                Duration::from_secs(20),
+            )
+            .await?;
+        if let Ok(rollout) = ended.json() {
+            let phase = rollout["phase"].as_str().unwrap_or_default().to_owned();
+            if phase != last {
+                timeline.note(&format!("rollout {which} is {phase}"));
+                last = phase;
+            }
+            if rollout["outcome"] != "live" {
+                return Ok(rollout);
+            }
+        }
+        ensure!(
+            tokio::time::Instant::now() < until,
+            "the rollout is still {last} after three minutes: {}",
+            ended.stdout
+        );
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+}
+
+/// What carries the stack's tag, or its name, in either region.
+pub async fn left_in_aws(stage: &Stage) -> anyhow::Result<Vec<String>> {
+    let mut left = Vec::new();
+    let questions: [(&[&str], &str, &str); 9] = [
+        (
+            &[
+                "ec2",
+                "describe-instances",
+                "--filters",
+                "Name=instance-state-name,Values=pending,running,stopping,stopped",
+            ],
+            "Reservations",
+            "instance",
+        ),
+        (
+            &["ec2", "describe-launch-templates"],
+            "LaunchTemplates",
+            "launch template",
+        ),
+        (
+            &[
+                "ec2",
+                "describe-security-groups",
+                "--filters",
+                "Name=tag:mattermost:stack,Values=chat",
+            ],
+            "SecurityGroups",
+            "security group",
+        ),
+        (
+            &["autoscaling", "describe-auto-scaling-groups"],
+            "AutoScalingGroups",
+            "Auto Scaling group",
+        ),
+        (
+            &["elbv2", "describe-load-balancers"],
+            "LoadBalancers",
+            "load balancer",
+        ),
+        (
+            &["elbv2", "describe-target-groups"],
+            "TargetGroups",
+            "target group",
+        ),
+        (
+            &["rds", "describe-db-instances"],
+            "DBInstances",
+            "DB instance",
+        ),
+        (
+            &["rds", "describe-db-subnet-groups"],
+            "DBSubnetGroups",
+            "DB subnet group",
+        ),
+        (&["cloudwatch", "describe-alarms"], "MetricAlarms", "alarm"),
+    ];
+    for (command, key, what) in questions {
+        let answer = stage.aws(command).await?;
+        left.extend(
+            answer[key]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|thing| format!("{what}: {thing}")),
+        );
+    }
+    let images = stage
+        .aws_in("us-west-2", &["ec2", "describe-images", "--owners", "self"])
+        .await?;
+    left.extend(
+        images["Images"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|image| format!("image copy: {image}")),
+    );
+    Ok(left)
+}
+
+/// The newest rollout's phase.
+pub fn phase(status: &Value) -> &str {
+    status["rollout"]["phase"].as_str().unwrap_or_default()
+}
+
+/// Nodes that serve, as group, load balancer and node itself say.
+pub fn in_service(status: &Value) -> usize {
+    let nodes = status["nodes"].as_array();
+    nodes
+        .into_iter()
+        .flatten()
+        .filter(|node| {
+            node["lifecycle"] == "InService"
+                && node["phase"] == "serving"
+                && node["connected"] == true
+                && node["target_health"] == "healthy"
+        })
+        .count()
+}
+
+/// The group of the first node.
+pub fn group_of(status: &Value) -> anyhow::Result<String> {
+    status["nodes"][0]["group"]
+        .as_str()
+        .map(str::to_owned)
+        .context("no group")
+}
+
+/// One line a node.
+pub fn nodes_line(status: &Value) -> String {
+    let nodes = status["nodes"].as_array();
+    let lines: Vec<String> = nodes
+        .into_iter()
+        .flatten()
+        .map(|node| {
+            format!(
+                "{} in {} at {}: {} {}",
+                text(node, "instance_id"),
+                text(node, "zone"),
+                text(node, "address"),
+                text(node, "phase"),
+                text(node, "mattermost_version")
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// How many checks are fine.
+pub fn summary_of_doctor(text: &str) -> String {
+    let count = |word: &str| {
+        text.lines()
+            .filter(|line| line.trim_start().starts_with(word))
+            .count()
+    };
+    format!(
+        "{} checks are fine, {} deserve a look, {} failed",
+        count("ok"),
+        count("warn"),
+        count("fail")
+    )
+}
+
+/// Whether a plan changes nothing.
+pub fn is_empty_plan(plan: &Value) -> bool {
+    ["changes", "actions"]
+        .iter()
+        .any(|key| plan[key].as_array().is_some_and(Vec::is_empty))
+}
+
+/// The last lines of the logs, when the demo failed.
+pub fn tell_logs(timeline: &Timeline, stage: &Stage) {
+    for name in ["orchestrator.log", "lab.log"] {
+        let path = stage.directory.path().join(name);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(25).collect();
+        timeline.note(&format!("last lines of {name}:"));
+        for line in lines.iter().rev() {
+            timeline.note(line);
+        }
+    }
+}
+
+/// What somebody may type while everything is left running.
+pub fn what_to_try(timeline: &Timeline, stage: &Stage) {
+    timeline.step("Still running. Try:");
+    for (key, value) in &stage.orchestrator.environment {
+        timeline.note(&format!("export {key}={value}"));
+    }
+    let spec = stage.orchestrator.spec.display();
+    let runtime = stage.orchestrator.runtime.display();
+    timeline.note(&format!(
+        "export MATTERMOST_SPEC={spec} RUNTIME_DIRECTORY={runtime}"
+    ));
+    timeline.note(&format!("{} status", stage.orchestrator.binary.display()));
+    timeline.note("aws ec2 describe-instances");
+    timeline.note(&format!("console: http://{}/", stage.orchestrator.console));
+}
