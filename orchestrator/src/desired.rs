@@ -216,3 +216,6 @@ pub fn message(
         rollout: rollout.clone().unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
 use aws_sdk_cloudwatch::types::{
     AlarmType, ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery,
     MetricDataResult, MetricStat, Statistic, Tag,
@@ -36,7 +37,10 @@ impl Cloud {
             .collect::<Result<Vec<_>, _>>()
             .await
             .called("cloudwatch:DescribeAlarms")?;
-        let alarms = pages.iter().flat_map(|page| page.metric_alarms()).map(seen);
+        let alarms = pages
+            .iter()
+            .flat_map(DescribeAlarmsOutput::metric_alarms)
+            .map(seen);
         let tagged = futures_util::future::try_join_all(alarms.map(|alarm| async move {
             let tags = self.alarm_tags(&alarm.arn).await?;
             Ok::<_, Failure>((alarm, tags))

@@ -1,7 +1,7 @@
 //! What can go wrong between us and AWS, by the decision that the caller takes.
 //!
 //! ```text
-//!   SdkError --called("ec2:CreateVpc")--> Failure --> EffectError   an effect: did anything change?
+//!   SdkError --called("ec2:DescribeVpcs")--> Failure --> EffectError   an effect: did anything change?
 //!                                            `-----> ReadError     a read: is it there?
 //! ```
 

@@ -13,7 +13,8 @@ use crate::scope::region_of;
 /// Both documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {
-    /// For the role or user that the orchestrator runs as.
+    /// For the role that the orchestrator runs as: an inline policy, which may be longer (10 240
+    /// characters) than a managed one (6 144).
     pub orchestrator: Value,
     /// For the role of the nodes' instance profile.
     pub node: Value,

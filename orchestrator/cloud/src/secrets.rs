@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_secretsmanager::operation::list_secrets::ListSecretsOutput;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry, Tag};
 use plan::observed::{Secret, Tags};
 use rand::RngExt;
@@ -60,7 +61,7 @@ impl Cloud {
             .called("secretsmanager:ListSecrets")?;
         Ok(found
             .iter()
-            .flat_map(|page| page.secret_list())
+            .flat_map(ListSecretsOutput::secret_list)
             .filter_map(|secret| Some((secret.name()?.to_owned(), seen(secret))))
             // The filter matches words of a name in any case; what is meant is the name's beginning.
             .filter(|(name, _)| name.starts_with(&prefix))

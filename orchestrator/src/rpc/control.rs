@@ -78,7 +78,7 @@ impl ControlService {
 fn refused(error: &StoreError) -> Status {
     let text = crate::chain(error);
     match error {
-        StoreError::RolloutIsLive(_) => Status::failed_precondition(text),
+        StoreError::RolloutIsLive(_) | StoreError::NotLive(_) => Status::failed_precondition(text),
         StoreError::NoSuchRollout(_) => Status::not_found(text),
         _ => Status::unavailable(text),
     }

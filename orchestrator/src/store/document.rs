@@ -8,11 +8,11 @@ use plan::intent::{Entry, Phase, Record, RolloutIntent};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::rollout::{Steer, merge};
-use super::{Commit, Event, NewEvent, Snapshot, StoreError, to_json};
+use super::rollout::{self, Steer, merge};
+use super::{Commit, Event, NewEvent, Snapshot, StoreError, event, journal, to_json};
 
 /// A node's row.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRow {
     /// SHA-256 (hex) of the public key that it enrolled with.
     pub key_sha256: String,
@@ -29,7 +29,7 @@ pub struct NodeRow {
 }
 
 /// A rollout's row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RolloutRow {
     /// The planner's part.
     pub intent: RolloutIntent,
@@ -136,21 +136,8 @@ impl Document {
             outcome_of(&row.intent.phase).clone_into(&mut row.outcome);
             row.reasons = commit.reasons;
         }
-        for key in commit.intended {
-            let entry = self.journal.entry(key).or_insert(Entry {
-                intended: now,
-                attempted: None,
-                done: None,
-                error: None,
-                failures: 0,
-            });
-            if entry
-                .done
-                .is_some_and(|done| entry.attempted.is_none_or(|last| last <= done))
-            {
-                entry.intended = now;
-            }
-            entry.attempted = Some(now);
+        for key in &commit.intended {
+            journal::begin(&mut self.journal, key, now);
         }
         for event in commit.events {
             self.add_event(event, now);
@@ -158,17 +145,7 @@ impl Document {
     }
 
     pub(super) fn effect(&mut self, key: &str, error: Option<String>, now: Timestamp) {
-        if let Some(entry) = self.journal.get_mut(key) {
-            entry.failures = if error.is_some() {
-                entry.failures.saturating_add(1)
-            } else {
-                0
-            };
-            if error.is_none() {
-                entry.done = Some(now);
-            }
-            entry.error = error;
-        }
+        journal::end(&mut self.journal, key, now, error);
     }
 
     pub(super) fn add_event(&mut self, event: NewEvent, at: Timestamp) {
@@ -189,6 +166,11 @@ impl Document {
             .take(500)
             .cloned()
             .collect()
+    }
+
+    pub(super) fn newest_events(&self, count: usize) -> Vec<Event> {
+        let skip = self.events.len().saturating_sub(count);
+        self.events[skip..].to_vec()
     }
 
     pub(super) fn enrol(&mut self, instance: &str, key_sha256: &str) -> Result<(), StoreError> {
@@ -246,6 +228,9 @@ impl Document {
         if let Some(row) = self.rollouts.iter().find(|row| row.is_live()) {
             return Err(StoreError::RolloutIsLive(row.intent.id.clone()));
         }
+        if self.rollouts.iter().any(|row| row.intent.id == intent.id) {
+            return Err(StoreError::NotLive(intent.id.clone()));
+        }
         let row = RolloutRow {
             intent: intent.clone(),
             outcome: "live".to_owned(),
@@ -269,13 +254,17 @@ impl Document {
         }
     }
 
-    pub(super) fn steer(&mut self, id: &str, steer: Steer) -> Option<RolloutRow> {
+    pub(super) fn steer(&mut self, id: &str, steer: Steer) -> Result<RolloutRow, StoreError> {
         let row = self
             .rollouts
             .iter_mut()
-            .find(|row| row.intent.id == id && row.is_live())?;
+            .find(|row| row.intent.id == id)
+            .ok_or_else(|| StoreError::NoSuchRollout(id.to_owned()))?;
+        if !row.is_live() {
+            return Err(StoreError::NotLive(id.to_owned()));
+        }
         steer.apply(&mut row.intent);
-        Some(row.clone())
+        Ok(row.clone())
     }
 }
 
@@ -294,29 +283,17 @@ pub(super) async fn save(
         )
         .await?;
     if fresh == 1 {
-        for (key, entry) in &document.journal {
-            transaction
-                .execute(
-                    "INSERT INTO journal (stack, key, attempt, event, epoch, at) VALUES ($1, $2, 1, 'intended', 0, $3) ON CONFLICT DO NOTHING",
-                    &[&stack, key, &entry.intended],
-                )
-                .await?;
-            if let Some(done) = entry.done {
-                transaction
-                    .execute(
-                        "INSERT INTO journal (stack, key, attempt, event, epoch, at) VALUES ($1, $2, 1, 'done', 0, $3) ON CONFLICT DO NOTHING",
-                        &[&stack, key, &done],
-                    )
-                    .await?;
-            }
+        journal::save(&transaction, stack, &document.journal).await?;
+        for old in &document.events {
+            let kept = NewEvent {
+                subject: old.subject.clone(),
+                what: old.what.clone(),
+                cause: old.cause.clone(),
+            };
+            event::insert(&transaction, stack, &kept, old.at).await?;
         }
-        for event in &document.events {
-            transaction
-                .execute(
-                    "INSERT INTO event (stack, at, subject, what, cause) VALUES ($1, $2, $3, $4, $5)",
-                    &[&stack, &event.at, &event.subject, &event.what, &event.cause],
-                )
-                .await?;
+        for row in &document.rollouts {
+            rollout::save(&transaction, stack, row).await?;
         }
     }
     for (instance, node) in &document.nodes {

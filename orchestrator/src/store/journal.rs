@@ -1,4 +1,12 @@
 //! The journal of effects: `intended` before, `done` or `failed` after; append-only.
+//!
+//! ```text
+//!   memory    begin, end ---------------------------+
+//!                                                   v
+//!   Postgres  rows -- newest success and since --> Entry
+//! ```
+//!
+//! One fold makes entries, in memory and from rows, so that the planner sees the same in both.
 
 use std::collections::BTreeMap;
 
@@ -8,91 +16,165 @@ use tokio_postgres::{Client, Transaction};
 
 use super::{Epoch, StoreError};
 
-/// The newest attempt of every effect, folded into what the planner asks.
+/// An attempt begins. `intended` is when the present row of attempts began: anew after a success.
+pub(super) fn begin(journal: &mut BTreeMap<String, Entry>, key: &str, at: Timestamp) {
+    let entry = journal.entry(key.to_owned()).or_insert(Entry {
+        intended: at,
+        attempted: None,
+        done: None,
+        error: None,
+        failures: 0,
+    });
+    if entry.done.is_some() {
+        entry.intended = at;
+    }
+    entry.attempted = Some(at);
+    entry.done = None;
+    entry.error = None;
+}
+
+/// The newest attempt ends. Its first end counts.
+pub(super) fn end(
+    journal: &mut BTreeMap<String, Entry>,
+    key: &str,
+    at: Timestamp,
+    error: Option<String>,
+) {
+    let Some(entry) = journal.get_mut(key) else {
+        return;
+    };
+    if entry.done.is_some() || entry.error.is_some() {
+        return;
+    }
+    if error.is_some() {
+        entry.error = error;
+        entry.failures = entry.failures.saturating_add(1);
+    } else {
+        entry.done = Some(at);
+        entry.failures = 0;
+    }
+}
+
+/// Every effect's attempts since the success before its newest one, folded.
 pub(super) async fn read(
     client: &Client,
     stack: &str,
 ) -> Result<BTreeMap<String, Entry>, StoreError> {
     let rows = client
         .query(
-            "WITH last AS (
-                 SELECT key, max(attempt) FILTER (WHERE event = 'intended') AS attempt,
-                        coalesce(max(attempt) FILTER (WHERE event = 'done'), 0) AS last_done,
-                        max(at) FILTER (WHERE event = 'done') AS done_at
-                 FROM journal WHERE stack = $1 GROUP BY key)
-             SELECT last.key,
-                    (SELECT min(at) FROM journal j WHERE j.stack = $1 AND j.key = last.key
-                        AND j.event = 'intended' AND j.attempt >= least(last.last_done + 1, last.attempt)) AS intended,
-                    last.done_at,
-                    (SELECT error FROM journal j WHERE j.stack = $1 AND j.key = last.key
-                        AND j.event = 'failed' AND j.attempt = last.attempt) AS error,
-                    (SELECT count(*) FROM journal j WHERE j.stack = $1 AND j.key = last.key
-                        AND j.event = 'failed' AND j.attempt > last.last_done) AS failures,
-                    (SELECT at FROM journal j WHERE j.stack = $1 AND j.key = last.key
-                        AND j.event = 'intended' AND j.attempt = last.attempt) AS attempted
-             FROM last WHERE last.attempt IS NOT NULL",
+            "WITH done AS (
+                 SELECT key, attempt, row_number() OVER (PARTITION BY key ORDER BY attempt DESC) AS nth
+                 FROM journal WHERE stack = $1 AND event = 'done')
+             SELECT j.key, j.event, j.at, j.error
+             FROM journal j LEFT JOIN done ON done.key = j.key AND done.nth = 2
+             WHERE j.stack = $1 AND j.attempt > coalesce(done.attempt, 0)
+             ORDER BY j.key, j.attempt, j.event <> 'intended', j.at",
             &[&stack],
         )
         .await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let intended: Option<Timestamp> = row.get(1);
-            let entry = Entry {
-                intended: intended.unwrap_or(Timestamp::UNIX_EPOCH),
-                done: row.get(2),
-                error: row.get(3),
-                failures: u32::try_from(row.get::<_, i64>(4)).unwrap_or(u32::MAX),
-                attempted: row.get(5),
-            };
-            (row.get::<_, String>(0), entry)
-        })
-        .collect())
+    let mut journal = BTreeMap::new();
+    for row in rows {
+        let (key, at) = (row.get::<_, &str>(0), row.get(2));
+        match row.get::<_, &str>(1) {
+            "intended" => begin(&mut journal, key, at),
+            "done" => end(&mut journal, key, at, None),
+            _ => {
+                let error: Option<String> = row.get(3);
+                end(&mut journal, key, at, Some(error.unwrap_or_default()));
+            }
+        }
+    }
+    Ok(journal)
 }
 
-/// Notes effects about to be made: a new attempt each, unless the last attempt is still open.
+/// Notes effects about to be made: a new attempt each.
 pub(super) async fn intend(
     transaction: &Transaction<'_>,
     stack: &str,
     epoch: Epoch,
     keys: &[String],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     transaction
         .execute(
-            "INSERT INTO journal (stack, key, attempt, event, epoch)
-             SELECT $1, wanted.key,
-                    coalesce((SELECT max(attempt) FROM journal j WHERE j.stack = $1 AND j.key = wanted.key AND j.event = 'intended'), 0)
-                    + CASE WHEN EXISTS (
-                        SELECT 1 FROM journal j WHERE j.stack = $1 AND j.key = wanted.key AND j.event <> 'intended'
-                          AND j.attempt = (SELECT max(attempt) FROM journal k WHERE k.stack = $1 AND k.key = wanted.key AND k.event = 'intended'))
-                      OR NOT EXISTS (SELECT 1 FROM journal j WHERE j.stack = $1 AND j.key = wanted.key)
-                      THEN 1 ELSE 0 END,
-                    'intended', $3
+            "INSERT INTO journal (stack, key, attempt, event, epoch, at)
+             SELECT $1::text, wanted.key,
+                    1 + coalesce((SELECT max(attempt) FROM journal j WHERE j.stack = $1 AND j.key = wanted.key), 0),
+                    'intended', $3::bigint, $4::timestamptz
              FROM unnest($2::text[]) AS wanted(key)
              ON CONFLICT DO NOTHING",
-            &[&stack, &keys, &epoch.0],
+            &[&stack, &keys, &epoch.0, &now],
         )
         .await?;
     Ok(())
 }
 
-/// Notes what came of the newest attempt.
+/// Notes what came of the newest attempt that was made under this epoch: a slow call of an
+/// orchestrator that was fenced off says nothing of the attempts of its successor.
 pub(super) async fn outcome(
     client: &Client,
     stack: &str,
     epoch: Epoch,
     key: &str,
     error: Option<String>,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let event = if error.is_some() { "failed" } else { "done" };
     client
         .execute(
-            "INSERT INTO journal (stack, key, attempt, event, epoch, error)
-             SELECT $1, $2, max(attempt), $3, $4, $5 FROM journal
-             WHERE stack = $1 AND key = $2 AND event = 'intended' HAVING max(attempt) IS NOT NULL
+            "INSERT INTO journal (stack, key, attempt, event, epoch, at, error)
+             SELECT $1::text, $2::text, max(attempt), $3::text, $4::bigint, $5::timestamptz, $6::text FROM journal
+             WHERE stack = $1 AND key = $2 AND event = 'intended' AND epoch = $4 HAVING max(attempt) IS NOT NULL
              ON CONFLICT DO NOTHING",
-            &[&stack, &key, &event, &epoch.0, &error],
+            &[&stack, &key, &event, &epoch.0, &now, &error],
         )
         .await?;
+    Ok(())
+}
+
+/// How an attempt ended, and when.
+enum End {
+    Open,
+    Done(Timestamp),
+    Failed,
+}
+
+/// Attempts that fold into the entry, with the time each began: memory keeps no more of them.
+fn attempts(entry: &Entry) -> Vec<(Timestamp, End)> {
+    let last = entry.attempted.unwrap_or(entry.intended);
+    let mut ends: Vec<End> = (0..entry.failures).map(|_| End::Failed).collect();
+    if entry.error.is_none() {
+        ends.push(entry.done.map_or(End::Open, End::Done));
+    }
+    if ends.len() == 1 && last != entry.intended {
+        ends.insert(0, End::Open);
+    }
+    let times = std::iter::once(entry.intended).chain(std::iter::repeat(last));
+    times.zip(ends).collect()
+}
+
+/// Writes out what memory learnt.
+pub(super) async fn save(
+    transaction: &Transaction<'_>,
+    stack: &str,
+    journal: &BTreeMap<String, Entry>,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO journal (stack, key, attempt, event, epoch, at, error) VALUES ($1, $2, $3, $4, 0, $5, $6)";
+    for (key, entry) in journal {
+        for (number, (began, end)) in (1_i64..).zip(attempts(entry)) {
+            let none: Option<String> = None;
+            transaction
+                .execute(INSERT, &[&stack, key, &number, &"intended", &began, &none])
+                .await?;
+            let (event, at, error) = match end {
+                End::Open => continue,
+                End::Done(at) => ("done", at, &none),
+                End::Failed => ("failed", began, &entry.error),
+            };
+            transaction
+                .execute(INSERT, &[&stack, key, &number, &event, &at, error])
+                .await?;
+        }
+    }
     Ok(())
 }

@@ -11,22 +11,27 @@
 
 mod connect;
 mod document;
+mod event;
 mod journal;
 mod lease;
 mod node;
 pub mod provision;
 mod rollout;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use plan::intent::{Entry, Record, RolloutIntent};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio_postgres::Client;
 
 pub use connect::{Access, ConnectError};
 pub use document::{Document, NodeRow, PhaseTime, RolloutRow, phase_name};
+pub use event::{Event, NewEvent};
 pub use rollout::Steer;
 
 /// What can go wrong, by what the caller does about it.
@@ -43,6 +48,9 @@ pub enum StoreError {
     /// There is no such rollout.
     #[error("there is no rollout `{0}`")]
     NoSuchRollout(String),
+    /// The rollout ended.
+    #[error("rollout `{0}` has ended: nothing can be asked of it any more")]
+    NotLive(String),
     /// The instance enrolled before with another key.
     #[error("instance `{0}` enrolled before with another key")]
     OtherKey(String),
@@ -68,7 +76,7 @@ pub enum StoreError {
 pub struct Epoch(pub i64);
 
 /// Everything the planner asks the store, in one read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// What was proven.
     pub record: Record,
@@ -93,32 +101,6 @@ pub struct Commit {
     pub intended: Vec<String>,
     /// What happened.
     pub events: Vec<NewEvent>,
-}
-
-/// Something that happened, with its cause.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NewEvent {
-    /// Of what: an instance id, a resource, a rollout.
-    pub subject: String,
-    /// What happened.
-    pub what: String,
-    /// Why.
-    pub cause: String,
-}
-
-/// An event as it was kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Event {
-    /// Rises.
-    pub id: i64,
-    /// When.
-    pub at: Timestamp,
-    /// Of what.
-    pub subject: String,
-    /// What.
-    pub what: String,
-    /// Why.
-    pub cause: String,
 }
 
 /// The store. Cheap to share by `Arc`.
@@ -240,11 +222,11 @@ impl Store {
                 .await?;
         }
         if let Some(intent) = &commit.rollout {
-            rollout::update(&transaction, intent, &commit.reasons, now).await?;
+            rollout::update(&transaction, &self.stack, intent, &commit.reasons, now).await?;
         }
-        journal::intend(&transaction, &self.stack, epoch, &commit.intended).await?;
+        journal::intend(&transaction, &self.stack, epoch, &commit.intended, now).await?;
         for event in &commit.events {
-            insert_event(&transaction, &self.stack, event).await?;
+            event::insert(&transaction, &self.stack, event, now).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -263,82 +245,8 @@ impl Store {
             self.memory.lock().await.effect(key, outcome.err(), now);
             return Ok(());
         };
-        journal::outcome(client, &self.stack, epoch, key, outcome.err()).await
+        journal::outcome(client, &self.stack, epoch, key, outcome.err(), now).await
     }
-
-    /// Adds an event outside a decision (a node's, an operator's).
-    pub async fn add_event(&self, event: NewEvent, now: Timestamp) -> Result<(), StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
-            self.memory.lock().await.add_event(event, now);
-            ring(&self.changed);
-            return Ok(());
-        };
-        insert_event(client, &self.stack, &event).await?;
-        client.batch_execute("NOTIFY fleet").await?;
-        Ok(())
-    }
-
-    /// Events after `after`, oldest first, at most 500.
-    pub async fn events(&self, after: i64) -> Result<Vec<Event>, StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
-            return Ok(self.memory.lock().await.events_after(after));
-        };
-        let rows = client
-            .query(
-                "SELECT id, at, subject, what, cause FROM event WHERE stack = $1 AND id > $2 ORDER BY id LIMIT 500",
-                &[&self.stack, &after],
-            )
-            .await?;
-        Ok(rows.iter().map(event_of).collect())
-    }
-}
-
-impl Store {
-    /// The newest events, oldest first.
-    pub async fn recent_events(&self, count: i64) -> Result<Vec<Event>, StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
-            let events = self.memory.lock().await.events_after(0);
-            let skip = events
-                .len()
-                .saturating_sub(usize::try_from(count).unwrap_or(0));
-            return Ok(events.into_iter().skip(skip).collect());
-        };
-        let rows = client
-            .query(
-                "SELECT id, at, subject, what, cause FROM (
-                     SELECT * FROM event WHERE stack = $1 ORDER BY id DESC LIMIT $2) newest ORDER BY id",
-                &[&self.stack, &count],
-            )
-            .await?;
-        Ok(rows.iter().map(event_of).collect())
-    }
-}
-
-fn event_of(row: &tokio_postgres::Row) -> Event {
-    Event {
-        id: row.get(0),
-        at: row.get(1),
-        subject: row.get(2),
-        what: row.get(3),
-        cause: row.get(4),
-    }
-}
-
-async fn insert_event(
-    client: &impl tokio_postgres::GenericClient,
-    stack: &str,
-    event: &NewEvent,
-) -> Result<(), StoreError> {
-    client
-        .execute(
-            "INSERT INTO event (stack, subject, what, cause) VALUES ($1, $2, $3, $4)",
-            &[&stack, &event.subject, &event.what, &event.cause],
-        )
-        .await?;
-    Ok(())
 }
 
 /// Rings everybody who waits for a change.
@@ -358,6 +266,8 @@ async fn usable<'a>(
         let client = connect::open(&remote.access, Some(changed.clone())).await?;
         client.batch_execute("LISTEN fleet").await?;
         remote.client = Some(client);
+        // What was said while nobody listened was not heard.
+        ring(changed);
     }
     Ok(remote.client.as_mut())
 }

@@ -88,9 +88,10 @@ impl Store {
                         &[&self.stack],
                     )
                     .await?;
-                Err(StoreError::RolloutIsLive(
-                    live.map_or_else(|| intent.id.clone(), |row| row.get(0)),
-                ))
+                Err(match live {
+                    Some(row) => StoreError::RolloutIsLive(row.get(0)),
+                    None => StoreError::NotLive(intent.id.clone()),
+                })
             }
             None => Err(StoreError::NoSuchRollout(intent.id.clone())),
         }
@@ -140,22 +141,28 @@ impl Store {
     pub async fn steer(&self, id: &str, steer: Steer) -> Result<RolloutRow, StoreError> {
         let mut remote = self.remote.lock().await;
         let Some(client) = usable(&mut remote, &self.changed).await? else {
-            let row = self.memory.lock().await.steer(id, steer);
+            let row = self.memory.lock().await.steer(id, steer)?;
             super::ring(&self.changed);
-            return row.ok_or_else(|| StoreError::NoSuchRollout(id.to_owned()));
+            return Ok(row);
         };
         let transaction = client.transaction().await?;
         let row = transaction
-            .query_opt("SELECT intent FROM rollout WHERE stack = $1 AND id = $2 AND outcome IN ('live', 'stuck') FOR UPDATE", &[&self.stack, &id])
+            .query_opt(
+                "SELECT intent, outcome IN ('live', 'stuck') FROM rollout WHERE stack = $1 AND id = $2 FOR UPDATE",
+                &[&self.stack, &id],
+            )
             .await?
-            .ok_or_else(|| StoreError::NoSuchRollout(format!("{id}` that is live `")))?;
+            .ok_or_else(|| StoreError::NoSuchRollout(id.to_owned()))?;
+        if !row.get::<_, bool>(1) {
+            return Err(StoreError::NotLive(id.to_owned()));
+        }
         let mut intent: RolloutIntent = parse("rollout", row.get(0))?;
         steer.apply(&mut intent);
         let value = to_json("rollout", &intent)?;
         transaction
             .execute(
-                "UPDATE rollout SET intent = $2 WHERE id = $1",
-                &[&id, &value],
+                "UPDATE rollout SET intent = $3 WHERE stack = $1 AND id = $2",
+                &[&self.stack, &id, &value],
             )
             .await?;
         transaction.batch_execute("NOTIFY fleet").await?;
@@ -165,17 +172,47 @@ impl Store {
     }
 }
 
+/// Writes out a rollout that was asked for before there was a database.
+pub(super) async fn save(
+    transaction: &Transaction<'_>,
+    stack: &str,
+    row: &RolloutRow,
+) -> Result<(), StoreError> {
+    let intent = to_json("rollout", &row.intent)?;
+    let history = to_json("rollout", &row.history)?;
+    let reasons = to_json("rollout", &row.reasons)?;
+    // `now()` stands still in a transaction: their order needs the clock.
+    transaction
+        .execute(
+            "INSERT INTO rollout (id, stack, intent, outcome, history, reasons, request_key, operator, created)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())",
+            &[
+                &row.intent.id,
+                &stack,
+                &intent,
+                &row.outcome,
+                &history,
+                &reasons,
+                &row.request_key,
+                &row.operator,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
 /// Writes the loop's view of a rollout; what an operator steered meanwhile is kept.
 pub(super) async fn update(
     transaction: &Transaction<'_>,
+    stack: &str,
     intent: &RolloutIntent,
     reasons: &[String],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(row) = transaction
         .query_opt(
-            "SELECT intent, history FROM rollout WHERE id = $1 FOR UPDATE",
-            &[&intent.id],
+            "SELECT intent, history FROM rollout WHERE stack = $1 AND id = $2 FOR UPDATE",
+            &[&stack, &intent.id],
         )
         .await?
     else {
@@ -189,9 +226,9 @@ pub(super) async fn update(
     let reasons = to_json("rollout", &reasons)?;
     transaction
         .execute(
-            "UPDATE rollout SET intent = $2, outcome = $3, history = $4, reasons = $5,
-                 finished = CASE WHEN $3 = 'live' THEN NULL ELSE now() END WHERE id = $1",
-            &[&intent.id, &value, &outcome, &history, &reasons],
+            "UPDATE rollout SET intent = $3, outcome = $4, history = $5, reasons = $6,
+                 finished = CASE WHEN $4 IN ('live', 'stuck') THEN NULL ELSE now() END WHERE stack = $1 AND id = $2",
+            &[&stack, &intent.id, &value, &outcome, &history, &reasons],
         )
         .await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook, StepAdjustment};
 use futures_util::future::{try_join_all, try_join3};
 use jiff::Timestamp;
 use plan::observed::{Activity, Group, Member, ScalingPolicy};
@@ -132,7 +132,7 @@ impl Cloud {
                 let adjustment = policy
                     .step_adjustments()
                     .first()
-                    .and_then(|step| step.scaling_adjustment())
+                    .and_then(StepAdjustment::scaling_adjustment)
                     .or_else(|| policy.scaling_adjustment());
                 (
                     policy.policy_name().unwrap_or("").to_owned(),

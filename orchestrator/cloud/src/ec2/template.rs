@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{
     LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
     LaunchTemplateInstanceMetadataEndpointState, LaunchTemplateInstanceMetadataOptionsRequest,
-    LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, LaunchTemplatesMonitoringRequest,
-    RequestLaunchTemplateData, ResourceType, ResponseLaunchTemplateData,
+    LaunchTemplateTagSpecificationRequest, LaunchTemplateVersion, LaunchTemplatesMonitoring,
+    LaunchTemplatesMonitoringRequest, RequestLaunchTemplateData, ResourceType,
+    ResponseLaunchTemplateData,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -316,7 +317,7 @@ fn seen(version: &LaunchTemplateVersion) -> TemplateVersion {
             .to_owned(),
         monitoring: data
             .monitoring()
-            .and_then(|monitoring| monitoring.enabled())
+            .and_then(LaunchTemplatesMonitoring::enabled)
             .unwrap_or(false),
         imdsv2: data
             .metadata_options()

@@ -122,7 +122,8 @@ mod tests {
             ListenerAction::Redirect(443),
             ListenerAction::Fixed(503, "<p>back soon".to_owned()),
         ] {
-            let sent = action("x:Y", &wanted).expect("an action of ours");
+            let sent =
+                action("elasticloadbalancing:ModifyListener", &wanted).expect("an action of ours");
             assert_eq!(seen_action(&sent), wanted);
         }
     }
@@ -131,7 +132,7 @@ mod tests {
     fn what_we_do_not_make_is_carried_by_name() {
         assert!(
             action(
-                "x:Y",
+                "elasticloadbalancing:ModifyListener",
                 &ListenerAction::Other("authenticate-oidc".to_owned())
             )
             .is_err()

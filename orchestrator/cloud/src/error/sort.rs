@@ -10,7 +10,7 @@ use super::{Failure, Kind, bare};
 
 /// Names the call that failed, and sorts the failure.
 pub(crate) trait Called<T> {
-    /// `call` as IAM names the permission: `ec2:CreateVpc`.
+    /// `call` as IAM names the permission: `ec2:DescribeVpcs`.
     fn called(self, call: &'static str) -> Result<T, Failure>;
 }
 
@@ -152,7 +152,7 @@ mod tests {
         );
         let failure = Failure {
             code: "TargetGroupNotFound".to_owned(),
-            ..Failure::incomplete("x:Y", "z")
+            ..Failure::incomplete("ec2:DescribeVpcs", "z")
         };
         assert!(failure.is("TargetGroupNotFoundException"));
     }

@@ -19,10 +19,7 @@ fn permissions_in_source() -> BTreeSet<String> {
                 continue;
             }
             // What stands in this file is what is compared with.
-            if path.ends_with("policy.rs")
-                || path.ends_with("tests.rs")
-                || path.ends_with("error.rs")
-            {
+            if path.ends_with("policy.rs") || path.ends_with("tests.rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("text");
@@ -105,6 +102,6 @@ fn no_change_is_allowed_on_everything() {
         assert!(!bare, "{statement}");
     }
     let text = policies.orchestrator.to_string();
-    // A managed policy may have this many characters.
-    assert!(text.len() <= 6144, "{}", text.len());
+    // A role's inline policies may have this many characters together.
+    assert!(text.len() <= 10_240, "{}", text.len());
 }

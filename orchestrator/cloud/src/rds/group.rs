@@ -20,28 +20,27 @@ impl Cloud {
         subnets: &BTreeSet<String>,
     ) -> Result<Outcome, EffectError> {
         const CALL: &str = "rds:CreateDBSubnetGroup";
-        let there = match self.subnet_group(name).await? {
-            Some(there) => there,
-            None => {
-                let answer = self
-                    .act()
-                    .rds
-                    .create_db_subnet_group()
-                    .db_subnet_group_name(name)
-                    .db_subnet_group_description(self.description())
-                    .set_subnet_ids(Some(subnets.iter().cloned().collect()))
-                    .set_tags(Some(tag_list(&self.our_tags([]))))
-                    .send()
-                    .await
-                    .called(CALL);
-                match answer {
-                    Ok(_) => return Ok(Outcome::Changed),
-                    Err(failure) if failure.is("DBSubnetGroupAlreadyExists") => self
-                        .subnet_group(name)
-                        .await?
-                        .ok_or_else(|| EffectError::invisible(CALL, name))?,
-                    Err(failure) => return Err(failure.into()),
-                }
+        let there = if let Some(there) = self.subnet_group(name).await? {
+            there
+        } else {
+            let answer = self
+                .act()
+                .rds
+                .create_db_subnet_group()
+                .db_subnet_group_name(name)
+                .db_subnet_group_description(self.description())
+                .set_subnet_ids(Some(subnets.iter().cloned().collect()))
+                .set_tags(Some(tag_list(&self.our_tags([]))))
+                .send()
+                .await
+                .called(CALL);
+            match answer {
+                Ok(_) => return Ok(Outcome::Changed),
+                Err(failure) if failure.is("DBSubnetGroupAlreadyExists") => self
+                    .subnet_group(name)
+                    .await?
+                    .ok_or_else(|| EffectError::invisible(CALL, name))?,
+                Err(failure) => return Err(failure.into()),
             }
         };
         self.check_rds_ours(name, there.db_subnet_group_arn().unwrap_or(""))
@@ -74,32 +73,31 @@ impl Cloud {
     ) -> Result<Outcome, EffectError> {
         const CALL: &str = "rds:CreateDBParameterGroup";
         let mut outcome = Outcome::Unchanged;
-        let there = match self.parameter_group(name).await? {
-            Some(there) => Some(there),
-            None => {
-                let answer = self
-                    .act()
-                    .rds
-                    .create_db_parameter_group()
-                    .db_parameter_group_name(name)
-                    .db_parameter_group_family(family)
-                    .description(self.description())
-                    .set_tags(Some(tag_list(&self.our_tags([]))))
-                    .send()
-                    .await
-                    .called(CALL);
-                match answer {
-                    Ok(_) => {
-                        outcome = Outcome::Changed;
-                        None
-                    }
-                    Err(failure) if failure.is("DBParameterGroupAlreadyExists") => Some(
-                        self.parameter_group(name)
-                            .await?
-                            .ok_or_else(|| EffectError::invisible(CALL, name))?,
-                    ),
-                    Err(failure) => return Err(failure.into()),
+        let there = if let Some(there) = self.parameter_group(name).await? {
+            Some(there)
+        } else {
+            let answer = self
+                .act()
+                .rds
+                .create_db_parameter_group()
+                .db_parameter_group_name(name)
+                .db_parameter_group_family(family)
+                .description(self.description())
+                .set_tags(Some(tag_list(&self.our_tags([]))))
+                .send()
+                .await
+                .called(CALL);
+            match answer {
+                Ok(_) => {
+                    outcome = Outcome::Changed;
+                    None
                 }
+                Err(failure) if failure.is("DBParameterGroupAlreadyExists") => Some(
+                    self.parameter_group(name)
+                        .await?
+                        .ok_or_else(|| EffectError::invisible(CALL, name))?,
+                ),
+                Err(failure) => return Err(failure.into()),
             }
         };
         if let Some(there) = there {

@@ -29,28 +29,27 @@ impl Cloud {
         instance: &str,
     ) -> Result<Outcome, EffectError> {
         const CALL: &str = "rds:CreateDBSnapshot";
-        let there = match self.db_snapshot(id).await? {
-            Some(there) => there,
-            None => {
-                let tags = self.our_tags([(PART_TAG, "snapshot"), ("Name", id)]);
-                let answer = self
-                    .act()
-                    .rds
-                    .create_db_snapshot()
-                    .db_snapshot_identifier(id)
-                    .db_instance_identifier(instance)
-                    .set_tags(Some(tag_list(&tags)))
-                    .send()
-                    .await
-                    .called(CALL);
-                match answer {
-                    Ok(_) => return Ok(Outcome::Changed),
-                    Err(failure) if failure.is("DBSnapshotAlreadyExists") => self
-                        .db_snapshot(id)
-                        .await?
-                        .ok_or_else(|| EffectError::invisible(CALL, id))?,
-                    Err(failure) => return Err(failure.into()),
-                }
+        let there = if let Some(there) = self.db_snapshot(id).await? {
+            there
+        } else {
+            let tags = self.our_tags([(PART_TAG, "snapshot"), ("Name", id)]);
+            let answer = self
+                .act()
+                .rds
+                .create_db_snapshot()
+                .db_snapshot_identifier(id)
+                .db_instance_identifier(instance)
+                .set_tags(Some(tag_list(&tags)))
+                .send()
+                .await
+                .called(CALL);
+            match answer {
+                Ok(_) => return Ok(Outcome::Changed),
+                Err(failure) if failure.is("DBSnapshotAlreadyExists") => self
+                    .db_snapshot(id)
+                    .await?
+                    .ok_or_else(|| EffectError::invisible(CALL, id))?,
+                Err(failure) => return Err(failure.into()),
             }
         };
         self.check_ours(id, &there.tags)?;

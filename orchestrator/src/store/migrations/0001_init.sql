@@ -15,7 +15,7 @@ CREATE TABLE lease (
 );
 
 CREATE TABLE rollout (
-    id          text PRIMARY KEY,
+    id          text NOT NULL,
     stack       text NOT NULL,
     intent      jsonb NOT NULL,
     outcome     text NOT NULL CHECK (outcome IN ('live', 'done', 'rolled_back', 'stuck')),
@@ -25,6 +25,7 @@ CREATE TABLE rollout (
     operator    text NOT NULL,
     created     timestamptz NOT NULL DEFAULT now(),
     finished    timestamptz,
+    PRIMARY KEY (stack, id),
     UNIQUE (stack, request_key)
 );
 -- One live rollout per stack: an index, not a check in code. A stuck one waits for a person: it is live.

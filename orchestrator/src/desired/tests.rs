@@ -1,0 +1,338 @@
+use std::sync::Arc;
+
+use plan::spec::{Answers, template};
+
+use super::*;
+use crate::store::Access;
+
+const PASSWORD: &str = "p@ss:w/or d'%41";
+const LICENCE: &str = "the licence's text";
+
+fn spec() -> Spec {
+    let text = template(&Answers::default())
+        .replace("cluster = false", "cluster = true")
+        .replace("# licence_secret", "licence_secret");
+    Spec::parse(&text, "test.toml").unwrap()
+}
+
+fn facts() -> Facts {
+    Facts {
+        database: Some(Access {
+            host: "db.example".to_owned(),
+            port: 5432,
+            database: "mattermost".to_owned(),
+            user: "mattermost".to_owned(),
+            password: PASSWORD.to_owned().into(),
+            trust_pem: Arc::from("ROOTS"),
+        }),
+        replicas: vec![("replica.example".to_owned(), 5433)],
+        site_url: Some("https://chat.example".to_owned()),
+        licence: Some(LICENCE.to_owned().into()),
+        secrets_revision: "v1 v2".to_owned(),
+        databases: None,
+    }
+}
+
+fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
+    let mut serve = Serve::default();
+    change(&mut serve);
+    NodeGoal::Serve {
+        version: serve.version,
+        sha256: serve.sha256,
+        url: serve.url,
+        migrate: serve.migrate,
+        expected_migrations: serve.expected_migrations,
+        cluster: serve.cluster,
+        scheduler: serve.scheduler,
+        rollout: serve.rollout,
+        settings: serve.settings,
+    }
+}
+
+struct Serve {
+    version: String,
+    sha256: String,
+    url: String,
+    migrate: bool,
+    expected_migrations: u32,
+    cluster: Option<String>,
+    scheduler: bool,
+    rollout: Option<String>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self {
+            version: "11.10.0".to_owned(),
+            sha256: "ab".repeat(32),
+            url: "https://mirror.example/m.tar.gz".to_owned(),
+            migrate: false,
+            expected_migrations: 147,
+            cluster: Some("chat".to_owned()),
+            scheduler: true,
+            rollout: Some("r-3".to_owned()),
+            settings: pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true")]),
+        }
+    }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+#[test]
+fn settings_are_complete_and_hold_no_secret() {
+    let wanted = pairs(&[
+        ("MM_CLUSTERSETTINGS_CLUSTERNAME", "chat"),
+        ("MM_CLUSTERSETTINGS_ENABLE", "true"),
+        ("MM_JOBSETTINGS_RUNSCHEDULER", "true"),
+        ("MM_SERVICESETTINGS_SITEURL", "https://chat.example"),
+        ("MM_SQLSETTINGS_DRIVERNAME", "postgres"),
+        ("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true"),
+    ]);
+    assert_eq!(settings(&facts(), &serve(|_| {})), wanted);
+    let alone = settings(&facts(), &serve(|serve| serve.cluster = None));
+    assert_eq!(alone["MM_CLUSTERSETTINGS_ENABLE"], "false");
+    assert!(!alone.contains_key("MM_CLUSTERSETTINGS_CLUSTERNAME"));
+    assert!(settings(&facts(), &NodeGoal::Drain).is_empty());
+
+    // The whole message, as it is logged and kept by the agent.
+    let message = message(&spec(), "MIRROR", &facts(), &serve(|_| {}), 1).unwrap();
+    let text = format!("{message:?}");
+    for secret in [PASSWORD, LICENCE, "MM_LICENSE", "DATASOURCE"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn secrets_say_how_the_database_is_reached_and_do_not_show_themselves() {
+    let all = secrets(&spec(), &facts()).unwrap();
+    let keys: Vec<&str> = all.keys().map(String::as_str).collect();
+    let wanted = [
+        "MM_LICENSE",
+        "MM_SQLSETTINGS_DATASOURCE",
+        "MM_SQLSETTINGS_DATASOURCEREPLICAS",
+    ];
+    assert_eq!(keys, wanted);
+    let shown = format!("{all:?}");
+    assert!(
+        !shown.contains("p%40ss") && !shown.contains(LICENCE),
+        "{shown}"
+    );
+    let source = |key: &str| url::Url::parse(all[key].expose_secret()).unwrap();
+    let ends = [
+        ("MM_SQLSETTINGS_DATASOURCE", "db.example", 5432),
+        ("MM_SQLSETTINGS_DATASOURCEREPLICAS", "replica.example", 5433),
+    ];
+    for (key, host, port) in ends {
+        let source = source(key);
+        assert_eq!((source.host_str(), source.port()), (Some(host), Some(port)));
+        assert_eq!(
+            (source.username(), source.path()),
+            ("mattermost", "/mattermost")
+        );
+        let password = percent_encoding::percent_decode_str(source.password().unwrap());
+        assert_eq!(password.decode_utf8().unwrap(), PASSWORD);
+        let parameters: BTreeMap<_, _> = source.query_pairs().into_owned().collect();
+        assert_eq!(parameters["sslmode"], "verify-full");
+        assert_eq!(parameters["connect_timeout"], "10");
+    }
+    let mut alone = spec();
+    alone.mattermost.cluster = false;
+    let all = secrets(&alone, &facts()).unwrap();
+    assert!(!all.contains_key("MM_SQLSETTINGS_DATASOURCEREPLICAS"));
+    let without = Facts {
+        database: None,
+        ..facts()
+    };
+    assert!(secrets(&spec(), &without).is_none());
+}
+
+fn with(change: impl FnOnce(&mut Facts)) -> Facts {
+    let mut facts = facts();
+    change(&mut facts);
+    facts
+}
+
+#[test]
+fn the_digest_changes_with_everything_that_a_server_reads() {
+    let base = serve(|_| {});
+    let database = |change: fn(&mut Access)| {
+        with(|facts| change(facts.database.as_mut().expect("these facts have one")))
+    };
+    let mut digests = vec![("nothing", digest(&facts(), &base))];
+    let goals = [
+        (
+            "the artefact",
+            serve(|serve| serve.sha256 = "cd".repeat(32)),
+        ),
+        ("no cluster", serve(|serve| serve.cluster = None)),
+        (
+            "another cluster",
+            serve(|serve| serve.cluster = Some("chat-r-3".to_owned())),
+        ),
+        ("no scheduler", serve(|serve| serve.scheduler = false)),
+        (
+            "another value",
+            serve(|serve| serve.settings = pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVER", "false")])),
+        ),
+        (
+            "another key",
+            serve(|serve| serve.settings = pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVE", "rtrue")])),
+        ),
+        ("no setting", serve(|serve| serve.settings.clear())),
+    ];
+    digests.extend(goals.map(|(what, goal)| (what, digest(&facts(), &goal))));
+    let changes = [
+        (
+            "the host",
+            database(|access| "other.example".clone_into(&mut access.host)),
+        ),
+        ("the port", database(|access| access.port = 5433)),
+        (
+            "the database",
+            database(|access| "other".clone_into(&mut access.database)),
+        ),
+        ("no replica", with(|facts| facts.replicas.clear())),
+        (
+            "two replicas",
+            with(|facts| facts.replicas.push(("third".to_owned(), 1))),
+        ),
+        (
+            "the address",
+            with(|facts| facts.site_url = Some("https://other.example".to_owned())),
+        ),
+        (
+            "the secrets",
+            with(|facts| facts.secrets_revision = "v1 v3".to_owned()),
+        ),
+    ];
+    digests.extend(changes.map(|(what, facts)| (what, digest(&facts, &base))));
+    for (index, (what, one)) in digests.iter().enumerate() {
+        for (other, two) in &digests[index + 1..] {
+            assert_ne!(one, two, "{what} and {other}");
+        }
+    }
+}
+
+#[test]
+fn the_digest_changes_with_nothing_else() {
+    let base = digest(&facts(), &serve(|_| {}));
+    let goals = [
+        serve(|serve| serve.rollout = None),
+        serve(|serve| serve.migrate = true),
+        serve(|serve| serve.expected_migrations = 148),
+        serve(|serve| serve.url = "https://other.example/m.tar.gz".to_owned()),
+    ];
+    for goal in goals {
+        assert_eq!(digest(&facts(), &goal), base, "{goal:?}");
+    }
+    let same = [
+        with(|facts| facts.databases = Some(plan::observed::Databases::default())),
+        // A secret's value is known by its version alone.
+        with(|facts| facts.licence = Some("other".to_owned().into())),
+        with(|facts| {
+            facts.database.as_mut().expect("it has one").password = "other".to_owned().into();
+        }),
+        with(|facts| facts.database.as_mut().expect("it has one").trust_pem = "OTHER".into()),
+    ];
+    for facts in same {
+        assert_eq!(digest(&facts, &serve(|_| {})), base);
+    }
+}
+
+#[test]
+fn a_serving_node_is_told_everything() {
+    let facts = facts();
+    let goal = serve(|_| {});
+    let wanted = v1::Desired {
+        generation: 4,
+        goal: v1::Goal::Serve.into(),
+        artefact: Some(v1::Artefact {
+            version: "11.10.0".to_owned(),
+            url: "https://mirror.example/m.tar.gz".to_owned(),
+            sha256: "ab".repeat(32),
+            max_bytes: 4_294_967_296,
+            max_files: 200_000,
+            trust_pem: "MIRROR".to_owned(),
+            ..v1::Artefact::default()
+        }),
+        settings: settings(&facts, &goal).into_iter().collect(),
+        // Changes only when every node of every stack is to be configured anew.
+        configuration_digest: "52a84a5063fe6d58f863397ad56de379473bd752430978c3974ce2660f5a33c9"
+            .to_owned(),
+        database: Some(v1::Database {
+            host: "db.example".to_owned(),
+            port: 5432,
+            name: "mattermost".to_owned(),
+            user: "mattermost".to_owned(),
+            trust_pem: "ROOTS".to_owned(),
+            minimum_version: 14,
+            connections_needed: 10,
+        }),
+        migration: Some(v1::Migration {
+            role: v1::MigrationRole::Wait.into(),
+            expected_applied: 147,
+        }),
+        verification: Some(v1::Verification {
+            consecutive: spec().rollout.reads_in_a_row,
+            interval_ms: 0,
+            start_timeout_s: spec().rollout.node_deadline_seconds,
+        }),
+        drain: Some(v1::Drain {
+            batch: 0,
+            interval_ms: 0,
+            deadline_s: 870,
+        }),
+        rollout: "r-3".to_owned(),
+    };
+    assert_eq!(message(&spec(), "MIRROR", &facts, &goal, 4), Some(wanted));
+}
+
+#[test]
+fn other_goals_differ_where_they_must() {
+    let told = |goal: &NodeGoal| message(&spec(), "MIRROR", &facts(), goal, 1).unwrap();
+    let migrates = told(&serve(|serve| serve.migrate = true));
+    assert_eq!(
+        migrates.migration.unwrap().role(),
+        v1::MigrationRole::Migrate
+    );
+    let prepare = NodeGoal::Prepare {
+        version: "11.10.0".to_owned(),
+        sha256: "ab".repeat(32),
+        url: "https://mirror.example/m.tar.gz".to_owned(),
+        rollout: None,
+        settings: BTreeMap::new(),
+    };
+    let prepared = told(&prepare);
+    assert_eq!(prepared.goal(), v1::Goal::Prepare);
+    assert_eq!(prepared.migration.unwrap().role(), v1::MigrationRole::Wait);
+    assert_eq!(prepared.settings["MM_JOBSETTINGS_RUNSCHEDULER"], "false");
+    let drained = message(&spec(), "", &Facts::default(), &NodeGoal::Drain, 9).unwrap();
+    assert_eq!((drained.goal(), drained.generation), (v1::Goal::Drain, 9));
+    assert!(drained.artefact.is_none() && drained.settings.is_empty());
+}
+
+#[test]
+fn nothing_is_told_before_everything_for_it_is_known() {
+    let missing = [
+        with(|facts| facts.database = None),
+        with(|facts| facts.site_url = None),
+        with(|facts| facts.licence = None),
+    ];
+    for facts in missing {
+        assert_eq!(
+            message(&spec(), "", &facts, &serve(|_| {}), 1),
+            None,
+            "{facts:?}"
+        );
+    }
+    let mut free = spec();
+    free.mattermost.licence_secret = None;
+    let facts = with(|facts| facts.licence = None);
+    assert!(message(&free, "", &facts, &serve(|_| {}), 1).is_some());
+}

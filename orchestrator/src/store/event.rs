@@ -1,0 +1,105 @@
+//! Events: what happened, with its cause. The console draws the time line from them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::GenericClient;
+
+use super::{Store, StoreError, usable};
+
+/// Something that happened, with its cause.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Of what: an instance id, a resource, a rollout.
+    pub subject: String,
+    /// What happened.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// An event as it was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Of what.
+    pub subject: String,
+    /// What.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+}
+
+impl Store {
+    /// Adds an event outside a decision (a node's, an operator's).
+    pub async fn add_event(&self, event: NewEvent, now: Timestamp) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            self.memory.lock().await.add_event(event, now);
+            super::ring(&self.changed);
+            return Ok(());
+        };
+        insert(client, &self.stack, &event, now).await?;
+        client.batch_execute("NOTIFY fleet").await?;
+        Ok(())
+    }
+
+    /// Events after `after`, oldest first, at most 500.
+    pub async fn events(&self, after: i64) -> Result<Vec<Event>, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(self.memory.lock().await.events_after(after));
+        };
+        let rows = client
+            .query(
+                "SELECT id, at, subject, what, cause FROM event WHERE stack = $1 AND id > $2 ORDER BY id LIMIT 500",
+                &[&self.stack, &after],
+            )
+            .await?;
+        Ok(rows.iter().map(event_of).collect())
+    }
+
+    /// The newest events, oldest first.
+    pub async fn recent_events(&self, count: i64) -> Result<Vec<Event>, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            let count = usize::try_from(count).unwrap_or(0);
+            return Ok(self.memory.lock().await.newest_events(count));
+        };
+        let rows = client
+            .query(
+                "SELECT id, at, subject, what, cause FROM (
+                     SELECT * FROM event WHERE stack = $1 ORDER BY id DESC LIMIT $2) newest ORDER BY id",
+                &[&self.stack, &count],
+            )
+            .await?;
+        Ok(rows.iter().map(event_of).collect())
+    }
+}
+
+fn event_of(row: &tokio_postgres::Row) -> Event {
+    Event {
+        id: row.get(0),
+        at: row.get(1),
+        subject: row.get(2),
+        what: row.get(3),
+        cause: row.get(4),
+    }
+}
+
+pub(super) async fn insert(
+    client: &impl GenericClient,
+    stack: &str,
+    event: &NewEvent,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    client
+        .execute(
+            "INSERT INTO event (stack, at, subject, what, cause) VALUES ($1, $2, $3, $4, $5)",
+            &[&stack, &at, &event.subject, &event.what, &event.cause],
+        )
+        .await?;
+    Ok(())
+}

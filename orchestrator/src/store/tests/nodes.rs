@@ -1,0 +1,69 @@
+//! Keys, goals, reports; in memory and in Postgres.
+
+use super::*;
+
+#[tokio::test]
+async fn an_instance_enrols_with_one_key_and_never_after_its_end() {
+    for store in both().await {
+        store.enrol("i-0a", "key a").await.unwrap();
+        store.enrol("i-0a", "key a").await.unwrap();
+        let refused = store.enrol("i-0a", "key b").await.unwrap_err();
+        assert!(matches!(&refused, StoreError::OtherKey(id) if id == "i-0a"));
+        let kept = store.node("i-0a").await.unwrap().unwrap();
+        assert_eq!((kept.key_sha256.as_str(), kept.revoked), ("key a", false));
+        store
+            .revoke(&["i-0a".to_owned(), "i-unknown".to_owned()])
+            .await
+            .unwrap();
+        let refused = store.enrol("i-0a", "key a").await.unwrap_err();
+        assert!(matches!(refused, StoreError::OtherKey(_)));
+        assert!(store.node("i-0a").await.unwrap().unwrap().revoked);
+        assert_eq!(store.node("i-unknown").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn the_generation_rises_with_another_goal_only() {
+    for store in both().await {
+        let epoch = held(&store).await;
+        store.enrol("i-0a", "key").await.unwrap();
+        let steps = [
+            (goal("1"), 1),
+            (goal("1"), 1),
+            (goal("2"), 2),
+            (NodeGoal::Drain, 3),
+            (goal("2"), 4),
+        ];
+        for (wanted, generation) in steps {
+            store
+                .set_goal(epoch, "i-0a", &wanted, "digest")
+                .await
+                .unwrap();
+            let node = store.node("i-0a").await.unwrap().unwrap();
+            assert_eq!((node.goal, node.generation), (Some(wanted), generation));
+        }
+        store
+            .set_goal(epoch, "i-unknown", &goal("1"), "digest")
+            .await
+            .unwrap();
+        assert_eq!(store.node("i-unknown").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn the_last_report_outlives_the_session() {
+    for store in both().await {
+        store.disconnected("i-0a", at(0)).await.unwrap();
+        store.enrol("i-0a", "key").await.unwrap();
+        store.disconnected("i-0a", at(0)).await.unwrap();
+        assert_eq!(store.node("i-0a").await.unwrap().unwrap().report, None);
+        store.report("i-0a", &said("serving")).await.unwrap();
+        store.disconnected("i-0a", at(5)).await.unwrap();
+        let report = store.node("i-0a").await.unwrap().unwrap().report.unwrap();
+        assert_eq!(
+            (report.phase.as_str(), report.connected),
+            ("serving", false)
+        );
+        assert_eq!(report.at, Some(at(5)));
+    }
+}
