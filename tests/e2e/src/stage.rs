@@ -271,7 +271,15 @@ impl Stage {
     pub async fn strike(mut self) -> anyhow::Result<Vec<String>> {
         self.lab.stop(Duration::from_secs(30)).await?;
         let needle = self.directory.path().display().to_string();
-        Ok(left_behind(&needle))
+        // A killed process is gone once the kernel has taken its memory back.
+        let until = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = left_behind(&needle);
+            if left.is_empty() || tokio::time::Instant::now() > until {
+                return Ok(left);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Leaves everything where it is; returns the directory.
