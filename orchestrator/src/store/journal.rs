@@ -109,7 +109,7 @@ pub(super) async fn intend(
     Ok(())
 }
 
-/// Notes what came of the newest attempt that was made under this epoch: a slow call of an
+/// Notes what came of the newest attempt that was made under this epoch, once: a slow call of an
 /// orchestrator that was fenced off says nothing of the attempts of its successor.
 pub(super) async fn outcome(
     client: &Client,
@@ -122,9 +122,15 @@ pub(super) async fn outcome(
     let event = if error.is_some() { "failed" } else { "done" };
     client
         .execute(
-            "INSERT INTO journal (stack, key, attempt, event, epoch, at, error)
-             SELECT $1::text, $2::text, max(attempt), $3::text, $4::bigint, $5::timestamptz, $6::text FROM journal
-             WHERE stack = $1 AND key = $2 AND event = 'intended' AND epoch = $4 HAVING max(attempt) IS NOT NULL
+            "WITH newest AS (
+                 SELECT max(attempt) AS attempt FROM journal
+                 WHERE stack = $1 AND key = $2 AND event = 'intended' AND epoch = $4)
+             INSERT INTO journal (stack, key, attempt, event, epoch, at, error)
+             SELECT $1::text, $2::text, newest.attempt, $3::text, $4::bigint, $5::timestamptz, $6::text
+             FROM newest
+             WHERE newest.attempt IS NOT NULL AND NOT EXISTS (
+                 SELECT 1 FROM journal e WHERE e.stack = $1 AND e.key = $2
+                     AND e.attempt = newest.attempt AND e.event <> 'intended')
              ON CONFLICT DO NOTHING",
             &[&stack, &key, &event, &epoch.0, &now, &error],
         )

@@ -15,7 +15,7 @@ enum Step {
     Move(u64, u8),
     Steer(u64, u8),
     Enrol(u8, u8),
-    Goal(u8, u8),
+    Goal(u8, u8, u8),
     Report(u8, u8),
     Revoke(u8),
     Event(u8),
@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..4_u64, 0..5_u8).prop_map(|(number, phase)| Step::Move(number, phase)),
         2 => (1..4_u64, 0..4_u8).prop_map(|(number, what)| Step::Steer(number, what)),
         2 => (0..3_u8, 0..2_u8).prop_map(|(node, key)| Step::Enrol(node, key)),
-        2 => (0..3_u8, 0..3_u8).prop_map(|(node, goal)| Step::Goal(node, goal)),
+        2 => (0..3_u8, 0..3_u8, 0..2_u8).prop_map(|(node, goal, digest)| Step::Goal(node, goal, digest)),
         2 => (0..3_u8, 0..3_u8).prop_map(|(node, phase)| Step::Report(node, phase)),
         1 => (0..3_u8).prop_map(Step::Revoke),
         1 => (0..3_u8).prop_map(Step::Event),
@@ -104,16 +104,15 @@ async fn call(store: &Store, epoch: Epoch, step: &Step, now: Timestamp) -> Strin
             let key = format!("key {key}");
             format!("{:?}", store.enrol(&node(number), &key).await)
         }
-        Step::Goal(number, which) => {
+        Step::Goal(number, which, digest) => {
             let goal = if which == 0 {
                 NodeGoal::Drain
             } else {
                 goal(&which.to_string())
             };
-            format!(
-                "{:?}",
-                store.set_goal(epoch, &node(number), &goal, "digest").await
-            )
+            let digest = format!("digest {digest}");
+            let answer = store.set_goal(epoch, &node(number), &goal, &digest).await;
+            format!("{answer:?}")
         }
         Step::Report(number, phase) => {
             let phase = ["enrolled", "verified", "serving"][usize::from(phase)];
@@ -127,7 +126,7 @@ async fn call(store: &Store, epoch: Epoch, step: &Step, now: Timestamp) -> Strin
     }
 }
 
-async fn compare(access: &Access, steps: &[Step]) {
+async fn compare(access: &Access, steps: &[Step]) -> Result<(), TestCaseError> {
     let server = shared().await;
     server
         .beside(access)
@@ -141,20 +140,23 @@ async fn compare(access: &Access, steps: &[Step]) {
         let now = at(second);
         let left = call(&memory, none, step, now).await;
         let right = call(&durable, epoch, step, now).await;
-        assert_eq!(left, right, "answers to {step:?}, step {second}");
+        prop_assert_eq!(left, right, "answers to {:?}, step {}", step, second);
         let (left, right) = (memory.snapshot().await, durable.snapshot().await);
-        assert_eq!(
+        prop_assert_eq!(
             left.unwrap(),
             right.unwrap(),
-            "after {step:?}, step {second}"
+            "after {:?}, step {}",
+            step,
+            second
         );
     }
     let (left, right) = (memory.rollout(None).await, durable.rollout(None).await);
-    assert_eq!(left.ok(), right.ok());
-    assert_eq!(
+    prop_assert_eq!(left.ok(), right.ok());
+    prop_assert_eq!(
         memory.events(0).await.unwrap(),
         durable.events(0).await.unwrap()
     );
+    Ok(())
 }
 
 #[test]
@@ -166,14 +168,13 @@ fn memory_and_postgres_agree_on_any_course() {
         access
     });
     let config = Config {
-        cases: 40,
+        cases: 64,
         failure_persistence: None,
         ..Config::default()
     };
     TestRunner::new(config)
         .run(&vec(step(), 1..40), |steps| {
-            runtime.block_on(compare(&access, &steps));
-            Ok(())
+            runtime.block_on(compare(&access, &steps))
         })
         .unwrap();
 }

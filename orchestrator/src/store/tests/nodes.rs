@@ -23,24 +23,26 @@ async fn an_instance_enrols_with_one_key_and_never_after_its_end() {
 }
 
 #[tokio::test]
-async fn the_generation_rises_with_another_goal_only() {
+async fn the_generation_rises_with_another_goal_or_digest_only() {
     for store in both().await {
         let epoch = held(&store).await;
         store.enrol("i-0a", "key").await.unwrap();
         let steps = [
-            (goal("1"), 1),
-            (goal("1"), 1),
-            (goal("2"), 2),
-            (NodeGoal::Drain, 3),
-            (goal("2"), 4),
+            (goal("1"), "a", 1),
+            (goal("1"), "a", 1),
+            (goal("1"), "b", 2),
+            (goal("2"), "b", 3),
+            (NodeGoal::Drain, "b", 4),
+            (goal("2"), "b", 5),
         ];
-        for (wanted, generation) in steps {
+        for (wanted, digest, generation) in steps {
             store
-                .set_goal(epoch, "i-0a", &wanted, "digest")
+                .set_goal(epoch, "i-0a", &wanted, digest)
                 .await
                 .unwrap();
             let node = store.node("i-0a").await.unwrap().unwrap();
             assert_eq!((node.goal, node.generation), (Some(wanted), generation));
+            assert_eq!(node.digest.as_deref(), Some(digest));
         }
         store
             .set_goal(epoch, "i-unknown", &goal("1"), "digest")
