@@ -262,7 +262,7 @@ fn a_serving_node_is_told_everything() {
             ..v1::Artefact::default()
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
-        // Changes only when every node of every stack is to be configured anew.
+        // Another one here means that every running node is configured anew.
         configuration_digest: "52a84a5063fe6d58f863397ad56de379473bd752430978c3974ce2660f5a33c9"
             .to_owned(),
         database: Some(v1::Database {

@@ -7,6 +7,8 @@ mod enrolment;
 mod limit;
 mod node;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use checks::Refused;
 pub use enrolment::EnrolmentService;

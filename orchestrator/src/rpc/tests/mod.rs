@@ -1,0 +1,188 @@
+//! The nodes' port over real TLS: who may ask, and what for. Nothing here needs AWS.
+
+mod enrolment;
+mod node;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fleet_proto::tls;
+use fleet_proto::v1;
+use fleet_proto::v1::node_client::NodeClient;
+use plan::NodeGoal;
+use plan::spec::{Answers, Spec, template};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+
+use crate::authority::{Authority, Request};
+use crate::core::{Core, Parts};
+use crate::fleet::Facts;
+use crate::reconcile::driver::now;
+use crate::store::{Access, Epoch};
+
+const STACK: &str = "mattermost";
+const INSTANCE: &str = "i-0123456789abcdef0";
+const PASSWORD: &str = "the password";
+
+/// An orchestrator that serves nodes, its store in memory, its cloud out of reach.
+struct World {
+    core: Arc<Core>,
+    address: SocketAddr,
+    secret: SecretString,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.core.shutdown.cancel();
+    }
+}
+
+/// A key with the certificate for it.
+struct Identity {
+    key: KeyPair,
+    chain: String,
+}
+
+impl World {
+    async fn start() -> Self {
+        let spec = Spec::parse(&template(&Answers::default()), "test.toml").unwrap();
+        let credentials = cloud::Credentials {
+            access_key_id: "AKIAUNUSED".to_owned(),
+            secret_access_key: "unused".to_owned().into(),
+            session_token: None,
+        };
+        let regions = ["us-east-1".to_owned()];
+        // Port 1 of loopback: nobody listens there.
+        let cloud = cloud::Cloud::connect_with(
+            STACK,
+            "us-east-1",
+            &regions,
+            "http://127.0.0.1:1",
+            &credentials,
+        );
+        let core = Core::new(Parts {
+            spec,
+            want: plan::Want::Up,
+            cloud,
+            database_trust: String::new(),
+            release_trust: String::new(),
+            holder: "test/1".to_owned(),
+            holds_host_lock: false,
+            clock: now,
+        });
+        let secret = Authority::generate(STACK, now()).unwrap();
+        let authority = Authority::load(STACK, &secret).unwrap();
+        core.authority.send_replace(Some(Arc::new(authority)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = super::server::serve_nodes(Arc::clone(&core), listener);
+        tokio::spawn(async move { served.await.unwrap() });
+        Self {
+            core,
+            address,
+            secret,
+        }
+    }
+
+    fn trust(&self) -> String {
+        Authority::load(STACK, &self.secret)
+            .unwrap()
+            .pem()
+            .to_owned()
+    }
+
+    /// A node's certificate from this CA, for whichever stack.
+    fn node(&self, stack: &str) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let authority = Authority::load(stack, &self.secret).unwrap();
+        let request = Request::parse(&csr(&key)).unwrap();
+        let (chain, _) = authority.node(&request, INSTANCE, now()).unwrap();
+        Identity { key, chain }
+    }
+
+    /// An operator's certificate from this CA.
+    fn operator(&self) -> Identity {
+        let stored: serde_json::Value = serde_json::from_str(self.secret.expose_secret()).unwrap();
+        let text = |key: &str| stored[key].as_str().unwrap().to_owned();
+        let ca = KeyPair::from_pem(&text("key")).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&text("certificate"), ca).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let uri = tls::operator_uri(STACK, "ann");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        Identity {
+            key,
+            chain: leaf.pem() + &text("certificate"),
+        }
+    }
+
+    async fn channel(&self, config: rustls::ClientConfig) -> Result<Channel, tls::ChannelError> {
+        let name = tls::server_name(STACK);
+        tls::connect(&self.address.to_string(), &name, Arc::new(config), None).await
+    }
+
+    /// Without a certificate, as before enrolment.
+    async fn anonymous(&self) -> Channel {
+        let authority = Authority::load(STACK, &self.secret).unwrap();
+        let pin = authority.sha256().parse().unwrap();
+        self.channel(tls::client_pinned(pin)).await.unwrap()
+    }
+
+    async fn client(&self, identity: &Identity) -> NodeClient<Channel> {
+        let key = identity.key.serialize_pem();
+        let config = tls::client_mutual(&self.trust(), &identity.chain, &key).unwrap();
+        NodeClient::new(self.channel(config).await.unwrap())
+    }
+
+    /// A node that enrolled with this key.
+    async fn enrolled(&self) -> (Identity, NodeClient<Channel>) {
+        let identity = self.node(STACK);
+        let key = Request::parse(&csr(&identity.key)).unwrap();
+        let key = key.key_sha256();
+        self.core.store.enrol(INSTANCE, key).await.unwrap();
+        let client = self.client(&identity).await;
+        (identity, client)
+    }
+
+    async fn give(&self, goal: &NodeGoal) {
+        self.core
+            .store
+            .set_goal(Epoch(0), INSTANCE, goal, "digest")
+            .await
+            .unwrap();
+        self.core.fleet.ring();
+    }
+
+    fn know(&self) {
+        self.core.fleet.set_facts(Facts {
+            database: Some(Access {
+                host: "db.example".to_owned(),
+                port: 5432,
+                database: "mattermost".to_owned(),
+                user: "mattermost".to_owned(),
+                password: PASSWORD.to_owned().into(),
+                trust_pem: "ROOTS".into(),
+            }),
+            site_url: Some("https://chat.example".to_owned()),
+            ..Facts::default()
+        });
+    }
+
+    async fn say(&self, phase: &str, generation: u64) {
+        let report = plan::observed::Node {
+            phase: phase.to_owned(),
+            generation,
+            ..plan::observed::Node::default()
+        };
+        self.core.store.report(INSTANCE, &report).await.unwrap();
+    }
+}
+
+fn csr(key: &KeyPair) -> Vec<u8> {
+    let request = CertificateParams::default().serialize_request(key);
+    request.unwrap().der().to_vec()
+}
