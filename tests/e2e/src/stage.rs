@@ -42,7 +42,7 @@ impl Options {
             octet: 40,
             tarballs: Vec::new(),
             cluster: true,
-            rollout: "weights = [10, 50, 100]\nstep_seconds = 4\nbake_seconds = 6\nretention_seconds = 1\n".to_owned(),
+            rollout: "weights = [10, 50, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n".to_owned(),
         }
     }
 }
