@@ -6,7 +6,7 @@ use aws_sdk_autoscaling::types::{LaunchTemplateSpecification, StepAdjustment, Ta
 use plan::observed::{STACK_TAG, Tags};
 
 use super::observe::suspended_in;
-use super::tags_of;
+use super::{group_not_found, tags_of};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
 use crate::error::{Called, EffectError, Failure};
@@ -285,16 +285,12 @@ impl Cloud {
     }
 }
 
-/// Auto Scaling has one code, `ValidationError`, for whatever is not there.
+/// The action ended before, timed out, or its instance is gone.
 fn no_active_action(failure: &Failure) -> bool {
     failure.is("ValidationError")
         && failure
             .message()
             .contains("No active Lifecycle Action found")
-}
-
-fn group_not_found(failure: &Failure) -> bool {
-    failure.is("ValidationError") && failure.message().contains("not found")
 }
 
 /// A tag of a group.

@@ -70,3 +70,8 @@ fn tags_of(tags: &[TagDescription]) -> Tags {
         .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or("").to_owned())))
         .collect()
 }
+
+/// Auto Scaling has one code, `ValidationError`, for whatever is not there.
+fn group_not_found(failure: &Failure) -> bool {
+    failure.is("ValidationError") && failure.message().contains("not found")
+}

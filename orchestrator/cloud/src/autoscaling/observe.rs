@@ -7,7 +7,7 @@ use futures_util::future::{try_join_all, try_join3};
 use jiff::Timestamp;
 use plan::observed::{Activity, Group, Member, ScalingPolicy};
 
-use super::tags_of;
+use super::{group_not_found, tags_of};
 use crate::connect::Cloud;
 use crate::error::{Called, Failure, ReadError};
 
@@ -24,14 +24,21 @@ impl Cloud {
     /// The stack's groups with hooks and activities, and their scaling policies.
     pub(crate) async fn observe_groups(&self) -> Result<GroupsAndPolicies, ReadError> {
         let groups = self.our_groups().await?;
-        let parts = try_join_all(groups.iter().map(|group| {
+        let parts = try_join_all(groups.iter().map(|group| async move {
             let name = group.auto_scaling_group_name().unwrap_or("");
-            try_join3(self.hooks(name), self.activities(name), self.policies(name))
+            match try_join3(self.hooks(name), self.activities(name), self.policies(name)).await {
+                // Deleted between the calls: not there.
+                Err(failure) if group_not_found(&failure) => Ok(None),
+                parts => parts.map(Some),
+            }
         }))
         .await?;
         let mut seen_groups = BTreeMap::new();
         let mut seen_policies = BTreeMap::new();
-        for (group, (hooks, activities, policies)) in groups.iter().zip(parts) {
+        for (group, parts) in groups.iter().zip(parts) {
+            let Some((hooks, activities, policies)) = parts else {
+                continue;
+            };
             let seen = seen(group, &hooks, activities);
             seen_policies.insert(seen.name.clone(), policies);
             seen_groups.insert(seen.name.clone(), seen);

@@ -104,6 +104,7 @@ fn kind(code: &str, status: u16) -> Kind {
         | "AuthFailure"
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
+        | "InvalidSignature"
         | "ExpiredToken"
         | "UnrecognizedClient"
         | "InvalidAccessKeyId"
