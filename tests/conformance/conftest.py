@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -26,7 +27,8 @@ import strict
 
 REGION = "us-east-1"
 SECOND_REGION = "us-west-2"
-OCTET = 90
+# The port that says which 127.N.0.0/16 a lab under test has, as in the lab's own tests.
+RESERVATION = 59_998
 AGENT = "#!/bin/sh\necho agent started\nexec sleep 3600\n"
 
 
@@ -92,7 +94,21 @@ class Lab:
             return json.load(answer)
 
 
-def start(directory):
+def reserve():
+    """Two neighbouring 127.N.0.0/16 that no other test on this machine has, while the sockets live."""
+    for octet in range(40, 248, 2):
+        held = []
+        try:
+            for number in (octet, octet + 1):
+                held.append(socket.create_server((f"127.{number}.255.254", RESERVATION)))
+            return octet, held
+        except OSError:
+            for listener in held:
+                listener.close()
+    pytest.exit("more than a hundred labs run at once", returncode=2)
+
+
+def start(directory, octet):
     """The lab's process and the line that it prints when it is ready."""
     binary = os.environ["LAB_BINARY"]
     tree = directory / "tree"
@@ -101,7 +117,7 @@ def start(directory):
     agent.write_text(AGENT)
     agent.chmod(0o755)
     command = [binary, "run", "--directory", str(directory / "lab"), "--listen", "127.0.0.1:0"]
-    command += ["--speed", "600", "--octet", str(OCTET), "--instance-profile", "node"]
+    command += ["--speed", "600", "--octet", str(octet), "--instance-profile", "node"]
     command += ["--image", f"base={tree}"]
     with (directory / "lab.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
@@ -116,7 +132,8 @@ def start(directory):
 def lab():
     directory = pathlib.Path(tempfile.mkdtemp(prefix="lab-conformance-"))
     directory.chmod(0o755)  # PostgreSQL runs as a user of its own below it.
-    process, ready = start(directory)
+    octet, held = reserve()
+    process, ready = start(directory, octet)
     try:
         yield Lab(ready)
         assert process.poll() is None, f"the lab ended: {(directory / 'lab.log').read_text()[-4000:]}"
@@ -127,6 +144,8 @@ def lab():
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for listener in held:
+            listener.close()
         shutil.rmtree(directory, ignore_errors=True)
 
 

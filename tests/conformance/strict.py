@@ -10,6 +10,8 @@ Errors are checked for their outer form, for a code that the model documents for
 AWS documents for all services, and for the HTTP status that the model gives that code.
 """
 
+import base64
+import binascii
 import datetime
 import json
 import re
@@ -26,13 +28,16 @@ COMMON_ERRORS = {
     "AuthFailure",
     "DryRunOperation",
     "IncompleteSignature",
+    "IncompleteSignatureException",
     "InternalFailure",
     "InvalidAction",
     "InvalidClientTokenId",
     "InvalidParameterCombination",
     "InvalidParameterValue",
     "InvalidQueryParameter",
+    "InvalidSignatureException",
     "MissingAction",
+    "MissingAuthenticationTokenException",
     "MissingParameter",
     "RequestExpired",
     "SerializationException",
@@ -42,6 +47,7 @@ COMMON_ERRORS = {
     "ThrottlingException",
     "UnknownOperationException",
     "UnknownParameter",
+    "UnrecognizedClientException",
     "ValidationError",
     "ValidationException",
 }
@@ -51,6 +57,12 @@ BESIDES_ENUM = {
     # API reference, InternetGatewayAttachment: "For an internet gateway, the state is `available`
     # when attached to a VPC".
     ("AttachmentStatus", "available"),
+}
+
+# Bounds that the model sets for requests, on shapes that answers share.
+REQUEST_BOUNDS = {
+    # An Application Load Balancer has more attributes than the 20 that one request may set.
+    "LoadBalancerAttributes",
 }
 
 
@@ -107,6 +119,7 @@ class Walker:
         self.xml_members(shape, list(element), path)
 
     def _xml_list(self, shape, element, path):
+        self._bounds(shape, len(element), path)
         item = shape.member.serialization.get("name", "member")
         for child in element:
             if local(child.tag) != item:
@@ -123,8 +136,11 @@ class Walker:
 
     def _text(self, shape, text, path):
         kind = shape.type_name
-        if kind in ("integer", "long") and not re.fullmatch(r"-?\d+", text):
-            self.report(path, f"{text!r} is no {kind}")
+        if kind in ("integer", "long"):
+            if re.fullmatch(r"-?\d+", text):
+                self._bounds(shape, int(text), path)
+            else:
+                self.report(path, f"{text!r} is no {kind}")
         elif kind in ("float", "double"):
             try:
                 float(text)
@@ -134,8 +150,10 @@ class Walker:
             self.report(path, f"{text!r} is no boolean")
         elif kind == "timestamp" and not TIMESTAMP.fullmatch(text):
             self.report(path, f"{text!r} is no timestamp")
+        elif kind == "blob":
+            self._base64(text, path)
         elif kind == "string":
-            self._enum(shape, text, path)
+            self._string(shape, text, path)
 
     # JSON and CBOR
 
@@ -158,6 +176,7 @@ class Walker:
             if not isinstance(value, list):
                 self.report(path, f"{type(value).__name__} for a list")
                 return
+            self._bounds(shape, len(value), path)
             for inner in value:
                 self.value(shape.member, inner, f"{path}[]", cbor)
         elif kind == "map":
@@ -187,9 +206,32 @@ class Walker:
         if not isinstance(value, wanted) or (is_bool and wanted is not bool):
             self.report(path, f"{value!r} is no {shape.type_name}")
         elif shape.type_name == "string":
-            self._enum(shape, value, path)
+            self._string(shape, value, path)
+        elif shape.type_name in ("integer", "long"):
+            self._bounds(shape, value, path)
+        elif shape.type_name == "blob" and not cbor:
+            self._base64(value, path)
 
     # both
+
+    def _string(self, shape, text, path):
+        self._enum(shape, text, path)
+        self._bounds(shape, len(text), path)
+
+    def _bounds(self, shape, size, path):
+        least, most = shape.metadata.get("min"), shape.metadata.get("max")
+        if shape.name in REQUEST_BOUNDS:
+            return
+        if least is not None and size < least:
+            self.report(path, f"{size} is below the minimum {least}")
+        if most is not None and size > most:
+            self.report(path, f"{size} is above the maximum {most}")
+
+    def _base64(self, text, path):
+        try:
+            base64.b64decode(text, validate=True)
+        except binascii.Error:
+            self.report(path, "no Base64")
 
     def _enum(self, shape, text, path):
         if shape.enum and text not in shape.enum and (shape.name, text) not in BESIDES_ENUM:
@@ -221,11 +263,12 @@ def check(operation, status, headers, body):
     spoken = service.metadata.get("protocols", [service.metadata["protocol"]])
     if protocol not in spoken:
         walker.report(path, f"answered in {protocol}, the service speaks {spoken}")
+    _content_type(walker, service, protocol, headers, path)
     if "x-amzn-requestid" not in headers:
         walker.report(path, "no x-amzn-RequestId")
     try:
         if status >= 300:
-            code = _error(walker, protocol, headers, body, path)
+            code = _error(walker, protocol, status, body, path)
             _error_code(walker, operation, code, status, path)
         elif status != operation.http.get("responseCode", 200):
             walker.report(path, f"HTTP status {status}")
@@ -243,6 +286,16 @@ def check(operation, status, headers, body):
     except (ElementTree.ParseError, ValueError) as error:
         walker.report(path, f"the body cannot be read: {error}: {body[:200]!r}")
     return walker.violations
+
+
+def _content_type(walker, service, protocol, headers, path):
+    if protocol == "json":
+        wanted = f"application/x-amz-json-{service.metadata.get('jsonVersion', '1.0')}"
+    else:
+        wanted = "application/cbor" if protocol == "smithy-rpc-v2-cbor" else "text/xml"
+    kind = headers.get("content-type", "").partition(";")[0]
+    if kind != wanted:
+        walker.report(path, f"content type {kind!r}, should be {wanted!r}")
 
 
 def _xml_answer(walker, operation, protocol, body, path):
@@ -284,7 +337,7 @@ def _xml_answer(walker, operation, protocol, body, path):
         walker.xml_members(shape, list(result), path)
 
 
-def _error(walker, protocol, headers, body, path):
+def _error(walker, protocol, status, body, path):
     if protocol in ("json", "smithy-rpc-v2-cbor"):
         value = json.loads(body) if protocol == "json" else cbor2.loads(body)
         code = value.get("__type", "").split("#")[-1]
@@ -301,8 +354,9 @@ def _error(walker, protocol, headers, body, path):
         if request_id not in [local(child.tag) for child in root]:
             walker.report(path, f"error without {request_id}")
         texts = {local(child.tag): child.text for child in node}
-        if protocol == "query" and texts.get("Type") not in ("Sender", "Receiver"):
-            walker.report(path, f"error Type {texts.get('Type')!r}")
+        side = "Sender" if status < 500 else "Receiver"
+        if protocol == "query" and texts.get("Type") != side:
+            walker.report(path, f"error Type {texts.get('Type')!r} with HTTP status {status}")
         code, message = texts.get("Code"), texts.get("Message")
     if not code:
         walker.report(path, f"error without a code: {body[:200]!r}")

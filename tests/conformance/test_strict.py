@@ -9,7 +9,7 @@ import pytest
 import strict
 
 SESSION = botocore.session.Session()
-HEADERS = {"x-amzn-requestid": "1"}
+HEADERS = {"x-amzn-requestid": "1", "content-type": "text/xml"}
 EC2 = "http://ec2.amazonaws.com/doc/2016-11-15/"
 STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 
@@ -32,14 +32,19 @@ def identity(inner, wrapper="GetCallerIdentityResult"):
 
 
 def alarms(value, cbor=False):
-    kind = "application/cbor" if cbor else "application/x-amz-json-1.1"
+    kind = "application/cbor" if cbor else "application/x-amz-json-1.0"
     headers = {"content-type": kind, "smithy-protocol": "rpc-v2-cbor"}
     body = cbor2.dumps(value) if cbor else json.dumps(value).encode()
     return check("cloudwatch", "DescribeAlarms", body, **headers)
 
 
-def failure(code, status):
-    text = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>m</Message></Error>"
+def secret(value, version="1.1"):
+    kind = {"content-type": f"application/x-amz-json-{version}"}
+    return check("secretsmanager", "GetSecretValue", json.dumps(value).encode(), **kind)
+
+
+def failure(code, status, side="Sender"):
+    text = f"<Error><Type>{side}</Type><Code>{code}</Code><Message>m</Message></Error>"
     text = f"<ErrorResponse>{text}<RequestId>1</RequestId></ErrorResponse>"
     return check("rds", "DescribeDBInstances", text.encode(), status)
 
@@ -51,6 +56,7 @@ def test_right_answers():
     assert alarms({"MetricAlarms": [{"Threshold": 1.5, "StateValue": "OK"}]}) == []
     assert alarms({"MetricAlarms": []}, cbor=True) == []
     assert failure("DBInstanceNotFound", 404) == []
+    assert secret({"Name": "n", "SecretBinary": "AAE="}) == []
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,10 @@ def test_right_answers():
         (lambda: alarms({"MetricAlarms": [{"StateValue": "bad"}]}), "is not one of"),
         (lambda: alarms({"MetricAlarms": None}), "null for MetricAlarms"),
         (lambda: alarms({"MetricAlarms": [{"StateUpdatedTimestamp": 1}]}, cbor=True), "timestamp"),
+        (lambda: secret({"Name": ""}), "below the minimum"),
+        (lambda: secret({"SecretBinary": "no base"}), "no Base64"),
+        (lambda: secret({}, version="1.0"), "content type"),
+        (lambda: failure("InternalFailure", 500), "error Type 'Sender'"),
         (lambda: failure("NoSuchCode", 400), "is not in the model"),
         (lambda: failure("DBInstanceAlreadyExists", 400), "is not documented"),
         (lambda: failure("DBInstanceNotFound", 400), "the model says 404"),

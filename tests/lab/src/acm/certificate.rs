@@ -50,9 +50,14 @@ impl Facts {
     }
 }
 
+/// The names that it is for: the subject's common name when it has no alternative ones.
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
+        return certificate
+            .subject()
+            .iter_common_name()
+            .filter_map(|name| name.as_str().ok().map(str::to_owned))
+            .collect();
     };
     extension
         .value

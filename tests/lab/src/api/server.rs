@@ -77,6 +77,7 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
         Ok(signed) => signed,
         Err(error) => {
             let service = guess_service(&parts);
+            let error = in_the_words_of(service, error);
             let protocol = spoken(service, &parts);
             return Some(render_error(service, protocol, &error, &request_id));
         }
@@ -132,6 +133,21 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
             render_error(service, protocol, &error, &call.request_id)
         }
     })
+}
+
+/// The services that speak JSON have names of their own for a signature that is refused, all with status 400.
+fn in_the_words_of(service: Service, error: ApiError) -> ApiError {
+    if service.protocol() != Protocol::Json {
+        return error;
+    }
+    let code = match error.code.as_str() {
+        "InvalidClientTokenId" => "UnrecognizedClientException",
+        "SignatureDoesNotMatch" | "RequestExpired" => "InvalidSignatureException",
+        "IncompleteSignature" => "IncompleteSignatureException",
+        "MissingAuthenticationToken" => "MissingAuthenticationTokenException",
+        _ => return error,
+    };
+    ApiError::new(code, error.message).status(400)
 }
 
 /// For errors before the signature is known to be good: the scope as claimed, else EC2's format.
@@ -270,17 +286,22 @@ fn render(call: &Call, protocol: Protocol, reply: Reply) -> Answer {
             );
             response(200, "text/xml;charset=UTF-8", headers, body.into_bytes())
         }
-        Reply::Json(value) => json_response(200, headers, &value),
+        Reply::Json(value) => json_response(call.service, 200, headers, &value),
         Reply::Cbor(value) if protocol == Protocol::Json => {
-            json_response(200, headers, &cbor_to_json(value))
+            json_response(call.service, 200, headers, &cbor_to_json(value))
         }
         Reply::Cbor(value) => cbor_response(200, headers, &value),
     }
 }
 
-fn json_response(status: u16, headers: HeaderMap, value: &Value) -> Answer {
+fn json_response(service: Service, status: u16, headers: HeaderMap, value: &Value) -> Answer {
+    // CloudWatch's JSON is awsJson1.0, that of the others 1.1.
+    let content_type = match service {
+        Service::CloudWatch => "application/x-amz-json-1.0",
+        _ => "application/x-amz-json-1.1",
+    };
     let body = value.to_string().into_bytes();
-    response(status, "application/x-amz-json-1.1", headers, body)
+    response(status, content_type, headers, body)
 }
 
 fn cbor_response(status: u16, mut headers: HeaderMap, value: &ciborium::Value) -> Answer {
@@ -342,7 +363,7 @@ fn render_error(
         }
         Protocol::Json => {
             let body = serde_json::json!({ "__type": error.code, "message": error.message });
-            json_response(error.status, headers, &body)
+            json_response(service, error.status, headers, &body)
         }
         Protocol::Cbor => {
             let body = ciborium::Value::Map(vec![

@@ -188,9 +188,12 @@ pub fn versions(lab: &Lab, call: &Call) -> Result<Value, ApiError> {
         .map(|(id, version)| {
             let mut entry = json!({
                 "VersionId": id,
-                "VersionStages": version.stages,
                 "CreatedDate": seconds(version.created),
             });
+            // A deprecated version has no stages, and no empty list of them.
+            if !version.stages.is_empty() {
+                entry["VersionStages"] = json!(version.stages);
+            }
             if let Some(at) = version.accessed {
                 entry["LastAccessedDate"] = seconds(at);
             }
