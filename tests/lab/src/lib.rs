@@ -36,10 +36,11 @@ pub mod runtime;
 pub mod secrets;
 pub mod sts;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,6 +64,8 @@ pub struct Config {
     /// The `lab` binary, which stands between the lab and each instance's processes so that they end
     /// with it even when it is killed; see [`runtime`]. None starts them without it.
     pub launcher: Option<PathBuf>,
+    /// What instances run on.
+    pub runtime: runtime::Kind,
 }
 
 /// A region and its zones.
@@ -72,8 +75,8 @@ pub struct Region {
     pub name: String,
     /// For example `us-east-1a`.
     pub zones: Vec<String>,
-    /// Second octet of the region's default VPC: `127.N.0.0/16`. Loopback, so that every address in
-    /// the VPC can be bound without privileges.
+    /// Second octet of the region's default VPC. It is 127.N.0.0/16 with processes: loopback, so that
+    /// every address in it can be bound without privileges. It is 10.N.0.0/16 with machines.
     pub octet: u8,
 }
 
@@ -92,7 +95,17 @@ impl Config {
             seed: 1,
             regions: vec![region("us-east-1", 32), region("us-west-2", 33)],
             launcher: None,
+            runtime: runtime::Kind::Process,
         }
+    }
+
+    /// The addresses of a region's default VPC.
+    pub fn network(&self, region: &Region) -> Ipv4Net {
+        let first = match self.runtime {
+            runtime::Kind::Process => 127,
+            runtime::Kind::Machine => 10,
+        };
+        Ipv4Net::new(Ipv4Addr::new(first, region.octet, 0, 0), 16).expect("16 is a prefix length")
     }
 }
 
@@ -139,6 +152,7 @@ impl Lab {
     /// Starts a lab; returns it with the address of its API endpoint.
     pub async fn start(config: Config) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
         std::fs::create_dir_all(&config.directory)?;
+        let runtime = runtime::build(&config).await?;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
         let lab = Arc::new(Self {
@@ -149,7 +163,7 @@ impl Lab {
             sessions: iam_api::Sessions::default(),
             faults: fault::Faults::default(),
             ca: ca::Ca::create(&config.directory)?,
-            ec2: ec2::Ec2::new(&config),
+            ec2: ec2::Ec2::new(&config, runtime),
             asg: asg::Asg::default(),
             elbv2: elbv2::Elbv2::default(),
             rds: rds::Rds::default(),

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
-use lab::runtime::{ExecInstance, exec_instance};
+use lab::runtime::{self, ExecInstance, ExecMachine, exec_instance, exec_machine};
 use lab::{Config, Lab};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,18 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Boot an instance's system below this process, and end all of it with the lab
+    #[command(hide = true)]
+    ExecMachine(ExecMachine),
+}
+
+/// What instances run on
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Runtime {
+    /// The agent as a process on loopback; needs nothing
+    Process,
+    /// A booted system in a container with a network of its own; needs root
+    Machine,
 }
 
 #[derive(Debug, Args)]
@@ -40,17 +52,20 @@ struct Run {
     /// Where everything lives: instance roots, database clusters, logs; made if absent
     #[arg(long)]
     directory: PathBuf,
-    /// The API endpoint
-    #[arg(long, default_value = "127.0.0.1:4566")]
-    listen: SocketAddr,
+    /// The API endpoint [default: 127.0.0.1:4566; with machines 10.N.0.2:4566, which they can reach]
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// What instances run on
+    #[arg(long, value_enum, default_value_t = Runtime::Process)]
+    runtime: Runtime,
     /// Lab seconds per real second
     #[arg(long, default_value_t = 1.0)]
     speed: f64,
     /// For ids, passwords and jitter
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Second octet of the first region's addresses (127.N.0.0/16), the next region's is N + 1; two
-    /// labs on one machine need different ones
+    /// Second octet of the first region's addresses (127.N.0.0/16, with machines 10.N.0.0/16), the
+    /// next region's is N + 1; two labs on one machine need different ones
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=250))]
     octet: u8,
     /// A base image, registered in the first region: its name and the directory with its files
@@ -80,17 +95,21 @@ fn main() -> ExitCode {
             .map_err(anyhow::Error::from)
             .and_then(|runtime| runtime.block_on(run_lab(run)))
             .map(|()| ExitCode::SUCCESS),
-        Command::ExecInstance { command } => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(exec_instance(ExecInstance { command })))
-            .map(ExitCode::from),
+        Command::ExecInstance { command } => launch(exec_instance(ExecInstance { command })),
+        Command::ExecMachine(exec) => launch(exec_machine(exec)),
     };
     result.unwrap_or_else(|error| {
         log::error!("{error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn launch(launcher: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<ExitCode> {
+    // One thread: the kernel ties a child to the thread that started it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(launcher).map(ExitCode::from)
 }
 
 async fn run_lab(run: Run) -> anyhow::Result<()> {
@@ -100,7 +119,15 @@ async fn run_lab(run: Run) -> anyhow::Result<()> {
         std::path::absolute(&run.directory)
             .with_context(|| format!("directory `{}`", run.directory.display()))?,
     );
-    config.listen = run.listen;
+    config.runtime = match run.runtime {
+        Runtime::Process => runtime::Kind::Process,
+        Runtime::Machine => runtime::Kind::Machine,
+    };
+    config.listen = run.listen.unwrap_or_else(|| match run.runtime {
+        Runtime::Process => SocketAddr::from(([127, 0, 0, 1], 4566)),
+        Runtime::Machine => SocketAddr::from(([10, run.octet, 0, 2], 4566)),
+    });
+    let listen = config.listen;
     config.speed = run.speed;
     config.seed = run.seed;
     for (index, region) in config.regions.iter_mut().enumerate() {
@@ -109,7 +136,7 @@ async fn run_lab(run: Run) -> anyhow::Result<()> {
     config.launcher = Some(std::env::current_exe().context("the path of this program")?);
     let (lab, address) = Lab::start(config)
         .await
-        .with_context(|| format!("the lab cannot start at {}", run.listen))?;
+        .with_context(|| format!("the lab cannot start at {listen}"))?;
     let ready = ready(&lab, address, &run).await;
     let result = match ready {
         Ok(line) => {

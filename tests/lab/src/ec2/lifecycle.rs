@@ -60,6 +60,7 @@ pub(crate) fn machine(lab: &Lab, instance: &Instance) -> Machine {
         directory: lab.config.directory.join("instances").join(&instance.id),
         tree: instance.tree.clone(),
         address: instance.private_ip,
+        mac: instance.mac.clone(),
     }
 }
 
@@ -116,7 +117,7 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     let started = match (prepared, &fault) {
         (Err(error), _) => Err(error.to_string()),
         (Ok(()), Some(faults::Boot::Fails(why))) => Err(why.clone()),
-        (Ok(()), _) => imds::start(&lab, &region, &instance)
+        (Ok(()), _) => imds::start(&lab, &region, &machine)
             .await
             .map_err(|error| format!("the metadata service did not start: {error}")),
     };
@@ -216,6 +217,7 @@ fn begin_down(
             let _gate = gate.lock().await;
             lab.ec2.runtime.stop(&machine).await;
             imds::stop(&lab, &machine.id).await;
+            lab.ec2.runtime.disconnect(&machine).await;
         };
         // A stopped machine takes no time to go down.
         let wait = if before == InstanceState::Stopped {

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::api::{ApiError, Call, Params, Reply};
 use crate::imds::{self, Imds};
-use crate::runtime::{ProcessRuntime, Runtime};
+use crate::runtime::Runtime;
 use crate::{Config, Lab};
 
 pub use contract::{
@@ -62,7 +62,7 @@ pub struct Ec2 {
 
 impl Ec2 {
     /// With the default VPC of each region.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, runtime: Box<dyn Runtime>) -> Self {
         let regions = config.regions.iter().map(|region| {
             let regional = Regional::new(region, config);
             (region.name.clone(), Mutex::new(regional))
@@ -70,10 +70,7 @@ impl Ec2 {
         Self {
             regions: regions.collect(),
             faults: faults::Ec2Faults::default(),
-            runtime: Box::new(ProcessRuntime::new(
-                &config.directory,
-                config.launcher.clone(),
-            )),
+            runtime,
             imds: Imds::default(),
         }
     }

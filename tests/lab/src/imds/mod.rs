@@ -1,11 +1,10 @@
-//! The instance metadata service: one listener for each running instance, on the instance's own address.
+//! The instance metadata service: one listener for each running instance, where the runtime puts it.
 //! IMDSv2 only: a request without a token is answered 401.
 
 mod content;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,8 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Lab;
-use crate::ec2::Instance;
-use crate::runtime::IMDS_PORT;
+use crate::runtime::Machine;
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -53,23 +51,17 @@ struct Server {
 }
 
 /// Starts an instance's metadata service; nothing happens when it serves already.
-pub(crate) async fn start(lab: &Arc<Lab>, region: &str, instance: &Instance) -> io::Result<()> {
-    if lab.ec2.imds.lock().contains_key(&instance.id) {
+pub(crate) async fn start(lab: &Arc<Lab>, region: &str, machine: &Machine) -> io::Result<()> {
+    if lab.ec2.imds.lock().contains_key(&machine.id) {
         return Ok(());
     }
-    let address = SocketAddr::from((instance.private_ip, IMDS_PORT));
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let hint = if error.kind() == io::ErrorKind::AddrInUse {
-            " (does another lab use these addresses? see `--octet`)"
-        } else {
-            ""
-        };
-        io::Error::new(error.kind(), format!("{address}: {error}{hint}"))
-    })?;
+    let listener = lab.ec2.runtime.metadata_listener(machine).await?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
     let server = Arc::new(Server {
         lab: Arc::clone(lab),
         region: region.to_owned(),
-        instance_id: instance.id.clone(),
+        instance_id: machine.id.clone(),
         tokens: Mutex::default(),
     });
     let stop = lab.shutdown.child_token();
@@ -78,7 +70,7 @@ pub(crate) async fn start(lab: &Arc<Lab>, region: &str, instance: &Instance) -> 
     lab.ec2
         .imds
         .lock()
-        .insert(instance.id.clone(), Listener { stop, tasks });
+        .insert(machine.id.clone(), Listener { stop, tasks });
     Ok(())
 }
 

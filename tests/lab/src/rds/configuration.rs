@@ -50,7 +50,7 @@ impl Node {
         }
         self.write_passfile(engine)?;
         engine.write(&at("pg_ident.conf"), "")?;
-        engine.write(&at("pg_hba.conf"), &access(settings.effective.force_ssl))?;
+        engine.write(&at("pg_hba.conf"), &access(settings))?;
         engine.write(&at("postgresql.conf"), &self.configuration(settings))?;
         let signal = self.data().join("standby.signal");
         if settings.follow.is_some() {
@@ -140,13 +140,19 @@ impl Node {
     }
 }
 
-/// pg_hba.conf. The superuser never comes over the network; replication only with TLS.
-fn access(force_ssl: bool) -> String {
-    let door = if force_ssl { "hostssl" } else { "host   " };
+/// pg_hba.conf. The superuser never comes over the network; replication only with TLS, and from the
+/// lab's own addresses.
+fn access(settings: &Settings) -> String {
+    let door = if settings.effective.force_ssl {
+        "hostssl"
+    } else {
+        "host   "
+    };
+    let [first, ..] = settings.address.octets();
     format!(
         "local   all         {ADMIN}                  scram-sha-256\n\
          local   all         all                       reject\n\
-         hostssl replication {REPLICATION} 127.0.0.0/8 scram-sha-256\n\
+         hostssl replication {REPLICATION} {first}.0.0.0/8 scram-sha-256\n\
          host    all         {ADMIN},{REPLICATION} all reject\n\
          {door} all         all          all          scram-sha-256\n"
     )

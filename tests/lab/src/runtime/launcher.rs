@@ -31,6 +31,14 @@ pub struct ExecInstance {
 
 /// Runs the command until it ends or the lab is gone; gives the exit code.
 pub async fn exec_instance(exec: ExecInstance) -> anyhow::Result<u8> {
+    exec_with(exec, || Ok(())).await
+}
+
+/// As [`exec_instance`]; `started` is called once the command runs.
+pub(super) async fn exec_with(
+    exec: ExecInstance,
+    started: impl FnOnce() -> std::io::Result<()>,
+) -> anyhow::Result<u8> {
     let (program, arguments) = exec
         .command
         .split_first()
@@ -45,12 +53,16 @@ pub async fn exec_instance(exec: ExecInstance) -> anyhow::Result<u8> {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|error| anyhow::anyhow!("`{}`: {error}", program.display()))?;
+    let started = started();
     // Not `tokio::io::stdin`: its blocking read would hold up the end of this process.
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let mut lab = pipe::Receiver::from_owned_fd(stdin)
         .map_err(|error| anyhow::anyhow!("standard input must be a pipe from the lab: {error}"))?;
     let mut nothing = [0_u8; 16];
     let code = loop {
+        if started.is_err() {
+            break 1;
+        }
         tokio::select! {
             status = child.wait() => break status?.code().unwrap_or(1),
             read = lab.read(&mut nothing) => {
@@ -66,5 +78,6 @@ pub async fn exec_instance(exec: ExecInstance) -> anyhow::Result<u8> {
     while kill_descendants(own.as_raw_nonzero().get()) > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    started?;
     Ok(u8::try_from(code).unwrap_or(1))
 }

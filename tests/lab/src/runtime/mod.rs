@@ -2,32 +2,57 @@
 //!
 //! EC2 decides *when* (its lifecycle, by the clock); a [`Runtime`] does *what*: lay out a root from an
 //! image's tree, start it, end it, show its console. The `process` runtime runs the agent as a process
-//! with a root directory and a loopback address of its own and needs no privileges; a `machine` runtime
-//! (systemd-nspawn) fits the same trait.
+//! with a root directory and a loopback address of its own and needs no privileges; the `machine` runtime
+//! boots the image's systemd in a container with a network of its own, and needs root.
 
+mod keeper;
 mod launcher;
+mod machine;
 mod process;
 mod processes;
 mod tree;
 
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use launcher::{ExecInstance, exec_instance};
+pub use machine::{ExecMachine, Impossible, MachineRuntime, exec_machine, possible};
 pub use process::ProcessRuntime;
 pub use tree::Tree;
 
-use crate::Lab;
+use crate::{Config, Lab};
 
 /// Environment variable that every process of an instance carries: the instance's id.
 pub const MARKER: &str = "LAB_INSTANCE";
 /// Environment variable that tells two labs' instances of the same id apart: the lab's directory.
 pub const LAB_MARKER: &str = "LAB_DIRECTORY";
-/// Where an instance's metadata service listens, on the instance's own address.
+/// Where a process instance's metadata service listens, on the instance's own address.
 pub const IMDS_PORT: u16 = 1338;
+
+/// What instances run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// The agent as a process on loopback.
+    #[default]
+    Process,
+    /// A booted system in a container with a network of its own.
+    Machine,
+}
+
+/// The runtime that the lab is set up with. A machine runtime has its network when this returns.
+pub async fn build(config: &Config) -> anyhow::Result<Box<dyn Runtime>> {
+    Ok(match config.runtime {
+        Kind::Process => Box::new(ProcessRuntime::new(
+            &config.directory,
+            config.launcher.clone(),
+        )),
+        Kind::Machine => Box::new(MachineRuntime::new(config).await?),
+    })
+}
 
 /// An instance as a runtime sees it.
 #[derive(Clone, Debug)]
@@ -40,6 +65,8 @@ pub struct Machine {
     pub tree: Option<Arc<Tree>>,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its network card's, for example `02:4c:0a:28:00:04`.
+    pub mac: String,
 }
 
 impl Machine {
@@ -66,7 +93,7 @@ pub enum RuntimeError {
         tree: PathBuf,
         /// What the file system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The program in it could not be started.
     #[error("`{program}` of {id} cannot be started", program = program.display())]
@@ -77,7 +104,7 @@ pub enum RuntimeError {
         program: PathBuf,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -92,6 +119,19 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
 
     /// Ends everything in the machine; returns when nothing of it runs. The root stays.
     async fn stop(&self, machine: &Machine);
+
+    /// A listener where the machine's software looks for its metadata service. Connects the machine to
+    /// the network when it is not yet.
+    async fn metadata_listener(&self, machine: &Machine) -> io::Result<TcpListener>;
+
+    /// Takes a stopped machine off the network.
+    async fn disconnect(&self, machine: &Machine);
+
+    /// The tree of a base image from a folder; `to` is where the lab may keep it.
+    async fn take(&self, from: &Path, to: PathBuf) -> io::Result<Tree>;
+
+    /// The tree of an image of a machine as it is now; `to` is where the lab keeps it.
+    async fn capture(&self, machine: &Machine, to: PathBuf) -> io::Result<Tree>;
 
     /// Removes what a terminated machine leaves behind, save its console.
     async fn forget(&self, machine: &Machine);
@@ -110,6 +150,19 @@ pub trait Runtime: Send + Sync + std::fmt::Debug {
     /// CPU use since the last time that somebody asked, in per cent of one core; none when nothing
     /// runs or nothing was measured before.
     fn cpu_percent(&self, id: &str) -> Option<f64>;
+}
+
+/// Removes a folder with all that is in it; nothing happens when it is not there.
+async fn remove_folder(path: PathBuf) {
+    let name = path.clone();
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path))
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)));
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("`{}` cannot be removed: {error}", name.display());
+    }
 }
 
 /// CPU use of an instance in per cent of one core, measured since the last call.

@@ -3,42 +3,87 @@
 //! A tree belongs to those who hold it: snapshots (those of an image's copies in other regions too) and
 //! instances. When the last lets go, the files are removed.
 //!
-//! In a root, a file that nobody may write, and everything below `usr/`, is hard-linked (an instance replaces such a
-//! file, it does not write into it); the rest is copied, with the kernel's own reflink where the file
-//! system has it. Symbolic links are kept as they are, sockets and pipes are left out, devices
-//! are refused.
+//! The process runtime copies a tree. In a root, a file that nobody may write, and everything below
+//! `usr/`, is hard-linked (an instance replaces such a file, it does not write into it); the rest is
+//! copied, with the kernel's own reflink where the file system has it. Symbolic links are kept as they
+//! are, sockets and pipes are left out, devices are refused.
+//!
+//! The machine runtime stacks trees: an instance's root is an overlay above all [`Tree::layers`], and the
+//! image of an instance is a layer with what it changed, above those that it began with.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The file tree of an image.
 #[derive(Debug)]
-pub struct Tree(PathBuf);
+pub struct Tree {
+    path: PathBuf,
+    /// Whether the files are the lab's own, and end with the tree.
+    owned: bool,
+    /// What lies under this layer.
+    below: Option<Arc<Tree>>,
+}
 
 impl Tree {
     /// A copy of `from` at `to`, which must not exist.
     pub fn take(from: &Path, to: PathBuf) -> io::Result<Self> {
         copy_tree(from, &to, false)?;
-        Ok(Self(to))
+        Ok(Self {
+            path: to,
+            owned: true,
+            below: None,
+        })
     }
 
-    /// Where the files are.
+    /// Files that somebody else keeps, and does not change meanwhile.
+    pub fn borrowed(path: PathBuf) -> Self {
+        Self {
+            path,
+            owned: false,
+            below: None,
+        }
+    }
+
+    /// A layer of the lab's own above another tree.
+    pub fn layer(path: PathBuf, below: Option<Arc<Tree>>) -> Self {
+        Self {
+            path,
+            owned: true,
+            below,
+        }
+    }
+
+    /// Where the files are; of a stack, the uppermost ones.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// All layers, the uppermost first.
+    pub fn layers(&self) -> Vec<&Path> {
+        let mut layers = vec![self.path()];
+        let mut below = self.below.as_deref();
+        while let Some(tree) = below {
+            layers.push(tree.path());
+            below = tree.below.as_deref();
+        }
+        layers
     }
 
     /// Lays out a root.
     pub fn copy_to(&self, root: &Path) -> io::Result<()> {
-        copy_tree(&self.0, root, true)
+        copy_tree(&self.path, root, true)
     }
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            log::warn!("`{}` cannot be removed: {error}", self.0.display());
+        if self.owned
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            log::warn!("`{}` cannot be removed: {error}", self.path.display());
         }
     }
 }

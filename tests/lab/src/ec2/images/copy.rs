@@ -14,7 +14,7 @@ use crate::ec2::proceed;
 use crate::ec2::state::{Image, ImageState, InstanceState, Remembered, Snapshot, no_instance};
 use crate::runtime::Tree;
 
-use super::{check_free, check_name, no_image, take_tree};
+use super::{check_free, check_name, no_image, not_taken, place};
 
 /// An 8 GiB image to another region: some minutes, by experience.
 const COPY: Duration = Duration::from_secs(300);
@@ -252,7 +252,8 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             if restart {
                 lab.ec2.runtime.stop(&machine).await;
             }
-            let taken = take_tree(&lab, &image, &machine.root()).await;
+            let to = place(&lab, &image);
+            let taken = lab.ec2.runtime.capture(&machine, to).await;
             let still = lab.ec2.region(&region).is_ok_and(|region| {
                 region
                     .instances
@@ -268,7 +269,9 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             taken
         };
         lab.clock.sleep(CREATE).await;
-        let result = taken.map(Some).map_err(|error| error.message);
+        let result = taken
+            .map(|tree| Some(Arc::new(tree)))
+            .map_err(|error| not_taken(&machine.directory, &error).message);
         finish(&lab, &region, &image, result);
     });
     Ok(Xml::new().text("imageId", id).into())

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
-use crate::runtime::Tree;
 
 use super::proceed;
 use super::state::{Image, ImageState, Snapshot};
@@ -38,7 +37,10 @@ pub async fn register_image(
     let id = lab.ids.ec2("ami");
     let tree = match tree {
         None => None,
-        Some(from) => Some(take_tree(lab, &id, from).await?),
+        Some(from) => {
+            let taken = lab.ec2.runtime.take(from, place(lab, &id)).await;
+            Some(Arc::new(taken.map_err(|error| not_taken(from, &error))?))
+        }
     };
     check_free(lab, region, name)?;
     let now = lab.clock.now();
@@ -82,20 +84,16 @@ fn check_free(lab: &Lab, region: &str, name: &str) -> Result<(), ApiError> {
     }
 }
 
-/// Copies a tree to the image's place; the copy is the snapshot's.
-async fn take_tree(lab: &Arc<Lab>, image: &str, from: &Path) -> Result<Arc<Tree>, ApiError> {
-    let to = lab.config.directory.join("images").join(image);
-    let source = from.to_owned();
-    tokio::task::spawn_blocking(move || Tree::take(&source, to))
-        .await
-        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        .map(Arc::new)
-        .map_err(|error| {
-            ApiError::new(
-                "InvalidParameterValue",
-                format!("the tree `{}` cannot be taken: {error}", from.display()),
-            )
-        })
+/// Where the lab keeps an image's files.
+fn place(lab: &Lab, image: &str) -> std::path::PathBuf {
+    lab.config.directory.join("images").join(image)
+}
+
+fn not_taken(from: &Path, error: &std::io::Error) -> ApiError {
+    ApiError::new(
+        "InvalidParameterValue",
+        format!("the tree `{}` cannot be taken: {error}", from.display()),
+    )
 }
 
 fn no_image(id: &str) -> ApiError {

@@ -37,11 +37,11 @@ impl Regional {
             dark: BTreeSet::new(),
             tokens: BTreeMap::new(),
         };
-        let cidr = Ipv4Net::new(Ipv4Addr::new(127, region.octet, 0, 0), 16)
-            .expect("16 is a prefix length");
+        let cidr = config.network(region);
+        let [first, second, ..] = cidr.network().octets();
         let vpc = regional.add_vpc(&ids, cidr, true);
         for (index, zone) in region.zones.iter().enumerate().take(16) {
-            let start = Ipv4Addr::new(127, region.octet, index as u8 * 16, 0);
+            let start = Ipv4Addr::new(first, second, index as u8 * 16, 0);
             let subnet = Subnet {
                 id: ids.ec2("subnet"),
                 vpc: vpc.clone(),

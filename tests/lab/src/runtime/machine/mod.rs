@@ -1,0 +1,313 @@
+//! The machine runtime: an instance is a system that boots from its image's tree, in a container with a
+//! network of its own. Needs root.
+//!
+//! * root: an overlay, the image's layers below, what the instance changes in `upper/` of its folder;
+//!   [`launcher`] mounts it where nobody else sees it
+//! * network: [`network`]; the metadata service answers at 169.254.169.254
+//! * processes: `systemd-nspawn`, in a control group of their own ([`cgroup`])
+//! * journal: `upper/var/log/journal`, to be read with `journalctl --directory`
+//!
+//! An image without a tree gives an instance in which nothing runs.
+
+mod cgroup;
+mod launcher;
+mod namespace;
+mod network;
+mod possible;
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use tokio::process::Command;
+
+pub use launcher::{ExecMachine, exec_machine};
+pub use possible::{Impossible, possible};
+
+use self::cgroup::Group;
+use self::network::{Network, Plug};
+use super::keeper::Keepers;
+use super::{LAB_MARKER, MARKER, Machine, Runtime, RuntimeError, Tree, remove_folder};
+use crate::Config;
+
+/// What a tree must have to boot.
+const INIT: &str = "usr/lib/systemd/systemd";
+/// Real time that a system is given to go down before it is killed. Units that hang are given up by
+/// EC2 too, after some minutes.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Runs instances as containers with a booted system.
+#[derive(Debug)]
+pub struct MachineRuntime {
+    /// The lab's directory, as the processes' marker names it.
+    directory: PathBuf,
+    /// The `lab` binary.
+    launcher: PathBuf,
+    hierarchies: Vec<PathBuf>,
+    network: Arc<Network>,
+    plugs: Mutex<BTreeMap<String, Arc<Plug>>>,
+    running: Keepers,
+}
+
+impl MachineRuntime {
+    /// Takes the regions' networks; fails with what is missing when this host cannot run machines.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+        let networks: Vec<_> = config
+            .regions
+            .iter()
+            .map(|region| config.network(region))
+            .collect();
+        let (hierarchies, network) = blocking(move || {
+            possible().map_err(io::Error::other)?;
+            let hierarchies = cgroup::hierarchies()?;
+            cgroup::sweep(&hierarchies);
+            Ok((hierarchies, Network::open(&networks)?))
+        })
+        .await?;
+        Ok(Self {
+            directory: config.directory.clone(),
+            launcher: config
+                .launcher
+                .clone()
+                .context("the machine runtime needs the `lab` binary as launcher")?,
+            hierarchies,
+            network: Arc::new(network),
+            plugs: Mutex::default(),
+            running: Keepers::default(),
+        })
+    }
+
+    fn plugs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Plug>>> {
+        self.plugs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine's end of the network, made when it is not there yet.
+    async fn plug(&self, machine: &Machine) -> io::Result<Arc<Plug>> {
+        if let Some(plug) = self.plugs().get(&machine.id) {
+            return Ok(Arc::clone(plug));
+        }
+        let (address, mac) = (machine.address, machine.mac.clone());
+        let plug = Arc::new(blocking(move || Plug::new(address, &mac)).await?);
+        self.plugs().insert(machine.id.clone(), Arc::clone(&plug));
+        Ok(plug)
+    }
+
+    fn group(&self, id: &str) -> Group {
+        Group::new(&self.hierarchies, id)
+    }
+
+    fn command(&self, machine: &Machine, tree: &Tree, plug: &Plug) -> io::Result<Command> {
+        let console = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(machine.console())?;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(&self.launcher)
+            .arg("exec-machine")
+            .arg("--directory")
+            .arg(&machine.directory);
+        for layer in tree.layers() {
+            command.arg("--lower").arg(layer);
+        }
+        for path in self.group(&machine.id).paths() {
+            command.arg("--group").arg(path);
+        }
+        let mut namespace = std::ffi::OsString::from("--network-namespace-path=");
+        namespace.push(plug.namespace.path());
+        let mut root = std::ffi::OsString::from("--directory=");
+        root.push(machine.root());
+        let dashed = machine.address.to_string().replace('.', "-");
+        command
+            // The launcher's own end, whatever it is, is the machine's.
+            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
+            .args(["systemd-nspawn", "--quiet", "--boot"])
+            // No systemd of the host is asked for anything.
+            .args(["--register=no", "--keep-unit", "--link-journal=no"])
+            .args(["--resolv-conf=off", "--timezone=off", "--console=read-only"])
+            // A real machine's root may close its own connections and change its own routes.
+            .arg("--capability=CAP_NET_ADMIN")
+            .arg(format!("--machine={}", machine.id))
+            .arg(format!("--hostname=ip-{dashed}"))
+            .arg(namespace)
+            .arg(root)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("SYSTEMD_LOG_COLOR", "0")
+            .env(MARKER, &machine.id)
+            .env(LAB_MARKER, &self.directory)
+            .stdin(Stdio::piped())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .process_group(0)
+            .kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// Does what blocks where that is allowed.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(act)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[async_trait]
+impl Runtime for MachineRuntime {
+    async fn prepare(&self, machine: &Machine) -> Result<(), RuntimeError> {
+        let directory = machine.directory.clone();
+        let laid_out = blocking(move || {
+            ["root", "upper", "work"]
+                .iter()
+                .try_for_each(|folder| std::fs::create_dir_all(directory.join(folder)))
+        });
+        laid_out.await.map_err(|source| RuntimeError::Prepare {
+            id: machine.id.clone(),
+            tree: machine
+                .tree
+                .as_ref()
+                .map(|tree| tree.path().to_owned())
+                .unwrap_or_default(),
+            source,
+        })
+    }
+
+    async fn start(&self, machine: &Machine) -> Result<(), RuntimeError> {
+        let Some(tree) = &machine.tree else {
+            return Ok(());
+        };
+        if self.running.runs(&machine.id) {
+            return Ok(());
+        }
+        let failed = |source| RuntimeError::Start {
+            id: machine.id.clone(),
+            program: PathBuf::from("systemd-nspawn"),
+            source,
+        };
+        let plug = self.plug(machine).await.map_err(failed)?;
+        let command = self.command(machine, tree, &plug).map_err(failed)?;
+        let group = self.group(&machine.id);
+        let kill_rest = Box::new(move || group.kill());
+        self.running
+            .start(machine, command, GRACE, kill_rest)
+            .map_err(failed)
+    }
+
+    async fn stop(&self, machine: &Machine) {
+        self.running.stop(&machine.id).await;
+        // The launcher has, unless it had to be killed.
+        self.group(&machine.id).remove();
+    }
+
+    async fn metadata_listener(&self, machine: &Machine) -> io::Result<TcpListener> {
+        let plug = self.plug(machine).await?;
+        blocking(move || plug.metadata_listener()).await
+    }
+
+    async fn disconnect(&self, machine: &Machine) {
+        let plug = self.plugs().remove(&machine.id);
+        if let Some(plug) = plug {
+            let pulled = blocking(move || {
+                plug.pull();
+                Ok(())
+            });
+            if let Err(error) = pulled.await {
+                log::warn!("{} stays on the network: {error}", machine.id);
+            }
+        }
+    }
+
+    /// The tree stays where it is: it lies below every machine of it, and nobody writes to it.
+    async fn take(&self, from: &Path, _to: PathBuf) -> io::Result<Tree> {
+        let from = std::path::absolute(from)?;
+        if !from.join(INIT).is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!(
+                    "it has no `{INIT}`, so it cannot boot; hint: `tests/base-image.sh` makes one that does"
+                ),
+            ));
+        }
+        Ok(Tree::borrowed(from))
+    }
+
+    async fn capture(&self, machine: &Machine, to: PathBuf) -> io::Result<Tree> {
+        let (upper, below) = (machine.directory.join("upper"), machine.tree.clone());
+        blocking(move || {
+            copy(&upper, &to)?;
+            Ok(Tree::layer(to, below))
+        })
+        .await
+    }
+
+    async fn forget(&self, machine: &Machine) {
+        for folder in ["work", "upper", "root"] {
+            remove_folder(machine.directory.join(folder)).await;
+        }
+    }
+
+    async fn stop_all(&self) {
+        self.running.stop_all().await;
+        let plugs = std::mem::take(&mut *self.plugs());
+        let (network, hierarchies) = (Arc::clone(&self.network), self.hierarchies.clone());
+        let closed = blocking(move || {
+            for plug in plugs.into_values() {
+                plug.pull();
+            }
+            network.close();
+            cgroup::close(&hierarchies);
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            log::warn!("the network stays until the lab's process has ended: {error}");
+        }
+    }
+
+    fn kill(&self, id: &str) -> usize {
+        self.group(id).kill()
+    }
+
+    fn freeze(&self, id: &str, frozen: bool) -> usize {
+        self.group(id).freeze(frozen)
+    }
+
+    fn cpu_percent(&self, id: &str) -> Option<f64> {
+        let seconds = self.group(id).cpu_seconds()?;
+        self.running.cpu_percent(id, seconds)
+    }
+}
+
+/// Copies a layer as it is: owners, times, attributes, and the marks by which the overlay file system
+/// knows what was removed.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if let Some(parent) = to.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let output = std::process::Command::new("cp")
+        .args(["--archive", "--reflink=auto", "--no-target-directory", "--"])
+        .arg(from)
+        .arg(to)
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let _ = std::fs::remove_dir_all(to);
+    Err(io::Error::other(format!(
+        "`cp --archive`: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )))
+}
