@@ -1,6 +1,6 @@
 # The image: Debian, the agent, its units, postgresql-client, and optionally a release in the cache.
 #
-#   packer build packer/
+#   packer build packer/                                 from the top of the repository
 #
 # Valid for the Packer that Debian ships (1.6.6) as it is. Current Packer keeps the Amazon plugin
 # outside itself: copy `plugins.pkr.hcl.example` to `plugins.pkr.hcl` and run `packer init packer/` once.
@@ -36,7 +36,7 @@ variable "agent_binary" {
 
 variable "cached_tarball" {
   type        = string
-  default     = "packer/no-tarball"
+  default     = ""
   description = "A release tarball to put into the image's cache: nodes then start without a download. Its digest is checked by the agent all the same."
 }
 
@@ -114,19 +114,10 @@ build {
     inline = ["mkdir -p /tmp/image"]
   }
 
+  # Each keeps its name; `compact` leaves out the tarball that was not given.
   provisioner "file" {
-    source      = var.agent_binary
-    destination = "/tmp/image/mattermost-agent"
-  }
-
-  provisioner "file" {
-    source      = "systemd/"
+    sources     = compact(["systemd/", var.agent_binary, var.cached_tarball])
     destination = "/tmp/image/"
-  }
-
-  provisioner "file" {
-    source      = var.cached_tarball
-    destination = "/tmp/image/cached.tar.gz"
   }
 
   provisioner "shell" {

@@ -43,12 +43,37 @@ for unit in systemd/*.service; do
 done
 
 echo "== packer"
-if packer version | grep -q 'v1\.6'; then
-  packer validate -var agent_binary=/bin/true packer/ >/dev/null
-fi
-for file in packer/*.pkr.hcl; do
-  packer fmt -check "$file" >/dev/null || { echo "packer fmt $file" >&2; exit 1; }
+# Both styles: as it is for Packer 1.6, with the plugin's block beside it for later ones. Packer 1.6 reads
+# that block as far as it goes: its syntax, and that it is the one thing 1.6 does not know.
+template=$root/packer
+mkdir "$template"
+cp packer/*.pkr.hcl "$template/"
+cp packer/plugins.pkr.hcl.example "$template/plugins.pkr.hcl"
+for file in "$template"/*.pkr.hcl; do
+  packer fmt -check "$file" >/dev/null || {
+    echo "packer/$(basename "$file") is not formatted; run \`packer fmt packer/\`" >&2
+    exit 1
+  }
 done
+if packer version | grep -q 'v1\.6'; then
+  packer validate -var agent_binary=/bin/true packer/
+  if said=$(packer validate -var agent_binary=/bin/true "$template" 2>&1); then
+    echo "packer 1.6 takes the plugin's block now: packer/plugins.pkr.hcl.example can be part of the template" >&2
+    exit 1
+  fi
+  if [[ $(grep -c '^Error:' <<<"$said") != 1 ]] || ! grep -qF 'Blocks of type "required_plugins" are not expected' <<<"$said"; then
+    echo "$said" >&2
+    exit 1
+  fi
+else
+  packer init "$template"
+  packer validate -var agent_binary=/bin/true "$template"
+fi
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+if ! grep -A3 '^variable "agent_version"' packer/mattermost-base.pkr.hcl | grep -qF "\"$version\""; then
+  echo "packer/mattermost-base.pkr.hcl: the default of agent_version is not $version" >&2
+  exit 1
+fi
 
 echo "== shell"
 bash -n tests/*.sh

@@ -25,6 +25,12 @@ need util-linux command -v setpriv
 need systemd command -v systemd-analyze
 need packer command -v packer
 need openssl command -v openssl
+# Machines (`make image`, `make demo RUNTIME=machine`) are root's; nobody else needs what they need.
+if [[ $(id -u) == 0 ]]; then
+  need mmdebstrap command -v mmdebstrap
+  need systemd-container command -v systemd-nspawn
+  need iproute2 command -v ip
+fi
 
 if ((${#packages[@]})); then
   if [[ $(id -u) == 0 ]]; then

@@ -29,6 +29,8 @@ REGION = "us-east-1"
 SECOND_REGION = "us-west-2"
 # The port that says which 127.N.0.0/16 a lab under test has, as in the lab's own tests.
 RESERVATION = 59_998
+# Under this name an image is Debian's, and public.
+PUBLIC_IMAGE = "debian-12-amd64-20260101-0000"
 AGENT = "#!/bin/sh\necho agent started\nexec sleep 3600\n"
 
 
@@ -118,7 +120,7 @@ def start(directory, octet):
     agent.chmod(0o755)
     command = [binary, "run", "--directory", str(directory / "lab"), "--listen", "127.0.0.1:0"]
     command += ["--speed", "600", "--octet", str(octet), "--instance-profile", "node"]
-    command += ["--image", f"base={tree}"]
+    command += ["--image", f"base={tree}", "--image", f"{PUBLIC_IMAGE}={tree}"]
     with (directory / "lab.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
     line = process.stdout.readline()

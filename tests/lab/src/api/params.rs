@@ -111,6 +111,11 @@ impl Params {
         self.get(name).and_then(text)
     }
 
+    /// A string, when sent and not empty: where EC2 takes an empty one for none, as Packer sends it.
+    pub fn given(&self, name: &str) -> Option<String> {
+        self.opt(name).filter(|text| !text.is_empty())
+    }
+
     /// A string that must be there.
     pub fn str(&self, name: &str) -> Result<String, ApiError> {
         self.opt(name)

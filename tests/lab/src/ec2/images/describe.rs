@@ -33,7 +33,32 @@ const KNOWN: [&str; 18] = [
     "virtualization-type",
 ];
 
+/// Debian's account, which its wiki names ("Cloud/AmazonEC2Image").
+const DEBIAN: &str = "136693071363";
+
+/// Whose image it is. One that the lab was given under a name of Debian's is Debian's, and public; all
+/// others are the account's own.
+pub(super) fn owner(image: &Image) -> &'static str {
+    if image.name.starts_with("debian-") && image.source.is_none() {
+        DEBIAN
+    } else {
+        ACCOUNT
+    }
+}
+
+/// Refuses to change somebody else's image.
+pub(super) fn check_own(image: &Image) -> Result<(), ApiError> {
+    if owner(image) == ACCOUNT {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "AuthFailure",
+        format!("Not authorized for image:{}", image.id),
+    ))
+}
+
 fn fields(image: &Image) -> Fields {
+    let own = owner(image) == ACCOUNT;
     let mut fields: Fields = vec![
         ("architecture", "x86_64".to_owned()),
         ("block-device-mapping.snapshot-id", image.snapshot.clone()),
@@ -43,15 +68,17 @@ fn fields(image: &Image) -> Fields {
         ("hypervisor", "xen".to_owned()),
         ("image-id", image.id.clone()),
         ("image-type", "machine".to_owned()),
-        ("is-public", "false".to_owned()),
+        ("is-public", (!own).to_string()),
         ("name", image.name.clone()),
-        ("owner-id", ACCOUNT.to_owned()),
-        ("owner-alias", "self".to_owned()),
+        ("owner-id", owner(image).to_owned()),
         ("platform-details", "Linux/UNIX".to_owned()),
         ("root-device-type", "ebs".to_owned()),
         ("state", image.state.name().to_owned()),
         ("virtualization-type", "hvm".to_owned()),
     ];
+    if own {
+        fields.push(("owner-alias", "self".to_owned()));
+    }
     if let Some((region, id)) = &image.source {
         fields.push(("source-image-id", id.clone()));
         fields.push(("source-image-region", region.clone()));
@@ -76,11 +103,11 @@ fn devices(image: &Image) -> Xml {
 fn image_xml(region: &Regional, image: &Image) -> Xml {
     let mut xml = Xml::new()
         .text("imageId", &image.id)
-        .text("imageLocation", format!("{ACCOUNT}/{}", image.name))
+        .text("imageLocation", format!("{}/{}", owner(image), image.name))
         .text("imageState", image.state.name())
-        .text("imageOwnerId", ACCOUNT)
+        .text("imageOwnerId", owner(image))
         .text("creationDate", created(image))
-        .text("isPublic", false)
+        .text("isPublic", owner(image) != ACCOUNT)
         .text("architecture", "x86_64")
         .text("imageType", "machine")
         .text("name", &image.name)
@@ -121,15 +148,25 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let region = lab.ec2.region(&call.region)?;
     let shows = |id: &str| region.images.contains_key(id) && !region.hidden.contains(id);
     all_exist(&ids, shows, no_image)?;
-    let is_ours = |names: &[String]| {
-        names.is_empty() || names.iter().any(|name| name == "self" || name == ACCOUNT)
+    let owned = |image: &Image| {
+        let names =
+            |name: &String| name == owner(image) || name == "self" && owner(image) == ACCOUNT;
+        owners.is_empty() || owners.iter().any(names)
+    };
+    // Launch permissions: `all` is what is public; the account's own are given to nobody but itself.
+    let executable = |image: &Image| {
+        let named = |name: &String| match name.as_str() {
+            "all" => owner(image) != ACCOUNT,
+            name => (name == "self" || name == ACCOUNT) && owner(image) == ACCOUNT,
+        };
+        executable_by.is_empty() || executable_by.iter().any(named)
     };
     let mut entries = Vec::new();
     for image in region.images.values() {
         if shows(&image.id)
             && (ids.is_empty() || ids.contains(&image.id))
-            && is_ours(&owners)
-            && is_ours(&executable_by)
+            && owned(image)
+            && executable(image)
             && filters.pass(&fields(image), &region.tags_of(&image.id))
         {
             entries.push((image.id.clone(), image_xml(&region, image)));
@@ -183,6 +220,7 @@ pub(crate) fn modify_attribute(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Api
     proceed(p)?;
     let mut region = lab.ec2.region(&call.region)?;
     let image = region.images.get_mut(&id).ok_or_else(|| no_image(&id))?;
+    check_own(image)?;
     if let Some(description) = description {
         image.description = description;
     }

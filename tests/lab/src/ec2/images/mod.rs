@@ -131,7 +131,13 @@ pub(crate) fn deregister(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
     proceed(p)?;
     let mut results = Vec::new();
     let mut region = lab.ec2.region(&call.region)?;
-    let image = region.images.remove(&id).ok_or_else(|| no_image(&id))?;
+    let image = region
+        .images
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| no_image(&id))?;
+    describe::check_own(&image)?;
+    region.images.remove(&id);
     region.tags.remove(&id);
     if with_snapshots {
         region.snapshots.remove(&image.snapshot);

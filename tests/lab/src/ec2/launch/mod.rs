@@ -291,9 +291,9 @@ pub(crate) fn parse_run_instances(
         template,
         min,
         max,
-        subnet: p.opt("SubnetId"),
-        private_ip: p.opt("PrivateIpAddress"),
-        client_token: p.opt("ClientToken").filter(|token| !token.is_empty()),
+        subnet: p.given("SubnetId"),
+        private_ip: p.given("PrivateIpAddress"),
+        client_token: p.given("ClientToken"),
         tags: Vec::new(),
     })
 }

@@ -90,10 +90,10 @@ impl LaunchData {
     /// Reads the parameters that `RunInstances` and `LaunchTemplateData` share.
     pub fn parse(p: &Params) -> Result<Self, ApiError> {
         let mut data = Self {
-            image_id: p.opt("ImageId"),
-            instance_type: p.opt("InstanceType"),
-            key_name: p.opt("KeyName"),
-            user_data: p.opt("UserData"),
+            image_id: p.given("ImageId"),
+            instance_type: p.given("InstanceType"),
+            key_name: p.given("KeyName"),
+            user_data: p.given("UserData"),
             group_ids: p.list("SecurityGroupId"),
             group_names: p.list("SecurityGroup"),
             ebs_optimized: p.opt_bool("EbsOptimized")?,
@@ -109,7 +109,7 @@ impl LaunchData {
         };
         check_user_data(data.user_data.as_deref())?;
         if let Some(profile) = p.sub("IamInstanceProfile") {
-            data.profile = match (profile.opt("Arn"), profile.opt("Name")) {
+            data.profile = match (profile.given("Arn"), profile.given("Name")) {
                 (Some(arn), None) => Some(ProfileReference::Arn(arn)),
                 (None, Some(name)) => Some(ProfileReference::Name(name)),
                 (None, None) => None,
@@ -124,12 +124,12 @@ impl LaunchData {
         for nic in p.structs("NetworkInterface") {
             data.network_interfaces.push(NetworkInterface {
                 device_index: nic.opt_int("DeviceIndex")?,
-                subnet_id: nic.opt("SubnetId"),
+                subnet_id: nic.given("SubnetId"),
                 groups: nic.list("SecurityGroupId"),
                 public_ip: nic.opt_bool("AssociatePublicIpAddress")?,
                 delete_on_termination: nic.opt_bool("DeleteOnTermination")?,
                 description: nic.opt("Description"),
-                private_ip: nic.opt("PrivateIpAddress"),
+                private_ip: nic.given("PrivateIpAddress"),
             });
         }
         for device in p.structs("BlockDeviceMapping") {
@@ -142,7 +142,7 @@ impl LaunchData {
             data.monitoring = monitoring.opt_bool("Enabled")?;
         }
         if let Some(placement) = p.sub("Placement") {
-            data.zone = placement.opt("AvailabilityZone");
+            data.zone = placement.given("AvailabilityZone");
             data.tenancy = one_of(&placement, "Tenancy", &["default"])?;
         }
         if let Some(credit) = p.sub("CreditSpecification") {

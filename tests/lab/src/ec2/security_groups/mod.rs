@@ -52,7 +52,7 @@ fn target(region: &Regional, id: Option<&str>, name: Option<&str>) -> Result<Str
 pub(crate) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let (name, description) = (p.str("GroupName")?, p.str("GroupDescription")?);
-    let vpc = p.opt("VpcId");
+    let vpc = p.given("VpcId");
     let tags = tags_for(
         &parse_tag_specifications(p, &["security-group"])?,
         "security-group",
