@@ -1,6 +1,6 @@
 //! XML replies, built member by member in the order given.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 
 use jiff::Timestamp;
 use quick_xml::escape::escape;
@@ -23,14 +23,17 @@ impl Xml {
 
     /// Bare text, for lists of strings: `.list("Zones", "member", zones.map(Xml::value))`.
     pub fn value(text: impl Display) -> Self {
-        Self(escape(text.to_string()).into_owned())
+        let mut xml = Self::new();
+        xml.push_escaped(text);
+        xml
     }
 
     /// `<name>text</name>`, escaped. Booleans and numbers go by their `Display`.
     #[must_use]
     pub fn text(mut self, name: &str, text: impl Display) -> Self {
-        let text = text.to_string();
-        self.push(name, &escape(text.as_str()));
+        self.open(name);
+        self.push_escaped(text);
+        self.close(name);
         self
     }
 
@@ -64,11 +67,11 @@ impl Xml {
     /// `locationName` elsewhere). An empty list is an empty element.
     #[must_use]
     pub fn list(mut self, name: &str, item: &str, entries: impl IntoIterator<Item = Self>) -> Self {
-        let mut inner = Self::new();
+        self.open(name);
         for entry in entries {
-            inner.push(item, &entry.0);
+            self.push(item, &entry.0);
         }
-        self.push(name, &inner.0);
+        self.close(name);
         self
     }
 
@@ -89,17 +92,40 @@ impl Xml {
     }
 
     fn push(&mut self, name: &str, content: &str) {
+        self.0.reserve(content.len() + 2 * name.len() + 5);
+        self.open(name);
+        self.0.push_str(content);
+        self.close(name);
+    }
+
+    fn open(&mut self, name: &str) {
         self.0.push('<');
         self.0.push_str(name);
         self.0.push('>');
-        self.0.push_str(content);
+    }
+
+    fn close(&mut self, name: &str) {
         self.0.push_str("</");
         self.0.push_str(name);
         self.0.push('>');
+    }
+
+    fn push_escaped(&mut self, text: impl Display) {
+        write!(Escaping(&mut self.0), "{text}").expect("writing to memory cannot fail");
+    }
+}
+
+/// Escapes what is written through it: no member's text is built twice.
+struct Escaping<'a>(&'a mut String);
+
+impl fmt::Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_str(&escape(text));
+        Ok(())
     }
 }
 
 /// ISO 8601 in UTC with three decimals, as AWS writes time-stamps in XML.
 pub fn iso(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    format!("{at:.3}")
 }
