@@ -5,18 +5,11 @@ use std::sync::Arc;
 use cloud::Outcome;
 use plan::Action;
 use plan::action::{DatabaseWanted, SecretKind};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 use crate::authority::Authority;
 use crate::core::Core;
+use crate::reconcile::login::Login;
 use crate::store::{Access, provision};
-
-#[derive(Deserialize)]
-struct Login {
-    username: String,
-    password: String,
-}
 
 /// Makes one effect. An error means: not known to be made; the next look tells.
 pub async fn apply(core: &Arc<Core>, action: &Action) -> anyhow::Result<Outcome> {
@@ -46,37 +39,26 @@ pub async fn apply(core: &Arc<Core>, action: &Action) -> anyhow::Result<Outcome>
     }
 }
 
-async fn login(core: &Arc<Core>, name: &str) -> anyhow::Result<(String, SecretString)> {
+async fn login(core: &Arc<Core>, name: &str) -> anyhow::Result<Login> {
     let secret = core.cloud.read_secret(name).await?;
-    let login: Login = serde_json::from_str(secret.expose_secret()).map_err(|_| {
-        anyhow::anyhow!("secret `{name}` is not `{{\"username\", \"password\"}}` in JSON")
-    })?;
-    Ok((login.username, login.password.into()))
+    Ok(Login::parse(name, &secret)?)
 }
 
 /// The primary as its master reaches it.
 async fn master(core: &Arc<Core>) -> anyhow::Result<Access> {
     let names = core.spec.names();
-    let (user, password) = login(core, &names.master_secret()).await?;
+    let login = login(core, &names.master_secret()).await?;
     let look = core.looks.borrow().clone();
     let primary = look.observed.db_instances.get(&names.database());
-    let (host, port) = primary
+    let endpoint = primary
         .and_then(|db| Some((db.endpoint.clone()?, db.port?)))
         .ok_or_else(|| anyhow::anyhow!("the primary has no endpoint"))?;
-    let trust_pem = Arc::clone(&core.database_trust);
-    Ok(Access {
-        host,
-        port,
-        database: "postgres".to_owned(),
-        user,
-        password,
-        trust_pem,
-    })
+    Ok(login.access(core, endpoint, "postgres"))
 }
 
 async fn ensure_database(core: &Arc<Core>, wanted: &DatabaseWanted) -> anyhow::Result<()> {
-    let (_, password) = login(core, &wanted.secret).await?;
-    Ok(provision::ensure_database(&master(core).await?, wanted, &password).await?)
+    let login = login(core, &wanted.secret).await?;
+    Ok(provision::ensure_database(&master(core).await?, wanted, &login.password).await?)
 }
 
 /// Whether two nodes are members of one cluster, as the servers themselves record it

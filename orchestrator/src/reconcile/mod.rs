@@ -10,6 +10,7 @@
 
 mod apply;
 pub mod driver;
+mod login;
 mod observe;
 mod timeline;
 

@@ -10,13 +10,13 @@ use plan::Observed;
 use plan::intent::Phase;
 use plan::observed::{Databases, streak_db, streak_target};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
 use crate::fleet::Facts;
+use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
@@ -35,12 +35,6 @@ pub struct Memory {
     started: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct Login {
-    username: String,
-    password: String,
-}
-
 impl Memory {
     /// Nothing yet.
     pub fn new(started: Timestamp) -> Self {
@@ -51,6 +45,15 @@ impl Memory {
             licence: None,
             started,
         }
+    }
+
+    /// A role's login by the secret's name. What is no login is said in the log at every look: the stack
+    /// waits for it.
+    async fn login(&mut self, core: &Core, observed: &Observed, name: &str) -> Option<Login> {
+        let value = self.secret(core, observed, name).await?;
+        Login::parse(name, &value)
+            .inspect_err(|error| log::warn!("{error}"))
+            .ok()
     }
 
     /// A secret's value by name, read again only when its version changed.
@@ -149,26 +152,14 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
         .db_instances
         .get(&names.database())
         .and_then(|db| Some((db.endpoint.clone()?, db.port?)));
-    let access = |(host, port): (String, u16), login: Login, database: &str| Access {
-        host,
-        port,
-        database: database.to_owned(),
-        user: login.username,
-        password: login.password.into(),
-        trust_pem: Arc::clone(&core.database_trust),
-    };
     if let Some(endpoint) = endpoint {
-        let mattermost = login(
-            memory
-                .secret(core, observed, &names.mattermost_secret())
-                .await,
-        );
-        let orchestrator = login(
-            memory
-                .secret(core, observed, &names.orchestrator_secret())
-                .await,
-        );
-        let master = login(memory.secret(core, observed, &names.master_secret()).await);
+        let mattermost = memory
+            .login(core, observed, &names.mattermost_secret())
+            .await;
+        let orchestrator = memory
+            .login(core, observed, &names.orchestrator_secret())
+            .await;
+        let master = memory.login(core, observed, &names.master_secret()).await;
         let roles: Vec<(String, String, SecretString)> =
             [("mattermost", &mattermost), ("orchestrator", &orchestrator)]
                 .into_iter()
@@ -177,7 +168,7 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
                     Some((
                         database.to_owned(),
                         login.username.clone(),
-                        login.password.clone().into(),
+                        login.password.clone(),
                     ))
                 })
                 .collect();
@@ -185,7 +176,7 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
             databases(
                 observed,
                 memory,
-                &access(endpoint.clone(), master, "postgres"),
+                &master.access(core, endpoint.clone(), "postgres"),
                 &roles,
             )
             .await;
@@ -198,9 +189,9 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
                 .as_ref()
                 .is_some_and(|seen| seen.roles.contains(&login.username))
         {
-            attach(core, access(endpoint.clone(), login, "orchestrator")).await;
+            attach(core, login.access(core, endpoint.clone(), "orchestrator")).await;
         }
-        facts.database = mattermost.map(|login| access(endpoint, login, "mattermost"));
+        facts.database = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
     // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
     // a licence Mattermost ignores replicas.
@@ -267,10 +258,6 @@ async fn attach(core: &Arc<Core>, access: Access) {
             crate::chain(&error)
         ),
     }
-}
-
-fn login(secret: Option<SecretString>) -> Option<Login> {
-    serde_json::from_str(secret?.expose_secret()).ok()
 }
 
 fn differ(before: &Facts, after: &Facts) -> bool {
