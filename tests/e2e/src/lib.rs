@@ -15,3 +15,16 @@ pub use orchestrator::{Ended, Orchestrator};
 pub use releases::{Release, Releases};
 pub use stage::{Options, Stage};
 pub use timeline::Timeline;
+
+/// Where this build's binaries lie: beside the folder of the running test's own.
+///
+/// # Panics
+/// When this is no test that cargo built.
+#[must_use]
+pub fn binaries() -> std::path::PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    own.parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/<profile>/deps/<test>")
+        .to_owned()
+}

@@ -131,6 +131,18 @@ impl Releases {
         })
     }
 
+    /// The versions, oldest first: 11.9.0 before 11.10.0.
+    pub fn in_order(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self.all.keys().cloned().collect();
+        versions.sort_by_key(|version| {
+            let numbers = version
+                .split(['.', '-'])
+                .map(|part| part.parse::<u64>().ok());
+            numbers.collect::<Vec<Option<u64>>>()
+        });
+        versions
+    }
+
     /// A release by version.
     pub fn get(&self, version: &str) -> anyhow::Result<&Release> {
         self.all
@@ -160,25 +172,36 @@ async fn version_of(file: &Path, scratch: &Path) -> anyhow::Result<String> {
             "-C".as_ref(),
             scratch.as_os_str(),
         ])
-        .arg("mattermost/bin/mattermost")
+        // The bulk of a release, which `mattermost version` does not need.
+        .args([
+            "--exclude=mattermost/client",
+            "--exclude=mattermost/prepackaged_plugins",
+        ])
         .status()
         .await?;
-    if !tar.success() {
+    let program = scratch.join("mattermost/bin/mattermost");
+    if !tar.success() || !program.exists() {
         bail!(
             "`{}` is not a Mattermost tarball: it has no mattermost/bin/mattermost",
             file.display()
         );
     }
-    let output = tokio::process::Command::new(scratch.join("mattermost/bin/mattermost"))
+    let output = tokio::process::Command::new(program)
         .arg("version")
         .output()
         .await?;
+    std::fs::remove_dir_all(scratch)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text
         .lines()
         .find_map(|line| line.strip_prefix("Version:"))
         .map(str::trim);
-    version
-        .map(str::to_owned)
-        .with_context(|| format!("`{}` does not say its version", file.display()))
+    version.map(str::to_owned).with_context(|| {
+        format!(
+            "`{}` does not say its version: {}{}",
+            file.display(),
+            text.trim(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+    })
 }

@@ -26,8 +26,8 @@ pub struct Options {
     pub octet: u8,
     /// Real tarballs instead of the stand-in.
     pub tarballs: Vec<PathBuf>,
-    /// Whether the licence allows a cluster.
-    pub cluster: bool,
+    /// Text of a cluster licence; without one there is one node, and a rollout is a cutover.
+    pub licence: Option<String>,
     /// Lines appended to the specification's `[rollout]` table.
     pub rollout: String,
 }
@@ -41,8 +41,10 @@ impl Options {
             seed: 1,
             octet: 40,
             tarballs: Vec::new(),
-            cluster: true,
-            rollout: "weights = [10, 50, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n".to_owned(),
+            licence: Some(TEST_LICENCE.to_owned()),
+            rollout:
+                "weights = [10, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n"
+                    .to_owned(),
         }
     }
 }
@@ -96,7 +98,7 @@ impl Stage {
         let versions: Vec<String> = if options.tarballs.is_empty() {
             GOOD.map(str::to_owned).to_vec()
         } else {
-            releases.all.keys().cloned().collect()
+            releases.in_order()
         };
         let image_name = format!("mattermost-base-{}-{}", versions[0], "20260101000000");
         let tree = image_tree(&options.bin.join("mattermost-agent"), base)?;
@@ -158,7 +160,7 @@ impl Stage {
             options,
             lab,
         };
-        if stage.options.cluster {
+        if let Some(licence) = &stage.options.licence {
             stage
                 .aws(&[
                     "secretsmanager",
@@ -166,7 +168,7 @@ impl Stage {
                     "--name",
                     LICENCE_SECRET,
                     "--secret-string",
-                    TEST_LICENCE,
+                    licence,
                 ])
                 .await?;
         }
@@ -262,6 +264,11 @@ impl Stage {
         .map(drop)
     }
 
+    /// Whether the licence allows more than one node.
+    pub fn is_cluster(&self) -> bool {
+        self.options.licence.is_some()
+    }
+
     /// The lab's process id, for measurements.
     pub fn lab_pid(&self) -> Option<u32> {
         self.lab.pid()
@@ -324,12 +331,12 @@ fn specification(
         .map(|release| format!("\"{}\" = \"{}\"\n", release.version, release.sha256))
         .collect();
     let others = lines.concat();
-    let licence = if options.cluster {
+    let licence = if options.licence.is_some() {
         format!("licence_secret = \"{LICENCE_SECRET}\"\ncluster = true\n")
     } else {
         String::new()
     };
-    let max = if options.cluster { 3 } else { 1 };
+    let max = if options.licence.is_some() { 3 } else { 1 };
     format!(
         "stack = \"chat\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\n\
          [mattermost]\nversion = \"{}\"\nsha256 = \"{}\"\nurl = \"{}\"\ntrust_file = \"{}\"\n{licence}\n\

@@ -1,22 +1,12 @@
 //! `up` from nothing, killed at several moments and run again; drift seen by `plan` and mended by `up`;
 //! what is not ours left alone; `down`, and nothing left.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::Program;
-use e2e::{Options, Stage};
+use e2e::{Options, Stage, binaries};
 use serde_json::Value;
-
-/// Where this build's binaries lie: beside the folder of this test's own.
-fn binaries() -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    own.parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/<profile>/deps/<test>")
-        .to_owned()
-}
 
 fn changes(plan: &Value) -> Vec<String> {
     let changes = plan["changes"].as_array();

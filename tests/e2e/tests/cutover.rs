@@ -1,26 +1,17 @@
 //! Without a cluster licence: one node, and a rollout with a short announced pause. Nothing is lost, the
 //! schema is migrated once, and the listener answers 503 only while it is closed.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::{Options, Stage};
-
-fn binaries() -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    own.parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/<profile>/deps/<test>")
-        .to_owned()
-}
+use e2e::{Options, Stage, binaries};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
     options.octet = 80;
     options.speed = 120.0;
-    options.cluster = false;
+    options.licence = None;
     options.rollout =
         "step_seconds = 3\nbake_seconds = 3\nretention_seconds = 1\nquiet_is_fine = true\n"
             .to_owned();

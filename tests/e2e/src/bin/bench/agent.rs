@@ -44,7 +44,7 @@ pub async fn measure(bin: &Path, table: &mut Table) -> anyhow::Result<()> {
     progress("agent: bringing a stack up");
     let mut options = Options::new(bin);
     options.octet = OCTET;
-    options.cluster = false;
+    options.licence = None;
     let stage = Stage::set(options).await?;
     let result = serving(&stage, table).await;
     stage.strike().await?;

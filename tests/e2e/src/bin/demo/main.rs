@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use e2e::{Options, Stage, Timeline};
 
@@ -26,6 +26,9 @@ struct Arguments {
     /// The tarball to upgrade to; default: the same again
     #[arg(long, requires = "tarball")]
     tarball2: Option<PathBuf>,
+    /// The cluster licence that the real Mattermost takes; without one: one node, and a rollout is a cutover
+    #[arg(long, requires = "tarball")]
+    licence: Option<PathBuf>,
     /// Lab seconds per real second
     #[arg(long, default_value_t = 60.0)]
     speed: f64,
@@ -75,6 +78,16 @@ async fn demo(arguments: &Arguments, timeline: &Arc<Timeline>) -> anyhow::Result
     if let Some(first) = &arguments.tarball {
         options.tarballs = vec![first.clone()];
         options.tarballs.extend(arguments.tarball2.clone());
+        // The stand-in's test licence is nothing that a real server takes.
+        options.licence = match &arguments.licence {
+            Some(file) => Some(
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("the licence `{}`", file.display()))?
+                    .trim()
+                    .to_owned(),
+            ),
+            None => None,
+        };
     }
     let stage = Stage::set(options).await?;
     timeline.note(&format!(
