@@ -8,19 +8,26 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use kernel::Kernel;
 
 use crate::report::Reporter;
 use crate::wanted::Drain;
 
+/// How often the orchestrator is told how many are left.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 /// One established connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Established {
     /// The client's end.
     pub client: SocketAddr,
+    /// Something is under way on it, as far as the kernel can tell: bytes wait in a queue, or the client
+    /// spoke last and was not answered yet.
+    pub busy: bool,
     /// The kernel's name for it, opaque to everyone else.
     handle: kernel::Handle,
 }
@@ -34,11 +41,17 @@ pub trait Connections: Send + Sync {
     fn close(&self, connection: &Established) -> io::Result<()>;
 }
 
-/// Closes connections batch by batch until none is left or the deadline has come. Where closing is
-/// not allowed it returns at once: SIGTERM then closes the rest in one go.
+/// Closes connections batch by batch until none is left or the deadline has come; what is under way on
+/// one may end first. Where closing is not allowed it returns at once: SIGTERM then closes the rest in
+/// one go.
 pub async fn drain(connections: &dyn Connections, pace: Drain, reporter: &Reporter) {
     let deadline = Instant::now() + pace.deadline;
+    // A batch every interval, whatever a look costs; a late one is not made up for.
+    let mut batches = interval(pace.interval);
+    batches.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told: Option<Instant> = None;
     loop {
+        batches.tick().await;
         let all = match connections.established() {
             Ok(all) => all,
             Err(error) => {
@@ -46,16 +59,20 @@ pub async fn drain(connections: &dyn Connections, pace: Drain, reporter: &Report
                 return;
             }
         };
-        let left = all.len();
-        reporter.update(|report| report.connections = left as u32);
+        let (left, now) = (all.len(), Instant::now());
+        if left == 0 || told.is_none_or(|told| now >= told + REPORT_EVERY) {
+            told = Some(now);
+            reporter.update(|report| report.connections = left as u32);
+        }
         if left == 0 {
             return;
         }
-        if Instant::now() >= deadline {
+        if now >= deadline {
             log::warn!("{left} connections are left at the drain's deadline");
             return;
         }
-        for connection in all.iter().take(pace.batch as usize) {
+        let idle = all.iter().filter(|connection| !connection.busy);
+        for connection in idle.take(pace.batch as usize) {
             match connections.close(connection) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -67,6 +84,5 @@ pub async fn drain(connections: &dyn Connections, pace: Drain, reporter: &Report
                 }
             }
         }
-        sleep(pace.interval).await;
     }
 }

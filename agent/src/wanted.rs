@@ -259,7 +259,8 @@ fn or(value: u64, default: u64) -> u64 {
     if value == 0 { default } else { value }
 }
 
-fn drain(desired: &Desired) -> Drain {
+/// The pace that a desired state names, whatever its goal.
+pub fn drain(desired: &Desired) -> Drain {
     let wire = desired.drain.unwrap_or_default();
     let default = Drain::default();
     Drain {

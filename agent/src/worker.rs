@@ -35,7 +35,7 @@ use crate::progress::Store;
 use crate::report::Reporter;
 use crate::service::{Service, State};
 use crate::verify::Pinger;
-use crate::wanted::{Drain, Serving, Wanted};
+use crate::wanted::{self, Drain, Serving, Wanted};
 
 pub(crate) use failure::{Failed, StartError};
 
@@ -95,12 +95,13 @@ impl Worker {
                 generation = desired.generation;
                 backoff.reset();
             }
+            let pace = desired.as_ref().map_or_else(Drain::default, wanted::drain);
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = news.changed() => if changed.is_err() { return },
                 () = self.orphaned() => {
                     log::info!("terminating, and no orchestrator to say so: draining");
-                    self.drain(Drain::default()).await;
+                    self.drain(pace).await;
                     stop.cancelled().await;
                     return;
                 }

@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT_SECONDS: u32 = 10;
 const MAX_RELEASE_BYTES: u64 = 4 << 30;
 /// As above.
 const MAX_RELEASE_FILES: u64 = 200_000;
+/// Batches of connections that a leaving node closes: each is one look at the kernel's tables.
+const BATCHES_PER_SECOND: u32 = 5;
 /// Oldest PostgreSQL that Mattermost 11 accepts (mattermost.md).
 const MINIMUM_POSTGRES: u32 = 14;
 
@@ -118,6 +120,21 @@ pub fn digest(facts: &Facts, goal: &NodeGoal) -> String {
     hex::encode(hash.finalize())
 }
 
+/// How a node leaves: small batches, so that no second gets more than its share.
+fn drain(spec: &Spec) -> v1::Drain {
+    let pace = spec.fleet.closed_per_second();
+    let (batch, interval_ms) = if pace >= BATCHES_PER_SECOND {
+        (pace / BATCHES_PER_SECOND, 1000 / BATCHES_PER_SECOND)
+    } else {
+        (1, 1000 / pace)
+    };
+    v1::Drain {
+        batch,
+        interval_ms,
+        deadline_s: spec.fleet.drain_seconds.saturating_sub(30).max(10),
+    }
+}
+
 /// The message, once everything that it needs is known.
 pub fn message(
     spec: &Spec,
@@ -126,11 +143,7 @@ pub fn message(
     goal: &NodeGoal,
     generation: u64,
 ) -> Option<v1::Desired> {
-    let drain = v1::Drain {
-        batch: 0,
-        interval_ms: 0,
-        deadline_s: spec.fleet.drain_seconds.saturating_sub(30).max(10),
-    };
+    let drain = drain(spec);
     let (version, sha256, url, migrate, expected, rollout) = match goal {
         NodeGoal::Prepare {
             version,

@@ -23,6 +23,9 @@ const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const IPPROTO_TCP: u8 = 6;
+/// Bit of `INET_DIAG_INFO` in a request's extensions, and its attribute in an answer: `struct tcp_info`.
+const INFO: u8 = 1 << 1;
+const INFO_ATTRIBUTE: u16 = 2;
 /// Bit of `TCP_ESTABLISHED` in a mask of states.
 const ESTABLISHED: u32 = 1 << 1;
 const AF_INET: u8 = 2;
@@ -34,6 +37,16 @@ const HEADER: usize = 16;
 const ID: usize = 48;
 /// `struct inet_diag_req_v2`.
 const REQUEST: usize = 8 + ID;
+/// `struct inet_diag_msg`: four bytes, the id, then expiry, both queues, owner and inode.
+const ANSWER: usize = 4 + ID + 20;
+/// Places of `idiag_rqueue` and `idiag_wqueue` in it.
+const QUEUES: [usize; 2] = [4 + ID + 4, 4 + ID + 8];
+/// Places of `tcpi_last_data_sent` and `tcpi_last_data_recv` in `struct tcp_info`, milliseconds ago.
+const LAST_SENT: usize = 44;
+const LAST_RECEIVED: usize = 52;
+/// A request that waits longer than this for the first byte of its answer is taken for none: a pong,
+/// too, is something that a client says last.
+const ANSWER_WITHIN: u32 = 10_000;
 /// One answer of a dump; the kernel fills at most 32 KB.
 const BUFFER: usize = 64 * 1024;
 
@@ -77,6 +90,7 @@ fn request(kind: u16, flags: u16, family: u8, id: &[u8; ID]) -> [u8; HEADER + RE
     message[6..8].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
     message[HEADER] = family;
     message[HEADER + 1] = IPPROTO_TCP;
+    message[HEADER + 2] = INFO;
     message[HEADER + 4..HEADER + 8].copy_from_slice(&ESTABLISHED.to_ne_bytes());
     message[HEADER + 8..].copy_from_slice(id);
     message
@@ -125,9 +139,37 @@ fn established(body: &[u8], server: SocketAddr) -> Option<Established> {
     let id: [u8; ID] = number(body, 4)?;
     let ours = end(family, &id, 0, 4)?;
     let client = end(family, &id, 2, 20)?;
-    (ours == server).then_some(Established {
+    (ours == server).then(|| Established {
         client,
+        busy: is_busy(body),
         handle: Handle { family, id },
+    })
+}
+
+/// Without `tcp_info` only the queues speak.
+fn is_busy(body: &[u8]) -> bool {
+    let queued = QUEUES
+        .iter()
+        .any(|at| number(body, *at).map_or(0, u32::from_ne_bytes) > 0);
+    let info = attributes(body.get(ANSWER..).unwrap_or_default())
+        .find_map(|(kind, value)| (kind == INFO_ATTRIBUTE).then_some(value));
+    let asked = info.is_some_and(|info| {
+        let ago = |at| number(info, at).map(u32::from_ne_bytes);
+        ago(LAST_RECEIVED)
+            .zip(ago(LAST_SENT))
+            .is_some_and(|(received, sent)| received < sent && received < ANSWER_WITHIN)
+    });
+    queued || asked
+}
+
+/// The `nlattr`s of an answer: type and value.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(number(rest, 0)?));
+        let kind = u16::from_ne_bytes(number(rest, 2)?);
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
     })
 }
 

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -67,6 +67,7 @@ async fn deadline_ends_a_drain_of_clients_that_come_back() {
             let handle = kernel::Handle::default();
             Ok(vec![Established {
                 client: "127.0.0.1:1".parse().unwrap(),
+                busy: false,
                 handle,
             }])
         }
@@ -82,4 +83,54 @@ async fn deadline_ends_a_drain_of_clients_that_come_back() {
     let began = Instant::now();
     drain(&Stubborn, pace, &Reporter::new()).await;
     assert!(began.elapsed() >= pace.deadline);
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_first() {
+    let address = Ipv4Addr::new(127, 77, 2, 2);
+    let listener = TcpListener::bind((address, PORT)).await.unwrap();
+    let kernel = Kernel { address };
+    let mut asking = TcpStream::connect((address, PORT)).await.unwrap();
+    let (mut asked, _) = listener.accept().await.unwrap();
+    let mut idle = TcpStream::connect((address, PORT)).await.unwrap();
+    let (mut answered, _) = listener.accept().await.unwrap();
+    let named = |client: &TcpStream| {
+        let client = client.local_addr().unwrap();
+        let all = kernel.established().unwrap();
+        all.into_iter().find(|one| one.client == client).unwrap()
+    };
+    let third = TcpStream::connect((address, PORT)).await.unwrap();
+    let (_served, _) = listener.accept().await.unwrap();
+    if kernel.close(&named(&third)).is_err() {
+        eprintln!("SKIPPED: closing other processes' connections needs CAP_NET_ADMIN");
+        return;
+    }
+    // The kernel counts in ticks of up to 10 ms: a question is told from the answer before it.
+    for served in [&mut asked, &mut answered] {
+        served.write_all(b"hello").await.unwrap();
+    }
+    for client in [&mut asking, &mut idle] {
+        client.read_exact(&mut [0; 5]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    asking.write_all(b"GET").await.unwrap();
+    asked.read_exact(&mut [0; 3]).await.unwrap();
+    assert!(named(&asking).busy && !named(&idle).busy);
+
+    let reporter = Reporter::new();
+    let pace = Drain {
+        batch: 10,
+        interval: Duration::from_millis(20),
+        deadline: Duration::from_secs(30),
+    };
+    let draining = drain(&kernel, pace, &reporter);
+    let asking = async {
+        let closed = idle.read(&mut [0; 1]).await.is_err();
+        asked.write_all(b"answer").await.unwrap();
+        let mut answer = [0; 6];
+        let whole = asking.read_exact(&mut answer).await.is_ok();
+        (closed, whole, asking.read(&mut [0; 1]).await.is_err())
+    };
+    let ((), seen) = tokio::join!(draining, asking);
+    assert_eq!(seen, (true, true, true), "closed, answered, then closed");
 }

@@ -109,7 +109,10 @@ pub(crate) fn replace_failed(view: &View<'_>, draft: &mut Draft, group: &Group, 
 /// A leaving node closes its connections; its hook ends when that is done, or when nobody is left to do it.
 fn leave(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str, lifecycle: &str) {
     if matches!(lifecycle, "Terminating" | "Terminating:Wait") {
-        draft.nodes.insert(instance.to_owned(), NodeGoal::Drain);
+        match keeps_connections(view, draft, instance, lifecycle) {
+            Some(why) => draft.wait("draining", format!("{instance} is leaving: {why}")),
+            None => drop(draft.nodes.insert(instance.to_owned(), NodeGoal::Drain)),
+        }
     }
     if lifecycle != "Terminating:Wait" {
         return;
@@ -128,6 +131,55 @@ fn leave(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str, life
             &what,
         );
     }
+}
+
+/// Why a leaving node does not close its connections yet: the load balancer still sends it requests, or
+/// another one is at it, and the limit for clients that come back holds for all together. It ends with the
+/// deregistration delay, which `Terminating` lasts: after it the load balancer has cut what was left.
+fn keeps_connections(
+    view: &View<'_>,
+    draft: &Draft,
+    instance: &str,
+    lifecycle: &str,
+) -> Option<String> {
+    let has_goal = |id: &str| {
+        view.node(id)
+            .is_some_and(|node| node.goal == Some(NodeGoal::Drain))
+    };
+    if lifecycle == "Terminating:Wait" || has_goal(instance) {
+        return None;
+    }
+    if view.unknown("target_groups").is_some() {
+        return Some("whether the load balancer sends to it is not known".to_owned());
+    }
+    let sent_to = view.observed.target_groups.values().find(|group| {
+        group
+            .targets
+            .get(instance)
+            .is_some_and(|state| receives(state))
+    });
+    if let Some(group) = sent_to {
+        return Some(format!("a target of `{}` still", group.name));
+    }
+    let groups = view.observed.groups.values();
+    let mut others = groups
+        .flat_map(|group| &group.members)
+        .filter(|(id, member)| {
+            *id != instance
+                && member.lifecycle == "Terminating"
+                && (has_goal(id) || draft.nodes.get(*id) == Some(&NodeGoal::Drain))
+                && view.node(id).is_some_and(|node| {
+                    node.connected
+                        && matches!(node.phase.as_str(), "starting" | "serving" | "draining")
+                })
+        });
+    let (other, _) = others.next()?;
+    Some(format!("{other} closes its connections first"))
+}
+
+/// Whether a target in this state gets new requests.
+fn receives(state: &str) -> bool {
+    !matches!(state, "draining" | "unused")
 }
 
 /// Why a leaving node is not done yet.

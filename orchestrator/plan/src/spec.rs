@@ -168,9 +168,20 @@ pub struct Fleet {
     /// Seconds that a booting node may take before Auto Scaling gives it up (launch hook heartbeat).
     #[serde(default = "defaults::boot_seconds")]
     pub boot_seconds: u32,
-    /// Seconds that a leaving node may take (terminate hook heartbeat).
+    /// Seconds that a leaving node may take (terminate hook).
     #[serde(default = "defaults::drain_seconds")]
     pub drain_seconds: u32,
+    /// Clients that may come back in one second because a node leaves.
+    #[serde(default = "defaults::reconnects_per_second")]
+    pub reconnects_per_second: u32,
+}
+
+impl Fleet {
+    /// What a leaving node closes in a second: less than the limit, because clients wait for a random
+    /// time before they come back, and their waves overlap.
+    pub fn closed_per_second(&self) -> u32 {
+        (self.reconnects_per_second.saturating_mul(3) / 4).max(1)
+    }
 }
 
 /// Defaults that serde names.
@@ -204,6 +215,9 @@ mod defaults {
     }
     pub fn drain_seconds() -> u32 {
         900
+    }
+    pub fn reconnects_per_second() -> u32 {
+        100
     }
 }
 

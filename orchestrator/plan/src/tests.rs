@@ -4,6 +4,7 @@ mod cutover;
 mod down;
 mod gates;
 mod golden;
+mod leave;
 mod lint;
 mod rollout;
 mod up;

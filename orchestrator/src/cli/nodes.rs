@@ -79,6 +79,7 @@ pub fn as_json(node: &v1::NodeState) -> Value {
         "target_health": node.target_health,
         "connected": node.connected,
         "phase": phase_name(report.phase),
+        "connections": report.connections,
         "mattermost_version": report.mattermost_version,
         "note": report.note,
         "failure": report.failure.map(|failure| json!({

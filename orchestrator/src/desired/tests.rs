@@ -284,8 +284,8 @@ fn a_serving_node_is_told_everything() {
             start_timeout_s: spec().rollout.node_deadline_seconds,
         }),
         drain: Some(v1::Drain {
-            batch: 0,
-            interval_ms: 0,
+            batch: 15,
+            interval_ms: 200,
             deadline_s: 870,
         }),
         rollout: "r-3".to_owned(),

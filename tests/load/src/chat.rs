@@ -89,6 +89,10 @@ struct Chatter {
 impl Chatter {
     async fn forever(&mut self) {
         loop {
+            if self.connections > 0 {
+                let now = self.shared.now();
+                self.shared.meter().attempted(now);
+            }
             match self.connect().await {
                 Ok(socket) => {
                     self.connected();

@@ -71,6 +71,8 @@ struct Phase {
     started_ms: u64,
     requests: Requests,
     reconnects: Vec<u32>,
+    /// When a lost connection was tried to be opened again, successful or not; in order.
+    attempts: Vec<u64>,
     refused: u64,
 }
 
@@ -81,6 +83,7 @@ impl Phase {
             started_ms,
             requests: Requests::default(),
             reconnects: vec![0; clients],
+            attempts: Vec::new(),
             refused: 0,
         }
     }
@@ -182,6 +185,17 @@ impl Meter {
         self.connected[client] = false;
     }
 
+    /// A chat client that was connected before tries to be so again.
+    pub(crate) fn attempted(&mut self, now: u64) {
+        self.phase().attempts.push(now);
+    }
+
+    /// The most attempts to reconnect within any second of the run.
+    pub(crate) fn most_attempts_in_a_second(&self) -> u64 {
+        let all = self.phases.iter().flat_map(|phase| &phase.attempts);
+        most_in_a_second(&all.copied().collect::<Vec<_>>())
+    }
+
     /// A connection attempt of a chat client failed.
     pub(crate) fn refused(&mut self, why: String) {
         self.phase().refused += 1;
@@ -253,10 +267,24 @@ impl Meter {
                 requests: phase.requests.report(),
                 reconnects: phase.reconnects.iter().map(|count| u64::from(*count)).sum(),
                 reconnects_per_client_max: phase.reconnects.iter().copied().max().unwrap_or(0),
+                reconnects_per_second_max: most_in_a_second(&phase.attempts),
                 refused_connects: phase.refused,
             })
             .collect()
     }
+}
+
+/// The most of these moments (milliseconds, in order) that lie within one second, wherever it begins.
+fn most_in_a_second(moments: &[u64]) -> u64 {
+    let mut first = 0;
+    let mut most = 0;
+    for (last, moment) in moments.iter().enumerate() {
+        while moments[first] + 1000 <= *moment {
+            first += 1;
+        }
+        most = most.max(last + 1 - first);
+    }
+    most as u64
 }
 
 #[cfg(test)]
@@ -284,6 +312,24 @@ mod tests {
         assert_eq!(counts, [(0, 0), (2, 1), (1, 1)]);
         assert_eq!((meter.reconnects(), meter.most_reconnects()), (3, 2));
         assert!((phases[1].seconds - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_fullest_second_is_found_wherever_it_begins() {
+        let mut meter = Meter::new(2);
+        for now in [0, 900, 1000, 1100, 1899, 2000] {
+            meter.attempted(now);
+        }
+        meter.mark("rollout 1", 2050);
+        meter.attempted(2080);
+        let by_phase: Vec<u64> = meter
+            .phase_reports(3000)
+            .iter()
+            .map(|phase| phase.reconnects_per_second_max)
+            .collect();
+        assert_eq!(by_phase, [4, 1], "900 to 1899 is one second");
+        assert_eq!(meter.most_attempts_in_a_second(), 4);
+        assert_eq!(most_in_a_second(&[]), 0);
     }
 
     #[test]

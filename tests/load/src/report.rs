@@ -92,6 +92,8 @@ pub struct SocketReport {
     pub reconnects: u64,
     /// The most of one client.
     pub reconnects_per_client_max: u32,
+    /// The most attempts to reconnect within any second, of all clients, successful or not.
+    pub reconnects_per_second_max: u64,
     /// Attempts that failed.
     pub refused_connects: u64,
     /// Events whose sequence number was not the next: something was missed.
@@ -113,6 +115,8 @@ pub struct PhaseReport {
     pub reconnects: u64,
     /// The most of one client.
     pub reconnects_per_client_max: u32,
+    /// The most attempts to reconnect within any second, of all clients, successful or not.
+    pub reconnects_per_second_max: u64,
     /// Connection attempts that failed.
     pub refused_connects: u64,
 }
@@ -230,8 +234,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "WebSockets: {} reconnects, at most {} of one client, {} refused",
-            sockets.reconnects, sockets.reconnects_per_client_max, sockets.refused_connects
+            "WebSockets: {} reconnects, at most {} of one client, at most {} in a second, {} refused",
+            sockets.reconnects,
+            sockets.reconnects_per_client_max,
+            sockets.reconnects_per_second_max,
+            sockets.refused_connects
         )?;
         for phase in &self.phases {
             writeln!(

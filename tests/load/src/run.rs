@@ -254,6 +254,7 @@ impl Running {
                 connected: meter.connected_clients(),
                 reconnects: meter.reconnects(),
                 reconnects_per_client_max: meter.most_reconnects(),
+                reconnects_per_second_max: meter.most_attempts_in_a_second(),
                 refused_connects: meter.refusals(),
                 sequence_gaps: meter.sequence_gaps,
             },

@@ -119,6 +119,8 @@ instance_profile = "mattermost-node"
 # Seconds that a booting node may take before it is given up, and a leaving one before it is cut off.
 boot_seconds = 1800
 drain_seconds = 900
+# Clients that may come back in one second because a node leaves: their connections are closed in batches.
+reconnects_per_second = 100
 
 [network]
 # Default: the region's default VPC, and its subnets in the home zones.

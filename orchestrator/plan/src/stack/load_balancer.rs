@@ -5,9 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Slot;
-use crate::observed::{ListenerAction, Network};
+use crate::observed::{ListenerAction, Network, TargetGroup};
 use crate::stack::is_ours;
-use crate::view::View;
+use crate::view::{View, is_leaving};
+
+/// Attribute of a target group.
+const DELAY: &str = "deregistration_delay.timeout_seconds";
+/// Elastic Load Balancing's limit for it.
+const LONGEST_DELAY: u32 = 3600;
+/// From a target's deregistration until its node is told to close connections: a few looks.
+const LOOK_SECONDS: u32 = 15;
 
 /// ARNs, observed.
 #[derive(Clone, Debug)]
@@ -149,12 +156,11 @@ fn ensure_target_group(view: &View<'_>, draft: &mut Draft, network: &Network, sl
     }
     let name = view.names.target_group(slot);
     let what = format!("target group `{name}`");
-    let delay = view.spec().load_balancer.deregistration_delay_seconds;
-    let attributes = BTreeMap::from([(
-        "deregistration_delay.timeout_seconds".to_owned(),
-        delay.to_string(),
-    )]);
     let seen = view.target_group(slot);
+    let attributes = BTreeMap::from([(
+        DELAY.to_owned(),
+        deregistration_delay(view, seen).to_string(),
+    )]);
     let differs = seen.is_some_and(|seen| !has(&seen.attributes, &attributes));
     let action = Action::EnsureTargetGroup {
         name,
@@ -179,6 +185,33 @@ fn ensure_target_group(view: &View<'_>, draft: &mut Draft, network: &Network, sl
             true
         }
     }
+}
+
+/// The specification's, or as many whole minutes more as the node with the most connections needs to close
+/// them at the pace that is allowed. While somebody leaves it is not made shorter.
+fn deregistration_delay(view: &View<'_>, group: Option<&TargetGroup>) -> u32 {
+    let specified = view.spec().load_balancer.deregistration_delay_seconds;
+    let most = view
+        .observed
+        .nodes
+        .values()
+        .map(|node| node.connections)
+        .max();
+    // The count is old when it is used: a fifth more, as far as a node lets it drift, and one look.
+    let most = most.unwrap_or(0).saturating_mul(6) / 5;
+    let seconds = most / view.spec().fleet.closed_per_second();
+    let needed = seconds + LOOK_SECONDS;
+    let seen = group.and_then(|group| group.attributes.get(DELAY)?.parse().ok());
+    let members = view.observed.groups.values();
+    let leaving = members
+        .flat_map(|group| group.members.values())
+        .any(|member| is_leaving(&member.lifecycle));
+    let kept = seen.filter(|_| leaving).unwrap_or(0).max(specified);
+    // What goes in a second may as well be cut together.
+    if seconds == 0 || needed <= kept {
+        return kept;
+    }
+    needed.next_multiple_of(60).min(LONGEST_DELAY)
 }
 
 /// The listeners, without a rollout under way: then the recorded slot owns all traffic.

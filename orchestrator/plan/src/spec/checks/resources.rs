@@ -189,6 +189,14 @@ pub(super) fn fleet(spec: &Spec, document: &mut Document) {
         7200,
         " seconds",
     );
+    range(
+        document,
+        "fleet.reconnects_per_second",
+        ours.reconnects_per_second,
+        1,
+        10_000,
+        " clients a second",
+    );
 }
 
 pub(super) fn network(spec: &Spec, document: &mut Document) {
