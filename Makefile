@@ -18,7 +18,7 @@ endif
 export TARBALL TARBALL2 LICENCE KEEP
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-rust test-conformance lint bench clean
+.PHONY: help setup build demo image test test-rust test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +32,19 @@ build: setup ## Everything, once, in one profile
 demo: build ## The whole product on a local AWS region, in under four minutes
 	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(LICENCE),--licence $(LICENCE)) $(if $(KEEP),--keep)
 
-test: build lint test-rust test-conformance demo ## Lint, unit, store, lab, conformance, end to end
+image: build ## The node's image: `packer build packer/` against a local AWS region (root)
+	@$(BIN)/image --bin $(BIN)
+
+test: build lint test-rust test-conformance test-image demo ## Lint, unit, store, lab, conformance, end to end
 
 test-rust:
 	$(CARGO) test --locked --workspace
 
 test-conformance:
 	LAB_BINARY=$(BIN)/lab $(VENV)/bin/python -m pytest -q tests/conformance
+
+test-image:
+	@$(BIN)/image --bin $(BIN) --skip
 
 lint: setup ## fmt, clippy, cargo deny, systemd, packer
 	$(CARGO) fmt --all --check
@@ -50,5 +56,5 @@ lint: setup ## fmt, clippy, cargo deny, systemd, packer
 bench: build ## Numbers: the lab, the install, the agent's footprint
 	@$(BIN)/bench --bin $(BIN)
 
-clean: ## Remove build output and the venv (not your stacks)
-	rm -rf $(CARGO_TARGET_DIR) $(VENV)
+clean: ## Remove build output, base images and the venv (not your stacks)
+	rm -rf $(CARGO_TARGET_DIR) $(VENV) $(CACHE)/images

@@ -31,13 +31,13 @@ variable "agent_version" {
 variable "agent_binary" {
   type        = string
   default     = "target/release/mattermost-agent"
-  description = "The built agent, for the image's architecture."
+  description = "The built agent, for the image's architecture; its file is called mattermost-agent."
 }
 
 variable "cached_tarball" {
   type        = string
   default     = ""
-  description = "A release tarball to put into the image's cache: nodes then start without a download. Its digest is checked by the agent all the same."
+  description = "A release tarball (.tar.gz) to put into the image's cache: nodes then start without a download. Its digest is checked by the agent all the same."
 }
 
 variable "instance_type" {
@@ -65,7 +65,7 @@ variable "endpoint" {
 variable "ssh_interface" {
   type        = string
   default     = "public_ip"
-  description = "private_ip when the builder lies in the same network."
+  description = "private_ip when Packer runs in the builder's network."
 }
 
 locals {

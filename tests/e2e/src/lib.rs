@@ -5,7 +5,9 @@
 //! every AWS SDK and tool understands, and everything else by its specification.
 
 pub mod orchestrator;
+pub mod packer;
 pub mod processes;
+pub mod region;
 pub mod releases;
 pub mod report;
 pub mod stage;

@@ -64,6 +64,7 @@ fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
 /// | `POST images {"name", "tree", "region", "tags"}` | registers a base image; gives `{"image_id"}` |
 /// | `POST instance-profiles {"name"}` | makes a role and a profile of that name |
 /// | `POST faults {…}` / `DELETE faults` | adds an [`Ec2Fault`]; clears all |
+/// | `GET images` | what can run: region, id, name, state, the folders with its files, the uppermost first |
 /// | `GET instances` | what runs: region, id, state, address, directory |
 /// | `POST instances/ID/kill` | kills what runs in it, as a crash would; the runtime starts it again |
 /// | `POST instances/ID/freeze {"frozen": true}` | stops or continues its processes |
@@ -107,6 +108,7 @@ pub async fn control(
             lab.ec2.faults.clear();
             Ok(json!({}))
         }
+        ("GET", ["images"]) => Ok(images(lab)),
         ("GET", ["instances"]) => Ok(instances(lab)),
         ("POST", ["instances", id, "kill"]) => {
             let killed = lab.ec2.runtime.kill(id);
@@ -143,6 +145,29 @@ pub async fn control(
             path.join("/")
         )),
     }
+}
+
+fn images(lab: &Lab) -> Value {
+    let mut all = Vec::new();
+    for name in lab.ec2.regions.keys() {
+        let Ok(region) = lab.ec2.region(name) else {
+            continue;
+        };
+        for image in region.images.values() {
+            let tree = region
+                .snapshots
+                .get(&image.snapshot)
+                .and_then(|snapshot| snapshot.tree.as_deref());
+            all.push(json!({
+                "region": name,
+                "id": image.id,
+                "name": image.name,
+                "state": image.state.name(),
+                "layers": tree.map(crate::runtime::Tree::layers),
+            }));
+        }
+    }
+    Value::Array(all)
 }
 
 fn instances(lab: &Lab) -> Value {

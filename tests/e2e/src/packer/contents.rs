@@ -1,0 +1,514 @@
+//! What the image may hold beyond Debian, exactly; docs/image.md says it for people.
+//!
+//! Everything that differs from the base tree is either named here or comes with a package that is named
+//! here. What an image must never hold is looked for in all of it, Debian's part included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::tree::{Entries, Entry};
+
+/// `postgresql-client` and what it needs that Debian's image lacks.
+const PACKAGES: [&str; 6] = [
+    "libpq5",
+    "libreadline8",
+    "postgresql-client",
+    "postgresql-client-15",
+    "postgresql-client-common",
+    "readline-common",
+];
+
+/// What is ours: path and mode. Root owns all but the server's own folders.
+const OURS: [(&str, u32); 18] = [
+    ("etc/mattermost", 0o755),
+    ("opt/mattermost", 0o755),
+    ("opt/mattermost/releases", 0o755),
+    ("opt/mattermost/shared", 0o755),
+    ("opt/mattermost/shared/client-plugins", 0o750),
+    ("opt/mattermost/shared/config", 0o750),
+    ("opt/mattermost/shared/data", 0o750),
+    ("opt/mattermost/shared/logs", 0o750),
+    ("opt/mattermost/shared/plugins", 0o750),
+    ("usr/bin/mattermost-agent", 0o755),
+    ("usr/lib/systemd/system/mattermost-agent.service", 0o644),
+    ("usr/lib/systemd/system/mattermost-migrate@.service", 0o644),
+    ("usr/lib/systemd/system/mattermost-version@.service", 0o644),
+    ("usr/lib/systemd/system/mattermost.service", 0o644),
+    ("usr/lib/sysusers.d/mattermost.conf", 0o644),
+    ("usr/lib/tmpfiles.d/mattermost.conf", 0o644),
+    ("var/cache/mattermost-agent", 0o755),
+    (ENABLED, 0o777),
+];
+/// The link that starts the agent at boot.
+const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/mattermost-agent.service";
+
+/// What a package's scripts make, beside what it holds.
+const MADE: [&str; 6] = [
+    "etc/inputrc",
+    "etc/postgresql-common/supported_versions",
+    "etc/postgresql-common/user_clusters",
+    "var/cache/debconf/passwords.dat",
+    "var/cache/ldconfig/aux-cache",
+    "var/lib/dpkg/alternatives/psql.1.gz",
+];
+
+/// What installing a package, adding an account and booting once change.
+const CHANGED: [&str; 11] = [
+    "etc/group",
+    "etc/gshadow",
+    "etc/ld.so.cache",
+    "etc/passwd",
+    "etc/shadow",
+    "home/admin",
+    "var/cache/debconf/config.dat",
+    "var/cache/debconf/templates.dat",
+    "var/lib/apt/extended_states",
+    "var/lib/dpkg/status",
+    "var/log/journal",
+];
+
+/// Empty files and folders that a running system leaves, and that say nothing.
+const EMPTY: [&str; 9] = [
+    "run",
+    "var/cache/apt/archives/lock",
+    "var/cache/apt/archives/partial",
+    "var/lib/dpkg/lock",
+    "var/lib/dpkg/lock-frontend",
+    "var/lib/dpkg/triggers/Lock",
+    "var/lib/systemd/linger",
+    "var/log/apt",
+    "var/tmp",
+];
+
+/// What is gone: logs, copies of account files, the place of keys.
+const REMOVED: [&str; 12] = [
+    "etc/.pwd.lock",
+    "etc/group-",
+    "etc/gshadow-",
+    "etc/passwd-",
+    "etc/shadow-",
+    "root/.ssh",
+    "var/lib/apt/lists/lock",
+    "var/lib/apt/lists/partial",
+    "var/log/btmp",
+    "var/log/faillog",
+    "var/log/lastlog",
+    "var/log/wtmp",
+];
+
+/// Names that no file of an image may have: keys, histories, and what makes two machines one.
+const FORBIDDEN: [&str; 8] = [
+    "authorized_keys",
+    "_history",
+    "ssh_host_",
+    "random-seed",
+    "credential.secret",
+    ".sudo_as_admin_successful",
+    ".viminfo",
+    ".lesshst",
+];
+
+/// How an image differs from its base.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What should not be as it is, a line each; empty is right.
+    pub wrong: Vec<String>,
+    /// Packages that the base lacks.
+    pub packages: BTreeSet<String>,
+    /// Files that the base lacks, and their bytes.
+    pub added: (usize, u64),
+    /// Files that differ from the base's.
+    pub changed: usize,
+}
+
+/// Compares an image with its base, and with what it may hold.
+pub fn check(base: &Entries, image: &Entries, agent: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    packages(base, image, &mut found)?;
+    let from_packages = files_of_packages(image, &found.packages)?;
+    for (path, entry) in image {
+        let name = path.display();
+        match base.get(path) {
+            Some(before) if entry.is_like(before)? => {}
+            Some(_) => {
+                found.changed += 1;
+                if !is_one_of(path, &CHANGED) && !is_empty_one(path, entry) {
+                    found
+                        .wrong
+                        .push(format!("`{name}` is not as Debian has it"));
+                }
+            }
+            None => {
+                if entry.metadata.is_file() {
+                    found.added.0 += 1;
+                    found.added.1 += entry.metadata.len();
+                }
+                if !from_packages.contains(path) && !is_allowed(path, entry, image) {
+                    found.wrong.push(format!("`{name}` is not on the list"));
+                }
+            }
+        }
+    }
+    let gone = base.keys().filter(|path| !image.contains_key(*path));
+    for path in gone.filter(|path| !is_one_of(path, &REMOVED)) {
+        found.wrong.push(format!("`{}` is gone", path.display()));
+    }
+    ours(image, agent, &mut found)?;
+    accounts(base, image, &mut found)?;
+    secrets(base, image, &mut found)?;
+    Ok(found)
+}
+
+fn is_one_of(path: &Path, list: &[&str]) -> bool {
+    list.iter().any(|known| path == Path::new(known))
+}
+
+fn is_empty_one(path: &Path, entry: &Entry) -> bool {
+    is_one_of(path, &EMPTY) && (entry.metadata.is_dir() || entry.metadata.len() == 0)
+}
+
+/// What is added without being a package's own file.
+fn is_allowed(path: &Path, entry: &Entry, image: &Entries) -> bool {
+    let ours = OURS.iter().any(|(known, _)| path == Path::new(known));
+    ours || is_one_of(path, &MADE)
+        || is_empty_one(path, entry)
+        || is_of_dpkg(path)
+        || is_alternative(path, entry, image)
+}
+
+/// dpkg's own record of a package of ours.
+fn is_of_dpkg(path: &Path) -> bool {
+    let file = path.file_name().map(|name| name.to_string_lossy());
+    let package = file
+        .as_deref()
+        .and_then(|name| name.split(['.', ':']).next());
+    path.parent() == Some(Path::new("var/lib/dpkg/info"))
+        && package.is_some_and(|package| PACKAGES.contains(&package))
+}
+
+/// The links of update-alternatives: from a name to `/etc/alternatives/…`, and from there to PostgreSQL's
+/// manual pages.
+fn is_alternative(path: &Path, entry: &Entry, image: &Entries) -> bool {
+    let Some(target) = entry.target() else {
+        return false;
+    };
+    if path.parent() == Some(Path::new("etc/alternatives")) {
+        return target.starts_with("/usr/share/postgresql/");
+    }
+    target.starts_with("/etc/alternatives/")
+        && path.starts_with("usr/share/man")
+        && target
+            .strip_prefix("/")
+            .is_ok_and(|inside| image.contains_key(inside))
+}
+
+fn text_of(entries: &Entries, path: &str) -> io::Result<String> {
+    match entries.get(Path::new(path)) {
+        Some(entry) => Ok(String::from_utf8_lossy(&fs::read(&entry.file)?).into_owned()),
+        None => Ok(String::new()),
+    }
+}
+
+fn packages(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()> {
+    let of = |entries| -> io::Result<BTreeMap<String, String>> {
+        let status = text_of(entries, "var/lib/dpkg/status")?;
+        let field = |paragraph: &str, name: &str| {
+            paragraph
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::to_owned)
+        };
+        Ok(status
+            .split("\n\n")
+            .filter_map(|paragraph| {
+                Some((
+                    field(paragraph, "Package: ")?,
+                    field(paragraph, "Version: ")?,
+                ))
+            })
+            .collect())
+    };
+    let (before, after) = (of(base)?, of(image)?);
+    for (package, version) in &before {
+        if after.get(package) != Some(version) {
+            found
+                .wrong
+                .push(format!("package `{package}` is not the base's {version}"));
+        }
+    }
+    found.packages = after
+        .into_keys()
+        .filter(|package| !before.contains_key(package))
+        .collect();
+    let expected: BTreeSet<String> = PACKAGES.map(str::to_owned).into();
+    if found.packages != expected {
+        found.wrong.push(format!(
+            "packages beyond the base: {:?}, and should be {expected:?}",
+            found.packages
+        ));
+    }
+    Ok(())
+}
+
+/// All paths of these packages, as dpkg lists them; `/lib` and `/bin` are links to `/usr`'s.
+fn files_of_packages(
+    image: &Entries,
+    packages: &BTreeSet<String>,
+) -> io::Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for (path, entry) in image {
+        if !is_of_dpkg(path) || path.extension().is_none_or(|kind| kind != "list") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if !packages.contains(name.split(':').next().unwrap_or_default()) {
+            continue;
+        }
+        for line in String::from_utf8_lossy(&fs::read(&entry.file)?).lines() {
+            let line = line.trim_start_matches('/');
+            files.insert(PathBuf::from(line));
+            files.insert(Path::new("usr").join(line));
+        }
+    }
+    Ok(files)
+}
+
+/// Ours is there, whole, and belongs to whom it should.
+fn ours(image: &Entries, agent: &Path, found: &mut Found) -> io::Result<()> {
+    let passwd = text_of(image, "etc/passwd")?;
+    let server = passwd
+        .lines()
+        .find_map(|line| line.strip_prefix("mattermost:x:"))
+        .and_then(|rest| rest.split(':').next())
+        .and_then(|number| number.parse::<u32>().ok());
+    for (path, mode) in OURS {
+        use std::os::unix::fs::MetadataExt as _;
+        let Some(entry) = image.get(Path::new(path)) else {
+            found.wrong.push(format!("`{path}` is missing"));
+            continue;
+        };
+        if entry.mode() != mode {
+            found.wrong.push(format!(
+                "`{path}` has mode {:o}, and should have {mode:o}",
+                entry.mode()
+            ));
+        }
+        let owner = if mode == 0o750 { server } else { Some(0) };
+        if Some(entry.metadata.uid()) != owner {
+            found.wrong.push(format!("`{path}` has another owner"));
+        }
+    }
+    let enabled = image.get(Path::new(ENABLED)).and_then(Entry::target);
+    let unit = "/systemd/system/mattermost-agent.service";
+    if !enabled.is_some_and(|target| target.to_string_lossy().ends_with(unit)) {
+        found.wrong.push("the agent is not enabled".to_owned());
+    }
+    if let Some(entry) = image.get(Path::new("usr/bin/mattermost-agent"))
+        && fs::read(&entry.file)? != fs::read(agent)?
+    {
+        found
+            .wrong
+            .push("the agent is another one than was given".to_owned());
+    }
+    Ok(())
+}
+
+/// One account was added, which nobody can log in to; nothing else about accounts changed.
+fn accounts(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()> {
+    for file in ["etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"] {
+        let (before, after) = (text_of(base, file)?, text_of(image, file)?);
+        let known: BTreeSet<&str> = before.lines().collect();
+        let lines: BTreeSet<&str> = after.lines().collect();
+        let added: Vec<&str> = lines.difference(&known).copied().collect();
+        let right = match (file, added.as_slice()) {
+            ("etc/passwd", [line]) => {
+                line.starts_with("mattermost:x:") && line.ends_with("/nologin")
+            }
+            (_, [line]) => line.starts_with("mattermost:"),
+            _ => false,
+        };
+        if !right || !known.is_subset(&lines) {
+            found.wrong.push(format!(
+                "`{file}` has more than the server's account: {added:?}"
+            ));
+        }
+    }
+    let shadow = text_of(image, "etc/shadow")?;
+    for line in shadow.lines() {
+        let password = line.split(':').nth(1).unwrap_or_default();
+        if !password.starts_with(['!', '*']) {
+            let name = line.split(':').next().unwrap_or_default();
+            found.wrong.push(format!("`{name}` has a password"));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing that an image must never hold, whoever put it there.
+fn secrets(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()> {
+    for (path, entry) in image {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let inside = |folder: &str| path.starts_with(folder) && path != Path::new(folder);
+        let full = entry.metadata.is_file() && entry.metadata.len() > 0;
+        let data = ["etc", "home", "opt", "root", "srv", "var"]
+            .iter()
+            .any(|folder| path.starts_with(folder));
+        // Manual pages of programs that are called like it are none.
+        if data && FORBIDDEN.iter().any(|word| name.contains(word)) {
+            found
+                .wrong
+                .push(format!("`{}` must not be in an image", path.display()));
+        }
+        if inside("tmp") || inside("run") && full || inside("var/tmp") {
+            found
+                .wrong
+                .push(format!("`{}` was left behind", path.display()));
+        }
+        if inside("var/log") && full && name != "README" {
+            found
+                .wrong
+                .push(format!("the log `{}` has content", path.display()));
+        }
+        if inside("etc/mattermost")
+            || inside("opt/mattermost/releases")
+            || inside("var/lib/mattermost-agent")
+        {
+            found
+                .wrong
+                .push(format!("`{}` is a node's, not an image's", path.display()));
+        }
+        let new = base
+            .get(path)
+            .is_none_or(|before| before.file != entry.file);
+        if data && full && new {
+            let content = fs::read(&entry.file)?;
+            for needle in [
+                "PRIVATE KEY-----",
+                "AKIA",
+                "ssh-rsa AAAA",
+                "ssh-ed25519 AAAA",
+            ] {
+                if content
+                    .windows(needle.len())
+                    .any(|part| part == needle.as_bytes())
+                {
+                    found
+                        .wrong
+                        .push(format!("`{}` holds `{needle}`", path.display()));
+                }
+            }
+        }
+    }
+    match image.get(Path::new("etc/machine-id")) {
+        Some(entry) if entry.metadata.is_file() && entry.metadata.len() == 0 => {}
+        _ => found
+            .wrong
+            .push("`etc/machine-id` is not an empty file".to_owned()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::tree;
+    use super::*;
+
+    /// A base with accounts, a machine id and a package, and a layer that changes some of it.
+    fn judged(write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Vec<String>> {
+        let directory = tempfile::tempdir()?;
+        let (base, upper) = (
+            directory.path().join("base"),
+            directory.path().join("upper"),
+        );
+        for (file, text) in [
+            ("etc/machine-id", ""),
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
+            ("etc/shadow", "root:*:1::::::\n"),
+            ("var/lib/dpkg/status", "Package: base\nVersion: 1\n"),
+            ("usr/bin/tool", "tool"),
+        ] {
+            put(&base, file, text)?;
+        }
+        let agent = directory.path().join("agent");
+        fs::write(&agent, "agent")?;
+        fs::create_dir(&upper)?;
+        write(&upper)?;
+        let below = tree::read(std::slice::from_ref(&base))?;
+        let image = tree::read(&[upper, base])?;
+        Ok(check(&below, &image, &agent)?.wrong)
+    }
+
+    fn put(root: &Path, file: &str, text: &str) -> io::Result<()> {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().unwrap_or(root))?;
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))
+    }
+
+    #[test]
+    fn whatever_should_not_be_there_is_named() -> io::Result<()> {
+        for (file, text, expected) in [
+            (
+                "home/admin/.ssh/authorized_keys",
+                "",
+                "must not be in an image",
+            ),
+            ("root/.bash_history", "ls", "must not be in an image"),
+            ("etc/ssh/ssh_host_rsa_key", "", "must not be in an image"),
+            ("etc/machine-id", "0123", "not an empty file"),
+            ("var/log/auth.log", "who", "has content"),
+            ("tmp/image/agent", "", "was left behind"),
+            ("etc/mattermost/mattermost.env", "", "is a node's"),
+            ("etc/ssl/key.pem", "-----BEGIN PRIVATE KEY-----", "holds"),
+            ("usr/bin/other", "", "`usr/bin/other` is not on the list"),
+            ("usr/bin/tool", "changed", "is not as Debian has it"),
+            (
+                "etc/shadow",
+                "root:$y$hash:1::::::\n",
+                "`root` has a password",
+            ),
+            (
+                "etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nmallory:x:0:0::/:/bin/sh\n",
+                "more than the server's account",
+            ),
+            (
+                "var/lib/dpkg/status",
+                "Package: base\nVersion: 2\n",
+                "is not the base's 1",
+            ),
+            (
+                "var/lib/dpkg/status",
+                "Package: base\nVersion: 1\n\nPackage: nmap\nVersion: 7\n",
+                "\"nmap\"",
+            ),
+        ] {
+            let wrong = judged(|upper| put(upper, file, text))?;
+            assert!(
+                wrong.iter().any(|line| line.contains(expected)),
+                "{file}: {wrong:#?}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whatever_should_be_there_is_missed() -> io::Result<()> {
+        let wrong = judged(|_| Ok(()))?;
+        for expected in [
+            "`usr/bin/mattermost-agent` is missing",
+            "the agent is not enabled",
+            "packages beyond the base: {}",
+        ] {
+            assert!(
+                wrong.iter().any(|line| line.contains(expected)),
+                "{wrong:#?}"
+            );
+        }
+        Ok(())
+    }
+}

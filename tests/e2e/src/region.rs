@@ -1,0 +1,121 @@
+//! A lab as a program of its own, and what can be asked of it: by the AWS CLI, and by its control endpoint.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::processes::Program;
+
+/// A lab that runs.
+#[derive(Debug)]
+pub struct Region {
+    /// Of its API.
+    pub endpoint: String,
+    /// What an AWS tool needs to know to speak to it.
+    pub environment: Vec<(String, String)>,
+    directory: PathBuf,
+    ready: Value,
+    program: Program,
+}
+
+impl Region {
+    /// Starts `lab run` with these arguments; everything lies in `directory`.
+    pub async fn start(bin: &Path, directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(bin.join("lab"));
+        command
+            .arg("run")
+            .arg("--directory")
+            .arg(directory.join("lab"))
+            .args(arguments);
+        let log = directory.join("lab.log");
+        let mut program = Program::start("lab", &command, &log)?;
+        let line = program
+            .first_line(Duration::from_secs(30))
+            .await
+            .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
+        let ready: Value = serde_json::from_str(&line)?;
+        let text = |key: &str| {
+            ready[key]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("the lab did not say `{key}`"))
+        };
+        let endpoint = text("endpoint")?;
+        let environment = vec![
+            ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
+            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID".to_owned(), text("access_key_id")?),
+            (
+                "AWS_SECRET_ACCESS_KEY".to_owned(),
+                text("secret_access_key")?,
+            ),
+        ];
+        Ok(Self {
+            endpoint,
+            environment,
+            directory: directory.to_owned(),
+            ready,
+            program,
+        })
+    }
+
+    /// What the lab said when it was ready.
+    pub fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    /// The AWS CLI against the lab, in one of its regions.
+    pub async fn aws(&self, region: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+        let binary = std::env::var_os("VENV").map_or_else(
+            || PathBuf::from("aws"),
+            |venv| Path::new(&venv).join("bin/aws"),
+        );
+        let output = Command::new(&binary)
+            .args(arguments)
+            .args(["--output", "json", "--region", region])
+            .args(["--endpoint-url", &self.endpoint])
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.directory)
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| {
+                format!(
+                    "running `{}`; hint: `make setup` installs it",
+                    binary.display()
+                )
+            })?;
+        if !output.status.success() {
+            bail!(
+                "aws {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        if output.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Reads from the lab itself (docs/lab.md, control endpoint).
+    pub async fn read(&self, path: &str) -> anyhow::Result<Value> {
+        let reply = reqwest::get(format!("{}/lab/{path}", self.endpoint)).await?;
+        let status = reply.status();
+        let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
+        if !status.is_success() {
+            bail!("/lab/{path}: {value}");
+        }
+        Ok(value)
+    }
+
+    /// Ends it, with all that runs in it.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.program.stop(Duration::from_secs(60)).await
+    }
+}
