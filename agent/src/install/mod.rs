@@ -10,8 +10,11 @@
 //! A crash at any point leaves `current` on a whole release; a partial tree is removed by the next
 //! install. Only one install runs at a time, also when its caller went away in the middle.
 
+mod client;
+mod download;
 mod error;
 mod names;
+mod part;
 mod pipeline;
 mod release;
 mod signature;
@@ -26,17 +29,16 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+pub use download::Patience;
 pub use error::{ArchiveError, InstallError};
 pub use release::{Installed, activate, active, installed, prune};
 pub use signature::{Checker, SignatureError};
-pub use source::Patience;
 
 use crate::disk::{at, ensure_directory, remove_tree};
 use crate::layout::Layout;
 use crate::service::Service;
 use crate::wanted::Artefact;
 use pipeline::{Passed, Pipeline};
-use source::Download;
 use unpack::Limits;
 
 /// How far an install got; each is reported.
@@ -166,9 +168,8 @@ impl Installer {
         lock: &Arc<OwnedMutexGuard<()>>,
     ) -> Result<Passed, InstallError> {
         let room = |packed| self.check_space(artefact, packed);
-        let mut download = Download::new(artefact, self.patience, &room)?;
         let pipeline = Self::start(artefact, partial, lock)?;
-        let transfer = download.run(&pipeline).await;
+        let transfer = download::download(artefact, self.patience, &room, &pipeline).await;
         let passed = pipeline.finish().await?;
         match (transfer, &passed.tree) {
             // What the archive is refused for is the cause; the transfer only stopped.

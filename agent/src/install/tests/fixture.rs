@@ -67,11 +67,13 @@ impl Node {
         let root = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
         let patience = Patience {
-            stall: Duration::from_millis(300),
+            stall: Duration::from_secs(3),
             attempts: 3,
             pause: Duration::from_millis(10),
-            window: Duration::from_millis(400),
-            floor: 100_000,
+            window: Duration::from_secs(1),
+            floor: 1000,
+            part: 64 << 10,
+            streams: 3,
         };
         let node = Self {
             installer: Installer::new(&layout, Arc::new(Printing)).with_patience(patience),

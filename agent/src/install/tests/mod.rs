@@ -2,6 +2,7 @@
 
 mod archives;
 mod fixture;
+mod ranges;
 mod release_server;
 mod servers;
 mod trees;

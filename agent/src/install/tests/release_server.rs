@@ -7,6 +7,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio_rustls::TlsAcceptor;
 
 use super::fixture::{NEW, artefact};
@@ -23,12 +24,34 @@ pub enum Do {
     Drip(Vec<u8>),
     /// These bytes, then as many more as the client takes.
     Flood(Vec<u8>),
+    /// When as many as the barrier counts have asked.
+    Together(Arc<Barrier>, Box<Do>),
+    /// As the request is.
+    By(Arc<dyn Fn(&Asked) -> Do + Send + Sync>),
+}
+
+/// One request.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// As `bytes=0-99`.
+    pub range: String,
+    pub if_range: String,
+    /// How many came before.
+    pub turn: usize,
+}
+
+impl Asked {
+    /// First and last byte.
+    pub fn bytes(&self) -> (usize, usize) {
+        let (from, last) = self.range["bytes=".len()..].split_once('-').unwrap();
+        (from.parse().unwrap(), last.parse().unwrap_or(usize::MAX))
+    }
 }
 
 pub struct Server {
     address: SocketAddr,
     trust_pem: String,
-    pub ranges: Arc<Mutex<Vec<String>>>,
+    pub asked: Arc<Mutex<Vec<Asked>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -61,8 +84,8 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let ranges = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&ranges);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
         let task = tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
@@ -77,7 +100,7 @@ impl Server {
         Self {
             address,
             trust_pem: certificate.pem(),
-            ranges,
+            asked,
             task,
         }
     }
@@ -97,31 +120,42 @@ async fn serve(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     answers: Vec<Do>,
-    ranges: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<Vec<Asked>>>,
 ) {
     let Ok(tls) = acceptor.accept(tcp).await else {
         return;
     };
     let mut stream = BufReader::new(tls);
     let mut line = String::new();
-    let mut range = String::new();
+    let mut asked = Asked::default();
     while stream
         .read_line(&mut line)
         .await
         .is_ok_and(|length| length > 2)
     {
-        if let Some(value) = line.to_lowercase().strip_prefix("range:") {
-            value.trim().clone_into(&mut range);
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        match name.to_lowercase().as_str() {
+            "range" => value.trim().clone_into(&mut asked.range),
+            "if-range" => value.trim().clone_into(&mut asked.if_range),
+            _ => {}
         }
         line.clear();
     }
-    let turn = {
-        let mut ranges = ranges.lock().unwrap();
-        ranges.push(range);
-        ranges.len() - 1
-    };
-    let answer = answers[turn.min(answers.len() - 1)].clone();
+    {
+        let mut seen = seen.lock().unwrap();
+        asked.turn = seen.len();
+        seen.push(asked.clone());
+    }
+    let mut answer = answers[asked.turn.min(answers.len() - 1)].clone();
+    if let Do::By(decide) = &answer {
+        answer = decide(&asked);
+    }
+    if let Do::Together(barrier, then) = answer {
+        barrier.wait().await;
+        answer = *then;
+    }
     match answer {
+        Do::Together(..) | Do::By(_) => unreachable!("decided once"),
         Do::Say(bytes) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
