@@ -44,4 +44,4 @@ def test_an_imported_certificate(acm, certificate):
 def test_errors(acm, refused):
     refused("ResourceNotFoundException", acm.describe_certificate, CertificateArn=NOBODY)
     refused("ResourceNotFoundException", acm.delete_certificate, CertificateArn=NOBODY)
-    refused("InvalidAction", acm.get_account_configuration)
+    refused("UnknownOperationException", acm.get_account_configuration)

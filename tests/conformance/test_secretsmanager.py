@@ -57,4 +57,4 @@ def test_errors(secrets, refused, code, call, arguments):
 
 
 def test_unimplemented_actions(secrets, refused):
-    refused("InvalidAction", secrets.get_resource_policy, SecretId="nope")
+    refused("UnknownOperationException", secrets.get_resource_policy, SecretId="nope")

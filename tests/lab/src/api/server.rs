@@ -130,17 +130,20 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
             } else {
                 log::debug!("{} {}: {error}", service.scope(), call.action);
             }
+            let error = in_the_words_of(service, error);
             render_error(service, protocol, &error, &call.request_id)
         }
     })
 }
 
-/// The services that speak JSON have names of their own for a signature that is refused, all with status 400.
+/// The services that speak JSON have names of their own for an action that is not there and for a
+/// signature that is refused, all with status 400.
 fn in_the_words_of(service: Service, error: ApiError) -> ApiError {
     if service.protocol() != Protocol::Json {
         return error;
     }
     let code = match error.code.as_str() {
+        "InvalidAction" => "UnknownOperationException",
         "InvalidClientTokenId" => "UnrecognizedClientException",
         "SignatureDoesNotMatch" | "RequestExpired" => "InvalidSignatureException",
         "IncompleteSignature" => "IncompleteSignatureException",
