@@ -58,7 +58,8 @@ pub(super) fn joined(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
 }
 
-/// A message from blue reaches green's WebSocket, and one from green reaches blue's.
+/// Blue and green are in one cluster, as either side records it: a message crosses both ways
+/// (docs/adr/0002-cluster-membership-by-sql.md).
 fn chat_crosses(draft: &mut Draft, scene: &Scene<'_>) -> bool {
     let (Some(blue), Some(green)) = (
         scene.blue_members.serving.first(),
@@ -89,7 +90,9 @@ fn chat_crosses(draft: &mut Draft, scene: &Scene<'_>) -> bool {
                 PROBE_AGAIN_SECONDS,
             )
         });
-        let text = format!("a message from {from} has not reached {to} yet");
+        let text = format!(
+            "{from} and {to} are not yet members of one cluster: a message from the first would not reach the second"
+        );
         match tried {
             Some(again) if scene.view.now < again => draft.wait("chat", text),
             _ => draft.set(scene.view, "chat", &text, action),
