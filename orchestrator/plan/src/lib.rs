@@ -44,6 +44,7 @@ pub use decision::{Decision, NodeGoal, Reason, Requeue};
 pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
 pub use lint::{Refusal, lint};
+pub use nodes::next_for_new_facts;
 pub use observed::Observed;
 pub use spec::Spec;
 

@@ -1,8 +1,10 @@
 //! What a node should become, and whether it is that: verified means all of node.md's evidence at once.
 
+use std::collections::BTreeMap;
+
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
-use crate::observed::{Failure, Node};
+use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
 
 /// How nodes of one colour serve.
@@ -204,4 +206,72 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
         ]
         .iter()
         .any(|word| failure.code.contains(word))
+}
+
+/// Which of the nodes in `stale`, whose goal stays and whose facts changed (a renewed licence, another
+/// endpoint), is told of them now. New facts restart a server: one node at a time, and only while every
+/// other one serves what it was told.
+pub fn next_for_new_facts<'a>(
+    goals: &BTreeMap<String, NodeGoal>,
+    observed: &Observed,
+    stale: &[&'a str],
+) -> Option<&'a str> {
+    let is_settled = |instance: &String| {
+        observed
+            .nodes
+            .get(instance)
+            .is_some_and(|node| node.current && node.connected && node.phase == "serving")
+    };
+    stale.iter().copied().find(|next| {
+        goals
+            .keys()
+            .filter(|instance| instance.as_str() != *next)
+            .all(is_settled)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_facts_go_to_one_node_while_the_others_serve() {
+        let node = |phase: &str, current: bool, connected: bool| Node {
+            phase: phase.to_owned(),
+            current,
+            connected,
+            ..Node::default()
+        };
+        let serving = || node("serving", true, true);
+        for (first, second, stale, expected) in [
+            (serving(), serving(), vec!["a", "b"], Some("a")),
+            (serving(), serving(), vec!["b"], Some("b")),
+            (serving(), serving(), vec![], None),
+            // The one that is not settled may be told: it serves nobody.
+            (
+                node("failed", true, true),
+                serving(),
+                vec!["a", "b"],
+                Some("a"),
+            ),
+            (node("failed", true, true), serving(), vec!["b"], None),
+            (serving(), node("starting", true, true), vec!["a"], None),
+            (serving(), node("serving", false, true), vec!["a"], None),
+            (serving(), node("serving", true, false), vec!["a"], None),
+            (
+                serving(),
+                node("serving", true, false),
+                vec!["a", "b"],
+                Some("b"),
+            ),
+        ] {
+            let shown = format!("{first:?} {second:?} {stale:?}");
+            let mut observed = Observed::default();
+            observed.nodes.insert("a".to_owned(), first);
+            observed.nodes.insert("b".to_owned(), second);
+            let goals = ["a", "b"].map(|name| (name.to_owned(), NodeGoal::Drain));
+            let next = next_for_new_facts(&goals.into(), &observed, &stale);
+            assert_eq!(next, expected, "{shown}");
+        }
+    }
 }

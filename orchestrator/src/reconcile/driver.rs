@@ -295,23 +295,29 @@ async fn carry_out(
     }
     let facts = core.fleet.facts();
     let mut rang = false;
+    let mut stale = Vec::new();
     for (instance, goal) in &decision.nodes {
         let Some(known) = snapshot.nodes.get(instance) else {
             continue;
         };
         let digest = desired::digest(&facts, goal);
-        let new_facts =
-            known.goal.as_ref() == Some(goal) && known.digest.as_deref() != Some(digest.as_str());
-        if known.goal.as_ref() == Some(goal) && !new_facts {
-            continue;
+        if known.goal.as_ref() != Some(goal) {
+            core.store.set_goal(epoch, instance, goal, &digest).await?;
+            rang = true;
+        } else if known.digest.as_deref() != Some(digest.as_str()) {
+            stale.push((instance, goal, digest));
         }
-        // New facts (a renewed licence, another endpoint) restart a server: one node at a time, and only
-        // while every other one runs what it was told.
-        if new_facts && (rang || !others_are_settled(decision, observed, instance)) {
-            continue;
+    }
+    let names: Vec<&str> = stale
+        .iter()
+        .map(|(instance, ..)| instance.as_str())
+        .collect();
+    let next = plan::next_for_new_facts(&decision.nodes, observed, &names).filter(|_| !rang);
+    for (instance, goal, digest) in &stale {
+        if next == Some(instance.as_str()) {
+            core.store.set_goal(epoch, instance, goal, digest).await?;
+            rang = true;
         }
-        core.store.set_goal(epoch, instance, goal, &digest).await?;
-        rang = true;
     }
     if rang {
         core.fleet.ring();
@@ -338,16 +344,4 @@ async fn carry_out(
             .await?;
     }
     Ok(())
-}
-
-/// Whether every other node of the decision serves what it was told.
-fn others_are_settled(decision: &Decision, observed: &plan::Observed, but: &str) -> bool {
-    decision
-        .nodes
-        .keys()
-        .filter(|instance| *instance != but)
-        .all(|instance| {
-            let node = observed.nodes.get(instance);
-            node.is_some_and(|node| node.current && node.connected && node.phase == "serving")
-        })
 }
