@@ -60,8 +60,30 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// A leaf with its key, PEM.
+/// What matters of a certificate that a node showed; its chain was verified in the hand-shake.
+#[derive(Clone, Debug)]
 pub struct Leaf {
+    /// Seconds since 1970.
+    pub not_after: i64,
+    /// SHA-256 (hex) of the SubjectPublicKeyInfo.
+    pub key_sha256: String,
+}
+
+impl Leaf {
+    /// Reads a certificate, DER.
+    pub fn read(der: &[u8]) -> Result<Self, AuthorityError> {
+        use x509_parser::prelude::FromDer;
+        let (_, leaf) = x509_parser::certificate::X509Certificate::from_der(der)
+            .map_err(|error| AuthorityError::Request(error.to_string()))?;
+        Ok(Self {
+            not_after: leaf.validity().not_after.timestamp(),
+            key_sha256: hex::encode(Sha256::digest(leaf.public_key().raw)),
+        })
+    }
+}
+
+/// A server certificate with its key, PEM.
+pub struct ServerLeaf {
     /// Leaf, then CA.
     pub chain_pem: String,
     /// PKCS #8.
@@ -127,7 +149,7 @@ impl Authority {
     }
 
     /// The orchestrator's own server certificate.
-    pub fn server(&self, now: Timestamp) -> Result<Leaf, AuthorityError> {
+    pub fn server(&self, now: Timestamp) -> Result<ServerLeaf, AuthorityError> {
         let mut params = CertificateParams::new(vec![fleet_proto::tls::server_name(&self.stack)])?;
         params
             .distinguished_name
@@ -136,7 +158,7 @@ impl Authority {
         valid(&mut params, now, SERVER_LIFETIME);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Leaf {
+        Ok(ServerLeaf {
             chain_pem: format!("{}{}", certificate.pem(), self.certificate_pem),
             key_pem: key.serialize_pem().into(),
         })

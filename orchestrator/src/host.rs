@@ -107,7 +107,9 @@ impl Host {
         let core = connect(spec, want, true).await?;
         let shared = Arc::clone(&core);
         core.tasks.spawn(async move {
-            if let Err(error) = rpc::serve_nodes(Arc::clone(&shared), listener).await {
+            if let Err(error) =
+                rpc::serve_nodes(Arc::clone(&shared), listener, rpc::Bounds::default()).await
+            {
                 log::error!("{error:#}");
                 shared.shutdown.cancel();
             }

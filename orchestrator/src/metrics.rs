@@ -8,12 +8,31 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::rpc::Refused;
+use fleet_proto::tls::Turned;
+
+use crate::rpc::{Denied, Refused};
 
 /// Label of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Check {
     check: String,
+}
+
+impl Check {
+    fn of(check: &impl std::fmt::Display) -> Self {
+        Self {
+            check: check.to_string(),
+        }
+    }
+}
+
+/// A family with a counter for every check from the start: what never happened reads 0.
+fn known(checks: &[impl std::fmt::Display]) -> Family<Check, Counter> {
+    let family = Family::default();
+    for check in checks {
+        drop(family.get_or_create(&Check::of(check)));
+    }
+    family
 }
 
 /// Label of an effect.
@@ -29,6 +48,10 @@ pub struct Metrics {
     registry: Registry,
     enrolled: Counter,
     refused: Family<Check, Counter>,
+    denied: Family<Check, Counter>,
+    turned: Family<Check, Counter>,
+    identities: Counter,
+    connections: Gauge,
     effects: Family<Effect, Counter>,
     looks: Counter,
     look_seconds: Gauge<f64, AtomicU64>,
@@ -41,7 +64,11 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("orchestrator"),
             enrolled: Counter::default(),
-            refused: Family::default(),
+            refused: known(&Refused::ALL),
+            denied: known(&Denied::ALL),
+            turned: known(&Turned::ALL),
+            identities: Counter::default(),
+            connections: Gauge::default(),
             effects: Family::default(),
             looks: Counter::default(),
             look_seconds: Gauge::default(),
@@ -58,6 +85,26 @@ impl Default for Metrics {
             "enrolments_refused",
             "Enrolments refused, by check",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "calls_refused",
+            "Calls of nodes refused, by check",
+            metrics.denied.clone(),
+        );
+        registry.register(
+            "connections_refused",
+            "Connections of nodes not served, by check",
+            metrics.turned.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections of nodes held",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "identity_checks",
+            "Signed identities sent to STS",
+            metrics.identities.clone(),
         );
         registry.register(
             "effects",
@@ -92,11 +139,28 @@ impl Metrics {
 
     /// An enrolment was refused.
     pub fn refused(&self, check: Refused) {
-        self.refused
-            .get_or_create(&Check {
-                check: check.to_string(),
-            })
-            .inc();
+        self.refused.get_or_create(&Check::of(&check)).inc();
+    }
+
+    /// A node's call was refused.
+    pub fn denied(&self, check: Denied) {
+        self.denied.get_or_create(&Check::of(&check)).inc();
+    }
+
+    /// A connection was not served.
+    pub fn turned(&self, check: Turned) {
+        self.turned.get_or_create(&Check::of(&check)).inc();
+    }
+
+    /// So many connections of nodes are held.
+    pub fn connections(&self, count: usize) {
+        self.connections
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// STS is asked who signed.
+    pub fn identity_check(&self) {
+        self.identities.inc();
     }
 
     /// An effect was made, or not.

@@ -10,6 +10,7 @@
 //! is needed; a certificate says who its holder is by one URI, `spiffe://<stack>.mattermost.internal/…`.
 
 mod channel;
+mod door;
 mod incoming;
 mod name;
 mod pin;
@@ -26,6 +27,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use channel::{ChannelError, connect};
+pub use door::{Bounds, Door, Keeper, Turned};
 pub use incoming::{Peer, TlsConnection, TlsIncoming};
 pub use name::{
     Holder, PeerName, node_uri, operator_uri, peer_instance_id, peer_name, server_name,

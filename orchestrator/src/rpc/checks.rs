@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use fleet_proto::id::InstanceId;
 use fleet_proto::v1;
 use plan::Observed;
+use tonic::{Code, Status};
+
+use super::denied::{NOT_ACCEPTED, TRY_AGAIN};
 
 /// The exact body that the agent signs.
 const BODY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
@@ -17,7 +20,9 @@ const SIGNED: [&str; 5] = [
     "x-fleet-nonce",
     "x-fleet-key-sha256",
 ];
-/// More headers than this are not from our agent (it sends seven or eight).
+/// What else our agent sends. Nothing more is forwarded: STS would read it, and we would not.
+const OTHERS: [&str; 2] = ["authorization", "content-type"];
+/// More headers than this are not from our agent (it sends seven).
 const MAX_HEADERS: usize = 16;
 /// A session token is at most about 2 KiB today; AWS reserves the right to more.
 const MAX_HEADER: usize = 8192;
@@ -32,9 +37,15 @@ pub enum Refused {
     /// Too many attempts from one address.
     #[error("rate_limit")]
     RateLimit,
+    /// Too many open attempts of addresses at which no instance of ours is.
+    #[error("busy")]
+    Busy,
     /// No answer to the nonce in time.
     #[error("too_slow")]
     TooSlow,
+    /// A message beyond any that our agent sends.
+    #[error("too_large")]
+    TooLarge,
     /// Not a request that our agent makes.
     #[error("malformed")]
     Malformed,
@@ -59,6 +70,9 @@ pub enum Refused {
     /// A header that must be signed is not.
     #[error("header_unsigned")]
     HeaderUnsigned,
+    /// A header that our agent does not send.
+    #[error("header_foreign")]
+    HeaderForeign,
     /// Not the nonce of this stream.
     #[error("nonce")]
     Nonce,
@@ -68,6 +82,9 @@ pub enum Refused {
     /// The certificate request is not usable.
     #[error("csr")]
     Csr,
+    /// The connection comes from no address of an instance of ours.
+    #[error("source_unknown")]
+    SourceUnknown,
     /// STS does not accept the signature.
     #[error("sts_refused")]
     StsRefused,
@@ -110,6 +127,65 @@ pub enum Refused {
     /// The store did not answer.
     #[error("store")]
     Store,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 31] = [
+        Self::RateLimit,
+        Self::Busy,
+        Self::TooSlow,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::Host,
+        Self::Method,
+        Self::Path,
+        Self::Body,
+        Self::HeaderMissing,
+        Self::HeaderTwice,
+        Self::HeaderUnsigned,
+        Self::HeaderForeign,
+        Self::Nonce,
+        Self::KeyBinding,
+        Self::Csr,
+        Self::SourceUnknown,
+        Self::StsRefused,
+        Self::StsUnreachable,
+        Self::Account,
+        Self::Role,
+        Self::SessionName,
+        Self::InstanceUnknown,
+        Self::InstanceState,
+        Self::Vpc,
+        Self::Group,
+        Self::Template,
+        Self::Image,
+        Self::SourceAddress,
+        Self::OtherKey,
+        Self::Store,
+    ];
+
+    /// What the caller hears: the same words for every check of a kind, so that an attacker learns
+    /// nothing from them.
+    pub fn status(self) -> Status {
+        match self {
+            Self::RateLimit | Self::Busy => Status::new(Code::ResourceExhausted, TRY_AGAIN),
+            Self::StsUnreachable | Self::Store => Status::new(Code::Unavailable, TRY_AGAIN),
+            _ => Status::new(Code::PermissionDenied, NOT_ACCEPTED),
+        }
+    }
+}
+
+/// Whether an instance of ours is at this address, as far as EC2 and Auto Scaling were seen: before
+/// that nobody makes us ask STS.
+pub fn source(observed: &Observed, source: IpAddr) -> bool {
+    observed.instances.values().any(|instance| {
+        matches!(instance.state.as_str(), "pending" | "running")
+            && instance
+                .private_ip
+                .as_ref()
+                .is_some_and(|text| text.parse() == Ok(source))
+    })
 }
 
 /// The signed request as sent: everything that can be checked before any AWS call.
@@ -164,27 +240,27 @@ pub fn request(
     for name in SIGNED {
         header(name)?;
     }
+    for name in OTHERS {
+        if header(name) == Err(Refused::HeaderTwice) {
+            return Err(Refused::HeaderTwice);
+        }
+    }
+    if request.headers.iter().any(|header| {
+        let known = |name: &&str| header.name.eq_ignore_ascii_case(name);
+        !SIGNED.iter().any(known) && !OTHERS.iter().any(known)
+    }) {
+        return Err(Refused::HeaderForeign);
+    }
     if header("host")? != endpoint {
         return Err(Refused::Host);
     }
-    let authorization = header("authorization")?;
-    let signed = authorization
-        .split(',')
-        .find_map(|part| part.trim().strip_prefix("SignedHeaders="))
-        .ok_or(Refused::Malformed)?;
-    if SIGNED
-        .iter()
-        .any(|name| !signed.split(';').any(|header| header == *name))
-    {
+    let authorization = Authorization::parse(header("authorization")?)?;
+    let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
+    if SIGNED.iter().any(|name| !signed.contains(name)) {
         return Err(Refused::HeaderUnsigned);
     }
     // The scope must be this region's STS: another region's answer says nothing about our instance.
-    let credential = authorization
-        .split("Credential=")
-        .nth(1)
-        .and_then(|rest| rest.split(',').next())
-        .ok_or(Refused::Malformed)?;
-    let mut scope = credential.split('/').skip(2);
+    let mut scope = authorization.credential.split('/').skip(2);
     if scope.next() != Some(region) || scope.next() != Some("sts") {
         return Err(Refused::Host);
     }
@@ -201,6 +277,39 @@ pub fn request(
         return Err(Refused::KeyBinding);
     }
     Ok(())
+}
+
+/// The one header that AWS reads the signature from: taken apart as strictly as our agent writes it,
+/// so that what we check is what STS verifies.
+struct Authorization<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    fn parse(text: &'a str) -> Result<Self, Refused> {
+        let rest = text
+            .strip_prefix("AWS4-HMAC-SHA256 ")
+            .ok_or(Refused::Malformed)?;
+        let mut parts = rest.split(", ");
+        let mut part = |name: &str| {
+            parts
+                .next()
+                .and_then(|part| part.strip_prefix(name))
+                .filter(|value| !value.contains([',', '=', ' ']))
+                .ok_or(Refused::Malformed)
+        };
+        let credential = part("Credential=")?;
+        let signed_headers = part("SignedHeaders=")?;
+        part("Signature=")?;
+        if parts.next().is_some() {
+            return Err(Refused::Malformed);
+        }
+        Ok(Self {
+            credential,
+            signed_headers,
+        })
+    }
 }
 
 /// STS's answer: the account, the role and the instance that it names.

@@ -2,54 +2,78 @@
 //!
 //! ```text
 //!   node                      orchestrator               STS, EC2, Auto Scaling
-//!    | ------ (stream) -------> | rate limit
+//!    | ------ (stream) -------> | rate limit; a place among the strangers
 //!    | <------ nonce ---------- |
 //!    | -- signed identity, CSR->| request checks
+//!    |                          | <- the loop's next look - EC2: an instance of ours at that address?
 //!    |                          | -- the signed request --> STS: account, role, instance
 //!    |                          | <- the loop's next look - EC2: state, VPC, template; group
 //!    | <---- certificate ------ | key remembered
 //! ```
+//!
+//! Invariant: whoever is not at the address of an instance of ours causes no AWS call but the loop's
+//! next look, and that at most every other second.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fleet_proto::id::InstanceId;
 use fleet_proto::tls::Peer;
 use fleet_proto::v1;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::bounds::Bounds;
 use super::checks::{self, Refused};
-use super::limit::Limit;
+use super::limit::{Limit, Pace};
 use crate::authority;
 use crate::core::Core;
 use crate::store::StoreError;
-
-/// The nonce is good for this long (node.proto).
-const NONCE_LIFETIME: Duration = Duration::from_secs(60);
-/// EC2 and Auto Scaling show a new instance within seconds; the loop looks again meanwhile.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
-/// STS calls at once; AWS throttles GetCallerIdentity far above this.
-const IDENTITIES_AT_ONCE: usize = 32;
 
 /// The service.
 #[derive(Debug)]
 pub struct EnrolmentService {
     core: Arc<Core>,
+    bounds: Bounds,
     limit: Limit,
+    strangers: Arc<Semaphore>,
     identities: Semaphore,
+    wake: Pace,
 }
 
 impl EnrolmentService {
     /// For this orchestrator.
-    pub fn new(core: Arc<Core>) -> Self {
+    pub fn new(core: Arc<Core>, bounds: Bounds) -> Self {
         Self {
             core,
-            limit: Limit::default(),
-            identities: Semaphore::new(IDENTITIES_AT_ONCE),
+            limit: Limit::new(&bounds),
+            strangers: Arc::new(Semaphore::new(bounds.strangers)),
+            identities: Semaphore::new(bounds.identities),
+            wake: Pace::new(bounds.wake),
+            bounds,
+        }
+    }
+
+    /// Before anything is read: the limits. Strangers get one of their places to hold.
+    fn admit(&self, peer: &Peer) -> Result<Option<OwnedSemaphorePermit>, Refused> {
+        let source = peer.address.ip();
+        if !self.limit.admit(source, Instant::now()) {
+            return Err(Refused::RateLimit);
+        }
+        if checks::source(&self.core.looks.borrow().observed, source) {
+            return Ok(None);
+        }
+        self.look_again();
+        Arc::clone(&self.strangers)
+            .try_acquire_owned()
+            .map(Some)
+            .map_err(|_| Refused::Busy)
+    }
+
+    fn look_again(&self) {
+        if self.wake.due(Instant::now()) {
+            self.core.store.wake();
         }
     }
 
@@ -63,6 +87,15 @@ impl EnrolmentService {
         let identity = answer.identity.ok_or(Refused::Malformed)?;
         let region = self.core.spec.home_region();
         checks::request(&identity, &region, nonce, csr.key_sha256())?;
+        let source = peer.address.ip();
+        self.seen(|observed| {
+            if checks::source(observed, source) {
+                Ok(())
+            } else {
+                Err(Refused::SourceUnknown)
+            }
+        })
+        .await?;
         let account = self
             .core
             .account()
@@ -74,6 +107,7 @@ impl EnrolmentService {
                 .acquire()
                 .await
                 .map_err(|_| Refused::StsUnreachable)?;
+            self.core.metrics.identity_check();
             self.core
                 .cloud
                 .forward_identity(&crate::cloud_request(identity))
@@ -93,7 +127,8 @@ impl EnrolmentService {
             &account,
             &self.core.spec.fleet.instance_profile,
         )?;
-        self.visible(&instance, peer).await?;
+        self.seen(|observed| checks::instance(observed, &instance, source))
+            .await?;
         self.core
             .store
             .enrol(instance.as_str(), csr.key_sha256())
@@ -123,25 +158,28 @@ impl EnrolmentService {
         Ok(certificate)
     }
 
-    /// Waits for a look of the loop that shows the instance as ours.
-    async fn visible(&self, instance: &InstanceId, peer: &Peer) -> Result<(), Refused> {
+    /// What the loop's looks say; what a new instance may still lack is waited for.
+    async fn seen(
+        &self,
+        verdict: impl Fn(&plan::Observed) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
         let mut looks = self.core.looks.subscribe();
-        let until = Instant::now() + VISIBLE_WITHIN;
+        let until = Instant::now() + self.bounds.visible;
         loop {
-            let verdict = checks::instance(
-                &looks.borrow_and_update().observed,
-                instance,
-                peer.address.ip(),
-            );
+            let verdict = verdict(&looks.borrow_and_update().observed);
             match verdict {
                 Err(
-                    Refused::InstanceUnknown | Refused::Group | Refused::Template | Refused::Vpc,
+                    Refused::SourceUnknown
+                    | Refused::InstanceUnknown
+                    | Refused::Group
+                    | Refused::Template
+                    | Refused::Vpc,
                 ) if Instant::now() < until => {
-                    self.core.store.wake();
-                    if tokio::time::timeout_at(until, looks.changed())
-                        .await
-                        .is_err()
-                    {
+                    self.look_again();
+                    // Woken for the next look, or to ask for one again.
+                    let next = until.min(Instant::now() + self.bounds.wake);
+                    let changed = tokio::time::timeout_at(next, looks.changed()).await;
+                    if Instant::now() >= until || matches!(changed, Ok(Err(_))) {
                         return verdict;
                     }
                 }
@@ -171,10 +209,14 @@ impl v1::enrolment_server::Enrolment for EnrolmentService {
             .get::<Peer>()
             .cloned()
             .ok_or_else(|| Status::internal("no peer"))?;
-        if !self.limit.admit(peer.address.ip(), Instant::now()) {
-            self.core.metrics.refused(Refused::RateLimit);
-            return Err(Status::resource_exhausted("try again later"));
-        }
+        let place = match self.admit(&peer) {
+            Ok(place) => place,
+            Err(check) => {
+                log::debug!("enrolment from {} refused by check `{check}`", peer.address);
+                self.core.metrics.refused(check);
+                return Err(check.status());
+            }
+        };
         let mut nonce = [0_u8; 32];
         rand::fill(&mut nonce);
         let mut answers = request.into_inner();
@@ -192,12 +234,17 @@ impl v1::enrolment_server::Enrolment for EnrolmentService {
             return Err(Status::unavailable("starting"));
         };
         self.core.tasks.spawn(async move {
-            let answer = tokio::time::timeout(NONCE_LIFETIME, answers.next()).await;
+            let answer = tokio::time::timeout(service.bounds.nonce, answers.next()).await;
             let verdict = match answer {
                 Err(_) => Err(Refused::TooSlow),
+                Ok(Some(Err(status))) if status.code() == Code::OutOfRange => {
+                    Err(Refused::TooLarge)
+                }
+                // A caller that hangs up looks the same as one that ends without an answer.
                 Ok(None | Some(Err(_))) => Err(Refused::Malformed),
                 Ok(Some(Ok(answer))) => service.check(&peer, &nonce, answer).await,
             };
+            drop(place);
             let step = match verdict {
                 Ok(certificate) => {
                     service.core.metrics.enrolled();
@@ -208,13 +255,7 @@ impl v1::enrolment_server::Enrolment for EnrolmentService {
                 Err(check) => {
                     log::warn!("enrolment from {} refused by check `{check}`", peer.address);
                     service.core.metrics.refused(check);
-                    // The same words for every check: an attacker learns nothing from them.
-                    Err(match check {
-                        Refused::StsUnreachable | Refused::Store => {
-                            Status::unavailable("try again later")
-                        }
-                        _ => Status::permission_denied("not accepted"),
-                    })
+                    Err(check.status())
                 }
             };
             let _ = steps.send(step).await;

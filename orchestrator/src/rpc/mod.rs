@@ -1,15 +1,20 @@
 //! What comes in by gRPC: nodes over TLS, operators over a Unix socket. It writes intent and reports
 //! into the store and rings the loop; it never acts on the world itself.
 
+mod bounds;
 mod checks;
 mod control;
+mod denied;
 mod enrolment;
 mod limit;
 mod node;
+mod served;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::Bounds;
 pub use checks::Refused;
+pub use denied::Denied;
 pub use enrolment::EnrolmentService;
 pub use server::{serve_nodes, serve_operators};

@@ -2,57 +2,98 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fleet_proto::tls::{Holder, Peer};
+use fleet_proto::tls::{Holder, Peer, PeerName};
 use fleet_proto::v1;
 use plan::NodeGoal;
 use secrecy::ExposeSecret;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::authority;
 use crate::core::Core;
 use crate::desired;
 use crate::report;
+use crate::store::NodeRow;
 
-/// A report that says `verified` may still be on its way when the node asks for its secrets.
-const REPORT_WITHIN: Duration = Duration::from_secs(10);
+use super::bounds::Bounds;
+use super::denied::Denied;
 
-/// The service.
+/// The service. Every call begins with [`NodeService::caller`]; every refusal goes through
+/// [`NodeService::deny`], which counts it and tells the caller nothing.
 #[derive(Debug)]
 pub struct NodeService {
     core: Arc<Core>,
+    bounds: Bounds,
 }
 
 impl NodeService {
     /// For this orchestrator.
-    pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub fn new(core: Arc<Core>, bounds: Bounds) -> Self {
+        Self { core, bounds }
     }
 
-    /// The instance that the client certificate names, if it is ours and not revoked.
-    async fn caller<T>(&self, request: &Request<T>) -> Result<String, Status> {
-        let denied = || Status::unauthenticated("a node certificate of this stack is needed");
-        let peer = request.extensions().get::<Peer>().ok_or_else(denied)?;
-        let name = peer.name().ok_or_else(denied)?;
-        let Holder::Node(instance) = name.holder else {
-            return Err(denied());
+    /// Counts and logs a refusal; gives what the caller hears.
+    fn deny(&self, who: &str, check: Denied) -> Status {
+        log::warn!("call of {who} refused by check `{check}`");
+        self.core.metrics.denied(check);
+        check.status()
+    }
+
+    /// The instance that the client certificate names, if it is ours, valid and not revoked.
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let peer = request.extensions().get::<Peer>();
+        let from = peer.map_or_else(String::new, |peer| peer.address.to_string());
+        let leaf = peer.and_then(|peer| peer.certificates.first());
+        let (peer, leaf) = peer
+            .zip(leaf)
+            .ok_or_else(|| self.deny(&from, Denied::CertificateMissing))?;
+        let instance = match peer.name() {
+            Some(name) if name.stack != self.core.spec.stack => {
+                return Err(self.deny(&from, Denied::CertificateStack));
+            }
+            Some(PeerName {
+                holder: Holder::Node(instance),
+                ..
+            }) => instance.as_str().to_owned(),
+            Some(_) | None => return Err(self.deny(&from, Denied::CertificateHolder)),
         };
-        if name.stack != self.core.spec.stack {
-            return Err(denied());
+        let certificate =
+            authority::Leaf::read(leaf).map_err(|_| self.deny(&from, Denied::CertificateHolder))?;
+        let caller = Caller {
+            instance,
+            ends: certificate.not_after,
+            key_sha256: certificate.key_sha256,
+        };
+        self.still(&caller).await?;
+        Ok(caller)
+    }
+
+    /// The caller's row, while its certificate is good; asked again at every step of a long call.
+    async fn still(&self, caller: &Caller) -> Result<NodeRow, Status> {
+        let instance = &caller.instance;
+        if self.core.now().as_second() > caller.ends {
+            return Err(self.deny(instance, Denied::CertificateExpired));
         }
-        let node = self
+        let row = self
             .core
             .store
-            .node(instance.as_str())
+            .node(instance)
             .await
-            .map_err(|error| unavailable(&error))?;
-        match node {
-            Some(node) if !node.revoked => Ok(instance.as_str().to_owned()),
-            Some(_) => Err(Status::unauthenticated("this certificate is revoked")),
-            None => Err(Status::unauthenticated("this instance is not enrolled")),
+            .map_err(|error| self.unavailable(instance, &error))?;
+        match row {
+            None => Err(self.deny(instance, Denied::NotEnrolled)),
+            Some(row) if row.revoked => Err(self.deny(instance, Denied::Revoked)),
+            Some(row) if row.key_sha256 != caller.key_sha256 => {
+                Err(self.deny(instance, Denied::CertificateKey))
+            }
+            Some(row) => Ok(row),
         }
+    }
+
+    fn unavailable(&self, who: &str, error: &dyn std::error::Error) -> Status {
+        log::warn!("{}", crate::chain(error));
+        self.deny(who, Denied::Unavailable)
     }
 
     /// What the node should do now, if everything for it is known and it is newer than `sent`.
@@ -73,9 +114,13 @@ impl NodeService {
     }
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Status {
-    log::warn!("{}", crate::chain(error));
-    Status::unavailable("the store is not reachable; try again later")
+/// Who calls, as its certificate says.
+#[derive(Clone, Debug)]
+struct Caller {
+    instance: String,
+    /// Seconds since 1970.
+    ends: i64,
+    key_sha256: String,
 }
 
 #[tonic::async_trait]
@@ -86,16 +131,18 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<Streaming<v1::NodeReport>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let instance = self.caller(&request).await?;
+        let caller = self.caller(&request).await?;
+        let instance = caller.instance.clone();
         let mut reports = request.into_inner();
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let core = Arc::clone(&self.core);
-        let this = Self::new(Arc::clone(&core));
+        let this = Self::new(Arc::clone(&core), self.bounds);
         let number = core.fleet.join(&instance);
         core.tasks.clone().spawn(async move {
             let mut goals = core.fleet.goals.subscribe();
             goals.mark_changed();
             let mut sent = 0;
+            let mut looks = tokio::time::interval(this.bounds.still);
             log::info!(NODE = instance.as_str(); "session of {instance} begins");
             loop {
                 tokio::select! {
@@ -121,6 +168,15 @@ impl v1::node_server::Node for NodeService {
                             }
                         }
                     }
+                    // The certificate may expire, the instance be terminated, while the session lasts.
+                    _ = looks.tick() => {
+                        if let Err(refused) = this.still(&caller).await
+                            && refused.code() == Code::Unauthenticated
+                        {
+                            let _ = sender.send(Err(refused)).await;
+                            break;
+                        }
+                    }
                     () = sender.closed() => break,
                     () = core.shutdown.cancelled() => break,
                 }
@@ -143,34 +199,21 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::SecretsRequest>,
     ) -> Result<Response<v1::SecretsReply>, Status> {
-        let instance = self.caller(&request).await?;
+        let caller = self.caller(&request).await?;
+        let instance = caller.instance.as_str();
         let asked = request.into_inner();
-        let until = tokio::time::Instant::now() + REPORT_WITHIN;
+        let until = tokio::time::Instant::now() + self.bounds.report;
         let mut changes = self.core.store.changed.subscribe();
         loop {
             changes.mark_unchanged();
-            let node = self
-                .core
-                .store
-                .node(&instance)
-                .await
-                .map_err(|error| unavailable(&error))?;
-            let node =
-                node.ok_or_else(|| Status::unauthenticated("this instance is not enrolled"))?;
-            let sha256 = match &node.goal {
-                Some(NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. }) => {
-                    sha256.clone()
-                }
-                _ => {
-                    return Err(Status::failed_precondition(
-                        "nothing is to be served by this node",
-                    ));
-                }
+            let node = self.still(&caller).await?;
+            let Some(NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. }) =
+                &node.goal
+            else {
+                return Err(self.deny(instance, Denied::SecretsGoal));
             };
-            if node.generation != asked.generation || sha256 != asked.artefact_sha256 {
-                return Err(Status::failed_precondition(
-                    "that is not the generation and artefact that this node was given",
-                ));
+            if node.generation != asked.generation || *sha256 != asked.artefact_sha256 {
+                return Err(self.deny(instance, Denied::SecretsGeneration));
             }
             let verified = node.report.is_some_and(|report| {
                 report.generation == asked.generation && report::artefact_is_verified(&report.phase)
@@ -182,19 +225,17 @@ impl v1::node_server::Node for NodeService {
                 .await
                 .is_err()
             {
-                return Err(Status::failed_precondition(
-                    "secrets are for nodes that reported the artefact verified",
-                ));
+                return Err(self.deny(instance, Denied::SecretsUnverified));
             }
         }
         let facts = self.core.fleet.facts();
         let secrets = desired::secrets(&self.core.spec, &facts)
-            .ok_or_else(|| Status::unavailable("the database is not known yet"))?;
+            .ok_or_else(|| self.deny(instance, Denied::Unavailable))?;
         let password = facts
             .database
             .as_ref()
             .map(|database| database.password.expose_secret().to_owned());
-        log::info!(NODE = instance.as_str(); "secrets of generation {} given to {instance}", asked.generation);
+        log::info!(NODE = instance; "secrets of generation {} given to {instance}", asked.generation);
         Ok(Response::new(v1::SecretsReply {
             settings: secrets
                 .into_iter()
@@ -208,22 +249,17 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::Certificate>, Status> {
-        let instance = self.caller(&request).await?;
+        let caller = self.caller(&request).await?;
+        let instance = caller.instance.as_str();
         let csr = authority::Request::parse(&request.into_inner().csr)
-            .map_err(|_| Status::invalid_argument("the certificate request is not usable"))?;
-        let node = self
-            .core
-            .store
-            .node(&instance)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        if node.is_none_or(|node| node.key_sha256 != csr.key_sha256()) {
-            return Err(Status::permission_denied("not accepted"));
+            .map_err(|_| self.deny(instance, Denied::RenewalCsr))?;
+        if caller.key_sha256 != csr.key_sha256() {
+            return Err(self.deny(instance, Denied::RenewalKey));
         }
         let certificate = self
             .core
-            .certificate(&csr, &instance)
-            .map_err(|error| unavailable(&error))?;
+            .certificate(&csr, instance)
+            .map_err(|error| self.unavailable(instance, &error))?;
         Ok(Response::new(certificate))
     }
 }

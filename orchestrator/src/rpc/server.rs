@@ -1,11 +1,12 @@
 //! The two ports: nodes over TLS, operators over a Unix socket of their own.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use fleet_proto::tls::{self, TlsIncoming};
+use fleet_proto::tls::{self, Door, TlsIncoming, Turned};
 use fleet_proto::v1::control_server::ControlServer;
 use fleet_proto::v1::enrolment_server::EnrolmentServer;
 use fleet_proto::v1::node_server::NodeServer;
@@ -16,9 +17,12 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use super::bounds::Bounds;
+use super::checks;
 use super::control::ControlService;
 use super::enrolment::EnrolmentService;
 use super::node::NodeService;
+use super::served::Served;
 use crate::authority::Authority;
 use crate::core::Core;
 
@@ -28,9 +32,19 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// The largest message that a node sends: a report with its last lines.
 const MAX_MESSAGE: usize = 256 * 1024;
+/// The largest answer to a nonce: sixteen headers of at most 8 KiB would be more than any agent's.
+const MAX_ANSWER: usize = 32 * 1024;
+/// Calls at once on one connection; an agent has a session, and secrets or a renewal beside it.
+const MAX_CALLS: u32 = 8;
+/// Headers of one call, bytes.
+const MAX_HEADERS: u32 = 16 * 1024;
 
 /// Serves nodes from the moment that the CA exists until shutdown.
-pub async fn serve_nodes(core: Arc<Core>, listener: TcpListener) -> anyhow::Result<()> {
+pub async fn serve_nodes(
+    core: Arc<Core>,
+    listener: TcpListener,
+    bounds: Bounds,
+) -> anyhow::Result<()> {
     let mut authorities = core.authority.subscribe();
     let first = tokio::select! {
         first = authorities.wait_for(Option::is_some) => first.context("the CA is gone")?.clone().context("the CA is there")?,
@@ -53,27 +67,51 @@ pub async fn serve_nodes(core: Arc<Core>, listener: TcpListener) -> anyhow::Resu
             }
         }
     });
-    let enrolment = Arc::new(EnrolmentService::new(Arc::clone(&core)));
+    let enrolment = Arc::new(EnrolmentService::new(Arc::clone(&core), bounds));
     let enrolment = core.enrolment.get_or_init(|| enrolment);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<NodeServer<NodeService>>().await;
+    let counted = Arc::clone(&core);
+    let door = Door::new(bounds.connections, Fleet(Arc::clone(&core)));
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .max_concurrent_streams(MAX_CALLS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .layer(tower::layer::layer_fn(move |inner| {
+            Served::new(inner, Arc::clone(&counted))
+        }))
         .add_service(health_service)
         .add_service(
-            EnrolmentServer::from_arc(Arc::clone(enrolment)).max_decoding_message_size(MAX_MESSAGE),
+            EnrolmentServer::from_arc(Arc::clone(enrolment)).max_decoding_message_size(MAX_ANSWER),
         )
         .add_service(
-            NodeServer::new(NodeService::new(Arc::clone(&core)))
+            NodeServer::new(NodeService::new(Arc::clone(&core), bounds))
                 .max_decoding_message_size(MAX_MESSAGE),
         )
         .serve_with_incoming_shutdown(
-            TlsIncoming::watching(listener, receiver),
+            TlsIncoming::watching(listener, receiver, door),
             core.shutdown.clone().cancelled_owned(),
         )
         .await
         .context("serving nodes")
+}
+
+/// Knows the instances that the loop saw.
+struct Fleet(Arc<Core>);
+
+impl tls::Keeper for Fleet {
+    fn knows(&self, source: IpAddr) -> bool {
+        checks::source(&self.0.looks.borrow().observed, source)
+    }
+
+    fn refused(&self, why: Turned, _: IpAddr) {
+        self.0.metrics.turned(why);
+    }
+
+    fn holds(&self, connections: usize) {
+        self.0.metrics.connections(connections);
+    }
 }
 
 fn server_config(core: &Core, authority: &Authority) -> anyhow::Result<ServerConfig> {

@@ -1,11 +1,11 @@
 //! The server's side: accepted connections with their TLS hand-shake done, and who the peer is.
 //!
 //! ```text
-//!   listener --accept--> hand-shakes (bounded, each with a deadline) --done--> tonic
+//!   listener --accept--> a place at the door --> hand-shake (with a deadline) --done--> tonic
 //! ```
 //!
 //! A peer that is slow or wrong in its hand-shake occupies one place for at most the deadline and
-//! never delays another.
+//! never delays another; one that shows no certificate is cut off after a while, whatever it does.
 
 use std::future::Future;
 use std::io;
@@ -27,12 +27,14 @@ use tokio_rustls::server::TlsStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
+use super::door::{Door, Place, Turned};
 use super::name::{PeerName, peer_name};
 
-/// A hand-shake is two round trips and one signature; what takes longer is not worth a place.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Hand-shakes at once. More wait in the kernel's backlog, which paces a storm of reconnects.
-const HANDSHAKES: usize = 512;
+/// Hand-shakes at once: more than strangers may have connections, so that they never fill it. The
+/// rest waits in the kernel's backlog, which paces a storm of reconnects.
+const HANDSHAKES: usize = 2048;
+/// Connections turned away before others get their turn.
+const TURNED_AWAY: usize = 256;
 /// After a failed accept (out of descriptors): closing connections needs some time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +59,9 @@ impl Peer {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    /// Without a certificate: when it ends.
+    end: Option<Pin<Box<Sleep>>>,
+    _place: Place,
 }
 
 impl Connected for TlsConnection {
@@ -73,6 +78,11 @@ impl AsyncRead for TlsConnection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -112,6 +122,7 @@ impl AsyncWrite for TlsConnection {
 pub struct TlsIncoming {
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
+    door: Door,
     handshakes: JoinSet<Option<TlsConnection>>,
     /// While the process is out of descriptors: when to accept again.
     pause: Option<Pin<Box<Sleep>>>,
@@ -120,14 +131,23 @@ pub struct TlsIncoming {
 impl TlsIncoming {
     /// With a configuration that never changes.
     pub fn new(listener: TcpListener, config: ServerConfig) -> Self {
-        Self::watching(listener, watch::channel(Arc::new(config)).1)
+        Self::watching(
+            listener,
+            watch::channel(Arc::new(config)).1,
+            Door::default(),
+        )
     }
 
     /// Each hand-shake takes the newest configuration: certificates and CAs rotate without a restart.
-    pub fn watching(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
+    pub fn watching(
+        listener: TcpListener,
+        config: watch::Receiver<Arc<ServerConfig>>,
+        door: Door,
+    ) -> Self {
         Self {
             listener,
             config,
+            door,
             handshakes: JoinSet::new(),
             pause: None,
         }
@@ -143,33 +163,51 @@ async fn handshake(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     address: SocketAddr,
+    mut place: Place,
+    door: Door,
 ) -> Option<TlsConnection> {
     let _ = tcp.set_nodelay(true);
-    match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(tcp)).await {
+    let bounds = door.bounds();
+    let refused = match tokio::time::timeout(bounds.hand_shake, acceptor.accept(tcp)).await {
         Ok(Ok(stream)) => {
-            let certificates = stream
+            let certificates: Arc<[CertificateDer<'static>]> = stream
                 .get_ref()
                 .1
                 .peer_certificates()
                 .map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect())
                 .unwrap_or_default();
-            Some(TlsConnection {
+            let end = if certificates.is_empty() {
+                Some(Box::pin(tokio::time::sleep(bounds.anonymous)))
+            } else {
+                place.vouch();
+                None
+            };
+            return Some(TlsConnection {
                 stream,
                 peer: Peer {
                     address,
                     certificates,
                 },
-            })
+                end,
+                _place: place,
+            });
         }
         Ok(Err(error)) => {
-            log::info!("TLS hand-shake with {address} failed: {error}");
-            None
+            let refused = Turned::of(&error);
+            log::info!("TLS hand-shake with {address} refused by check `{refused}`: {error}");
+            refused
         }
         Err(_) => {
-            log::info!("TLS hand-shake with {address} took longer than {HANDSHAKE_DEADLINE:?}");
-            None
+            let refused = Turned::Slow;
+            log::info!(
+                "TLS hand-shake with {address} refused by check `{refused}`: longer than {:?}",
+                bounds.hand_shake
+            );
+            refused
         }
-    }
+    };
+    door.turn_away(refused, address.ip());
+    None
 }
 
 impl Stream for TlsIncoming {
@@ -177,6 +215,7 @@ impl Stream for TlsIncoming {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        let mut turned_away = 0;
         while this.handshakes.len() < HANDSHAKES {
             if let Some(pause) = &mut this.pause {
                 if pause.as_mut().poll(cx).is_pending() {
@@ -186,8 +225,26 @@ impl Stream for TlsIncoming {
             }
             match this.listener.poll_accept(cx) {
                 Poll::Ready(Ok((tcp, address))) => {
-                    let acceptor = TlsAcceptor::from(Arc::clone(&this.config.borrow()));
-                    this.handshakes.spawn(handshake(acceptor, tcp, address));
+                    // A listener for both families shows IPv4 peers as mapped addresses.
+                    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+                    match this.door.enter(address.ip()) {
+                        Ok(place) => {
+                            let acceptor = TlsAcceptor::from(Arc::clone(&this.config.borrow()));
+                            let door = this.door.clone();
+                            this.handshakes
+                                .spawn(handshake(acceptor, tcp, address, place, door));
+                        }
+                        Err(refused) => {
+                            drop(tcp);
+                            log::debug!("connection of {address} refused by check `{refused}`");
+                            this.door.turn_away(refused, address.ip());
+                            turned_away += 1;
+                            if turned_away == TURNED_AWAY {
+                                cx.waker().wake_by_ref();
+                                break;
+                            }
+                        }
+                    }
                 }
                 // Out of descriptors, or the connection is already gone: the listener lives on.
                 Poll::Ready(Err(error)) => {

@@ -1,9 +1,10 @@
-//! The nodes' port over real TLS: who may ask, and what for. Nothing here needs AWS.
+//! The nodes' port over real TLS: who may ask, and what for. `corpus` holds the attacks.
 
+mod corpus;
 mod enrolment;
 mod node;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fleet_proto::tls;
@@ -16,6 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
+use super::bounds::Bounds;
 use crate::authority::{Authority, Request};
 use crate::core::{Core, Parts};
 use crate::fleet::Facts;
@@ -48,20 +50,12 @@ struct Identity {
 impl World {
     async fn start() -> Self {
         let spec = Spec::parse(&template(&Answers::default()), "test.toml").unwrap();
-        let credentials = cloud::Credentials {
-            access_key_id: "AKIAUNUSED".to_owned(),
-            secret_access_key: "unused".to_owned().into(),
-            session_token: None,
-        };
-        let regions = ["us-east-1".to_owned()];
         // Port 1 of loopback: nobody listens there.
-        let cloud = cloud::Cloud::connect_with(
-            STACK,
-            "us-east-1",
-            &regions,
-            "http://127.0.0.1:1",
-            &credentials,
-        );
+        let cloud = corpus::region::connect("http://127.0.0.1:1");
+        Self::with(spec, cloud, Bounds::default()).await
+    }
+
+    async fn with(spec: Spec, cloud: cloud::Cloud, bounds: Bounds) -> Self {
         let core = Core::new(Parts {
             spec,
             want: plan::Want::Up,
@@ -77,7 +71,7 @@ impl World {
         core.authority.send_replace(Some(Arc::new(authority)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let served = super::server::serve_nodes(Arc::clone(&core), listener);
+        let served = super::server::serve_nodes(Arc::clone(&core), listener, bounds);
         tokio::spawn(async move { served.await.unwrap() });
         Self {
             core,
@@ -95,24 +89,32 @@ impl World {
 
     /// A node's certificate from this CA, for whichever stack.
     fn node(&self, stack: &str) -> Identity {
-        let key = KeyPair::generate().unwrap();
+        self.node_named(stack, INSTANCE, KeyPair::generate().unwrap())
+    }
+
+    fn node_named(&self, stack: &str, instance: &str, key: KeyPair) -> Identity {
         let authority = Authority::load(stack, &self.secret).unwrap();
         let request = Request::parse(&csr(&key)).unwrap();
-        let (chain, _) = authority.node(&request, INSTANCE, now()).unwrap();
+        let (chain, _) = authority.node(&request, instance, now()).unwrap();
         Identity { key, chain }
     }
 
     /// An operator's certificate from this CA.
     fn operator(&self) -> Identity {
+        let mut params = CertificateParams::default();
+        let uri = tls::operator_uri(STACK, "ann");
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.signed(&params)
+    }
+
+    /// Whatever this CA may be made to sign.
+    fn signed(&self, params: &CertificateParams) -> Identity {
         let stored: serde_json::Value = serde_json::from_str(self.secret.expose_secret()).unwrap();
         let text = |key: &str| stored[key].as_str().unwrap().to_owned();
         let ca = KeyPair::from_pem(&text("key")).unwrap();
         let issuer = Issuer::from_ca_cert_pem(&text("certificate"), ca).unwrap();
         let key = KeyPair::generate().unwrap();
-        let uri = tls::operator_uri(STACK, "ann");
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = params.signed_by(&key, &issuer).unwrap();
         Identity {
             key,
@@ -120,22 +122,35 @@ impl World {
         }
     }
 
-    async fn channel(&self, config: rustls::ClientConfig) -> Result<Channel, tls::ChannelError> {
+    async fn channel(
+        &self,
+        config: rustls::ClientConfig,
+        from: Option<IpAddr>,
+    ) -> Result<Channel, tls::ChannelError> {
         let name = tls::server_name(STACK);
-        tls::connect(&self.address.to_string(), &name, Arc::new(config), None).await
+        tls::connect(&self.address.to_string(), &name, Arc::new(config), from).await
     }
 
     /// Without a certificate, as before enrolment.
     async fn anonymous(&self) -> Channel {
+        self.anonymous_from(None).await.unwrap()
+    }
+
+    async fn anonymous_from(&self, from: Option<IpAddr>) -> Result<Channel, tls::ChannelError> {
         let authority = Authority::load(STACK, &self.secret).unwrap();
         let pin = authority.sha256().parse().unwrap();
-        self.channel(tls::client_pinned(pin)).await.unwrap()
+        self.channel(tls::client_pinned(pin), from).await
     }
 
     async fn client(&self, identity: &Identity) -> NodeClient<Channel> {
+        NodeClient::new(self.shown(identity).await.unwrap())
+    }
+
+    /// A connection that shows this certificate.
+    async fn shown(&self, identity: &Identity) -> Result<Channel, tls::ChannelError> {
         let key = identity.key.serialize_pem();
         let config = tls::client_mutual(&self.trust(), &identity.chain, &key).unwrap();
-        NodeClient::new(self.channel(config).await.unwrap())
+        self.channel(config, None).await
     }
 
     /// A node that enrolled with this key.
@@ -149,9 +164,13 @@ impl World {
     }
 
     async fn give(&self, goal: &NodeGoal) {
+        self.give_to(INSTANCE, goal).await;
+    }
+
+    async fn give_to(&self, instance: &str, goal: &NodeGoal) {
         self.core
             .store
-            .set_goal(Epoch(0), INSTANCE, goal, "digest")
+            .set_goal(Epoch(0), instance, goal, "digest")
             .await
             .unwrap();
         self.core.fleet.ring();

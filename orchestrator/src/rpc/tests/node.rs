@@ -90,7 +90,7 @@ async fn a_certificate_of_another_ca_does_not_even_connect() {
     let key = forged.key.serialize_pem();
     let config = tls::client_mutual(&world.trust(), &forged.chain, &key).unwrap();
     // TLS 1.3 tells the client after its own hand-shake: the connection or the first call fails.
-    if let Ok(channel) = world.channel(config).await {
+    if let Ok(channel) = world.channel(config, None).await {
         let refused = NodeClient::new(channel)
             .secrets(asked(1))
             .await
@@ -193,9 +193,9 @@ async fn a_certificate_is_renewed_for_the_same_key_alone() {
         .unwrap();
     let cases = [
         (other, Code::PermissionDenied),
-        (named.der().to_vec(), Code::InvalidArgument),
-        (vec![0x30], Code::InvalidArgument),
-        (vec![0; 4096], Code::InvalidArgument),
+        (named.der().to_vec(), Code::PermissionDenied),
+        (vec![0x30], Code::PermissionDenied),
+        (vec![0; 4096], Code::PermissionDenied),
     ];
     for (csr, code) in cases {
         let refused = client.renew(v1::RenewRequest { csr }).await.unwrap_err();

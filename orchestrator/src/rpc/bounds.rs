@@ -1,0 +1,47 @@
+//! What the nodes' port takes of anybody: one place for every number that holds a flood back.
+
+use std::time::Duration;
+
+use fleet_proto::tls;
+
+/// The bounds of a node service.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections.
+    pub connections: tls::Bounds,
+    /// The nonce is good for this long (node.proto).
+    pub nonce: Duration,
+    /// EC2 and Auto Scaling show a new instance within seconds; the loop looks again meanwhile.
+    pub visible: Duration,
+    /// Attempts to enrol of one address at once; a node needs one, and a few after failures.
+    pub burst: u32,
+    /// And one more every so often.
+    pub refill: Duration,
+    /// Open attempts of all addresses together at which EC2 shows no instance of ours (yet).
+    pub strangers: usize,
+    /// STS calls at once; AWS throttles GetCallerIdentity far above this.
+    pub identities: usize,
+    /// A report that says `verified` may still be on its way when the node asks for its secrets.
+    pub report: Duration,
+    /// A session asks this often whether its certificate is still good.
+    pub still: Duration,
+    /// Enrolment makes the loop look again at most this often: each look costs AWS calls.
+    pub wake: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: tls::Bounds::default(),
+            nonce: Duration::from_secs(60),
+            visible: Duration::from_secs(30),
+            burst: 5,
+            refill: Duration::from_secs(6),
+            strangers: 256,
+            identities: 32,
+            report: Duration::from_secs(10),
+            still: Duration::from_secs(15),
+            wake: Duration::from_secs(2),
+        }
+    }
+}
