@@ -109,17 +109,14 @@ fn refused(verb: &'static str, unit: &str) -> impl FnOnce(zbus::Error) -> Servic
 impl Systemd {
     /// Connects to the system bus and follows the server's unit.
     pub async fn new() -> Result<Self, ServiceError> {
-        let connection = Connection::system()
-            .await
-            .map_err(refused("follow", UNIT))?;
+        let connection = subscribed().await.map_err(refused("follow", UNIT))?;
         Self::on(connection).await
     }
 
-    /// On another bus than the system's.
+    /// On a connection that is subscribed to systemd's signals.
     pub async fn on(connection: Connection) -> Result<Self, ServiceError> {
         let follow = || refused("follow", UNIT);
         let manager = ManagerProxy::new(&connection).await.map_err(follow())?;
-        manager.subscribe().await.map_err(follow())?;
         let first = observe(&connection, UNIT).await.map_err(follow())?;
         let (sender, status) = watch::channel(first);
         Ok(Self {
@@ -233,6 +230,9 @@ impl Service for Systemd {
         // What a unit said is in the journal a moment after it ended.
         sync_journal().await;
         let lines = journal(&unit, Some(&status.process), VERSION_LINES).await;
+        // It remains until it is stopped: one that just ends is forgotten, with its invocation.
+        self.job("stop", &unit, self.manager.stop_unit(&unit, MODE))
+            .await?;
         if result == "done" {
             return Ok(lines.join("\n"));
         }
@@ -341,13 +341,21 @@ fn ended_of(result: &str, code: i32, status: i32) -> String {
     }
 }
 
+/// A connection to the system bus on which systemd tells of jobs and changes. It refuses to be asked
+/// twice on one connection.
+async fn subscribed() -> zbus::Result<Connection> {
+    let connection = Connection::system().await?;
+    ManagerProxy::new(&connection).await?.subscribe().await?;
+    Ok(connection)
+}
+
 async fn follow_forever(mut connection: Connection, sender: watch::Sender<Status>) {
     loop {
         if let Err(error) = follow(&connection, &sender).await {
             log::warn!("the bus to systemd is lost: {error}");
         }
         tokio::time::sleep(RECONNECT).await;
-        if let Ok(fresh) = Connection::system().await {
+        if let Ok(fresh) = subscribed().await {
             connection = fresh;
         }
     }
@@ -355,9 +363,7 @@ async fn follow_forever(mut connection: Connection, sender: watch::Sender<Status
 
 /// Until the bus is lost. Each change of a property is a reason to look, nothing more.
 async fn follow(connection: &Connection, sender: &watch::Sender<Status>) -> zbus::Result<()> {
-    let manager = ManagerProxy::new(connection).await?;
-    manager.subscribe().await?;
-    let path = manager.load_unit(UNIT).await?;
+    let path = ManagerProxy::new(connection).await?.load_unit(UNIT).await?;
     let properties = zbus::fdo::PropertiesProxy::builder(connection)
         .destination("org.freedesktop.systemd1")
         .path(path)
