@@ -14,11 +14,16 @@ ifneq ($(CLIPPY),)
 export RUSTC_WORKSPACE_WRAPPER := $(CLIPPY)
 endif
 
-# What the demo takes: TARBALL=file [TARBALL2=file] [LICENCE=file] for a real Mattermost, KEEP=1 to leave it running.
-export TARBALL TARBALL2 LICENCE KEEP
+# What the demo takes: TARBALL=file [TARBALL2=file] [LICENCE=file] for a real Mattermost, KEEP=1 to leave it running,
+# RUNTIME=machine (root) to boot each node's systemd instead of running its agent as a process.
+export TARBALL TARBALL2 LICENCE KEEP RUNTIME
+MACHINE          := $(filter machine,$(RUNTIME))
+ifneq ($(filter-out process machine,$(RUNTIME)),)
+$(error RUNTIME is `process` or `machine`, not `$(RUNTIME)`)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo image test test-rust test-conformance test-image lint bench clean
+.PHONY: help setup build base-image demo image test test-rust test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +34,11 @@ setup: ## Install what is missing (Debian packages, Python venv)
 build: setup ## Everything, once, in one profile
 	$(CARGO) build --locked --workspace --all-targets
 
-demo: build ## The whole product on a local AWS region, in under four minutes
-	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(LICENCE),--licence $(LICENCE)) $(if $(KEEP),--keep)
+base-image: setup ## The Debian that the lab's machines boot (root, network, once)
+	@tests/base-image.sh
+
+demo: build $(if $(MACHINE),base-image) ## The whole product on a local AWS region, in under four minutes
+	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(LICENCE),--licence $(LICENCE)) $(if $(KEEP),--keep) $(if $(MACHINE),--machines "$$(tests/base-image.sh --path)")
 
 image: build ## The node's image: `packer build packer/` against a local AWS region (root)
 	@$(BIN)/image --bin $(BIN)
@@ -38,6 +46,8 @@ image: build ## The node's image: `packer build packer/` against a local AWS reg
 test: build lint test-rust test-conformance test-image demo ## Lint, unit, store, lab, conformance, end to end
 
 test-rust:
+	@# The machines' tests say so when they are skipped for want of it.
+	@[ "$$(id -u)" != 0 ] || tests/base-image.sh >/dev/null || true
 	$(CARGO) test --locked --workspace
 
 test-conformance:

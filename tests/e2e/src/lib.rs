@@ -4,6 +4,7 @@
 //! Nothing here is known to the product. It is told the lab's endpoint by `AWS_ENDPOINT_URL`, which
 //! every AWS SDK and tool understands, and everything else by its specification.
 
+pub mod image;
 pub mod orchestrator;
 pub mod packer;
 pub mod processes;
@@ -15,7 +16,7 @@ pub mod timeline;
 
 pub use orchestrator::{Ended, Orchestrator};
 pub use releases::{Release, Releases};
-pub use stage::{Options, Stage};
+pub use stage::{Options, Runtime, Stage};
 pub use timeline::Timeline;
 
 /// Where this build's binaries lie: beside the folder of the running test's own.

@@ -1,6 +1,7 @@
 //! Releases behind HTTPS: the stand-in packed as several versions, or tarballs from disk.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -42,11 +43,12 @@ impl Drop for Releases {
 }
 
 impl Releases {
-    /// Packs the stand-in as these versions and serves them.
+    /// Packs the stand-in as these versions and serves them at an address of this machine.
     pub async fn stand_in(
         binary: &Path,
         versions: &[(&str, Behaviour)],
         directory: &Path,
+        address: Ipv4Addr,
     ) -> anyhow::Result<Self> {
         let served = directory.join("releases");
         let mut packed = Vec::new();
@@ -62,11 +64,15 @@ impl Releases {
             .into_iter()
             .map(|packed| (packed.version, packed.sha256, packed.file, packed.behaviour))
             .collect();
-        Self::serve(found, &served, directory).await
+        Self::serve(found, &served, directory, address).await
     }
 
     /// Serves real tarballs; their version is asked of the program inside.
-    pub async fn from_files(files: &[PathBuf], directory: &Path) -> anyhow::Result<Self> {
+    pub async fn from_files(
+        files: &[PathBuf],
+        directory: &Path,
+        address: Ipv4Addr,
+    ) -> anyhow::Result<Self> {
         let served = directory.join("releases");
         let mut found = Vec::new();
         for file in files {
@@ -77,19 +83,20 @@ impl Releases {
             std::fs::copy(file, &copy).with_context(|| file.display().to_string())?;
             found.push((version, digest(&copy)?, copy, "good".to_owned()));
         }
-        Self::serve(found, &served, directory).await
+        Self::serve(found, &served, directory, address).await
     }
 
     async fn serve(
         found: Vec<(String, String, PathBuf, String)>,
         served: &Path,
         directory: &Path,
+        address: Ipv4Addr,
     ) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &root)?;
+        let leaf = CertificateParams::new(vec![address.to_string()])?.signed_by(&key, &root)?;
         let (trust_file, chain, secret) = (
             directory.join("mirror-ca.pem"),
             directory.join("mirror.pem"),
@@ -98,7 +105,7 @@ impl Releases {
         std::fs::write(&trust_file, root.pem())?;
         std::fs::write(&chain, leaf.pem())?;
         std::fs::write(&secret, key.serialize_pem())?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         let tls = tls_from_files(&chain, &secret)?;
         let server = tokio::spawn(serve_releases(served.to_owned(), listener, tls));

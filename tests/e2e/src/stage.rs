@@ -1,5 +1,6 @@
 //! Setting the stage, and striking it.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,9 +10,19 @@ use standin::release::Behaviour;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::image;
 use crate::orchestrator::Orchestrator;
 use crate::processes::{Program, left_behind};
 use crate::releases::Releases;
+
+/// What the lab's instances are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// The agent as a process on loopback.
+    Process,
+    /// Booted systems, with the agent and its units in this tree of Debian.
+    Machine(PathBuf),
+}
 
 /// How the stage is set.
 #[derive(Clone, Debug)]
@@ -28,6 +39,8 @@ pub struct Options {
     pub tarballs: Vec<PathBuf>,
     /// Text of a cluster licence; without one there is one node, and a rollout is a cutover.
     pub licence: Option<String>,
+    /// What instances are.
+    pub runtime: Runtime,
     /// Lines appended to the specification's `[rollout]` table.
     pub rollout: String,
 }
@@ -45,6 +58,18 @@ impl Options {
             rollout:
                 "weights = [10, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n"
                     .to_owned(),
+            runtime: Runtime::Process,
+        }
+    }
+}
+
+impl Options {
+    /// Where everything of the stage listens that instances speak to.
+    pub fn address(&self) -> Ipv4Addr {
+        match self.runtime {
+            Runtime::Process => Ipv4Addr::LOCALHOST,
+            // The VPC's second address, which no subnet gives out.
+            Runtime::Machine(_) => Ipv4Addr::new(10, self.octet, 0, 2),
         }
     }
 }
@@ -80,6 +105,7 @@ pub const LICENCE_SECRET: &str = "demo/licence";
 
 impl Stage {
     /// Starts lab and release server, registers an image with the agent in it, writes a specification.
+    /// Fails where the runtime cannot work, with the reason.
     pub async fn set(options: Options) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("mattermost-ha-")
@@ -87,35 +113,28 @@ impl Stage {
         let base = directory.path();
         // The lab's Postgres runs as a user of its own and must get to its folder.
         make_traversable(base)?;
-        let releases = if options.tarballs.is_empty() {
-            let mut versions: Vec<(&str, Behaviour)> =
-                GOOD.map(|version| (version, Behaviour::Good)).to_vec();
-            versions.push((BAD, Behaviour::CrashAtStart));
-            Releases::stand_in(&options.bin.join("mattermost"), &versions, base).await?
-        } else {
-            Releases::from_files(&options.tarballs, base).await?
-        };
-        let versions: Vec<String> = if options.tarballs.is_empty() {
-            GOOD.map(str::to_owned).to_vec()
-        } else {
-            releases.in_order()
-        };
-        let image_name = format!("mattermost-base-{}-{}", versions[0], "20260101000000");
-        let tree = image_tree(&options.bin.join("mattermost-agent"), base)?;
+        let address = options.address();
         let mut command = Command::new(options.bin.join("lab"));
         command
             .arg("run")
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", &format!("{address}:0")])
             .arg("--directory")
             .arg(base.join("lab"))
             .args(["--speed", &options.speed.to_string()])
             .args(["--seed", &options.seed.to_string()])
             .args(["--octet", &options.octet.to_string()])
-            .args(["--instance-profile", "mattermost-node"])
-            .arg("--image")
-            .arg(format!("{image_name}={}", tree.display()));
-        let mut lab = Program::start("lab", &command, &base.join("lab.log"))?;
-        let ready: Value = serde_json::from_str(&lab.first_line(Duration::from_secs(20)).await?)?;
+            .args(["--instance-profile", "mattermost-node"]);
+        if let Runtime::Machine(_) = options.runtime {
+            command.args(["--runtime", "machine"]);
+        }
+        let log = base.join("lab.log");
+        let mut lab = Program::start("lab", &command, &log)?;
+        let first = lab.first_line(Duration::from_secs(20)).await;
+        let first = first.with_context(|| {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("the lab does not start: {}", said.trim())
+        })?;
+        let ready: Value = serde_json::from_str(&first)?;
         let text = |key: &str| {
             ready[key]
                 .as_str()
@@ -123,10 +142,24 @@ impl Stage {
                 .with_context(|| format!("the lab did not say `{key}`"))
         };
         let endpoint = text("endpoint")?;
-        let image = ready["images"][&image_name]
-            .as_str()
-            .context("the lab did not register the image")?
-            .to_owned();
+        // After the lab: with machines the address is the lab's network's.
+        let releases = if options.tarballs.is_empty() {
+            let mut versions: Vec<(&str, Behaviour)> =
+                GOOD.map(|version| (version, Behaviour::Good)).to_vec();
+            versions.push((BAD, Behaviour::CrashAtStart));
+            let binary = options.bin.join("mattermost");
+            Releases::stand_in(&binary, &versions, base, address).await?
+        } else {
+            Releases::from_files(&options.tarballs, base, address).await?
+        };
+        let versions: Vec<String> = if options.tarballs.is_empty() {
+            GOOD.map(str::to_owned).to_vec()
+        } else {
+            releases.in_order()
+        };
+        image::compose(&options, &base.join("image")).await?;
+        let name = format!("mattermost-base-{}-20260101000000", versions[0]);
+        let image = register(&endpoint, &name, &base.join("image")).await?;
         let environment = vec![
             ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
             ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
@@ -136,11 +169,18 @@ impl Stage {
                 text("secret_access_key")?,
             ),
         ];
-        let port = free_port()?;
+        let orchestrator = SocketAddr::from((address, free_port(address)?));
         let spec = base.join("mattermost.toml");
         std::fs::write(
             &spec,
-            specification(&options, &releases, &versions, &image, &text("ca")?, port),
+            specification(
+                &options,
+                &releases,
+                &versions,
+                &image,
+                &text("ca")?,
+                orchestrator,
+            ),
         )?;
         let orchestrator = Orchestrator {
             binary: options.bin.join("orchestrator"),
@@ -148,7 +188,7 @@ impl Stage {
             runtime: base.join("run"),
             environment,
             log: base.join("orchestrator.log"),
-            console: format!("127.0.0.1:{}", free_port()?),
+            console: format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
         };
         let stage = Self {
             directory,
@@ -224,34 +264,13 @@ impl Stage {
 
     /// Asks the lab itself for something (docs/lab.md, control endpoint).
     pub async fn control(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let reply = reqwest::Client::new()
-            .post(format!("{}/lab/{path}", self.endpoint))
-            .header("content-type", "application/json")
-            .body(body.to_string())
-            .send()
-            .await?;
-        let status = reply.status();
-        let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
-        if !status.is_success() {
-            bail!("/lab/{path}: {value}");
-        }
-        Ok(value)
+        control(&self.endpoint, path, body).await
     }
 
     /// A second image with the same agent in it, by id: for a rollout of the image alone.
     pub async fn second_image(&self) -> anyhow::Result<String> {
         let name = format!("mattermost-base-{}-20260201000000", self.versions[0]);
-        let tree = self.directory.path().join("image");
-        let made = self
-            .control(
-                "ec2/images",
-                json!({ "name": name, "tree": tree, "region": "us-east-1" }),
-            )
-            .await?;
-        made["image_id"]
-            .as_str()
-            .map(str::to_owned)
-            .context("the lab did not register the image")
+        register(&self.endpoint, &name, &self.directory.path().join("image")).await
     }
 
     /// CPU of every instance of a group; none gives it back to what is measured.
@@ -301,17 +320,33 @@ fn make_traversable(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the image holds in the process runtime: the agent, where the package puts it.
-fn image_tree(agent: &Path, base: &Path) -> anyhow::Result<PathBuf> {
-    let tree = base.join("image");
-    std::fs::create_dir_all(tree.join("usr/bin"))?;
-    std::fs::copy(agent, tree.join("usr/bin/mattermost-agent"))
-        .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
-    Ok(tree)
+async fn control(endpoint: &str, path: &str, body: Value) -> anyhow::Result<Value> {
+    let reply = reqwest::Client::new()
+        .post(format!("{endpoint}/lab/{path}"))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await?;
+    let status = reply.status();
+    let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
+    if !status.is_success() {
+        bail!("/lab/{path}: {value}");
+    }
+    Ok(value)
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+/// Gives the lab an image; its id.
+async fn register(endpoint: &str, name: &str, tree: &Path) -> anyhow::Result<String> {
+    let image = json!({ "name": name, "tree": tree, "region": "us-east-1" });
+    let made = control(endpoint, "ec2/images", image).await?;
+    made["image_id"]
+        .as_str()
+        .map(str::to_owned)
+        .context("the lab did not register the image")
+}
+
+fn free_port(address: Ipv4Addr) -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind((address, 0))?
         .local_addr()?
         .port())
 }
@@ -322,7 +357,7 @@ fn specification(
     versions: &[String],
     image: &str,
     ca: &str,
-    port: u16,
+    orchestrator: SocketAddr,
 ) -> String {
     let first = &releases.all[&versions[0]];
     let lines: Vec<String> = releases
@@ -346,7 +381,7 @@ fn specification(
          [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\nscale_in_cpu_percent = 0\n\n\
          [load_balancer]\nderegistration_delay_seconds = 60\n\n\
          [rollout]\nreads_in_a_row = 2\n{}\n\
-         [orchestrator]\naddresses = [\"127.0.0.1:{port}\"]\nlisten = \"127.0.0.1:{port}\"\n",
+         [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n",
         first.version,
         first.sha256,
         releases.url,

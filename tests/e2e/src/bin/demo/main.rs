@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use e2e::{Options, Stage, Timeline};
+use e2e::{Options, Runtime, Stage, Timeline};
 
 use chapters::show;
 use look::{tell_logs, what_to_try};
+
+/// A machine boots, and a system goes down, in real seconds: the lab's time-outs must leave room.
+const MACHINE_SPEED: f64 = 30.0;
 
 /// From nothing to a served, upgraded Mattermost on a local AWS region, and back to nothing
 #[derive(Debug, Parser)]
@@ -29,9 +32,12 @@ struct Arguments {
     /// The cluster licence that the real Mattermost takes; without one: one node, and a rollout is a cutover
     #[arg(long, requires = "tarball")]
     licence: Option<PathBuf>,
-    /// Lab seconds per real second
-    #[arg(long, default_value_t = 60.0)]
-    speed: f64,
+    /// Lab seconds per real second; default: 60, with machines 30
+    #[arg(long)]
+    speed: Option<f64>,
+    /// Run the nodes as machines, booted from this tree of Debian; needs root
+    #[arg(long, value_name = "TREE")]
+    machines: Option<PathBuf>,
     /// Chat clients that the load generator holds
     #[arg(long, default_value_t = 20)]
     clients: usize,
@@ -74,7 +80,11 @@ async fn demo(arguments: &Arguments, timeline: &Arc<Timeline>) -> anyhow::Result
         "1. A local AWS region: two regions of three zones, real Postgres, a real load balancer",
     );
     let mut options = Options::new(&arguments.bin);
-    options.speed = arguments.speed;
+    if let Some(tree) = &arguments.machines {
+        options.runtime = Runtime::Machine(tree.clone());
+        options.speed = MACHINE_SPEED;
+    }
+    options.speed = arguments.speed.unwrap_or(options.speed);
     if let Some(first) = &arguments.tarball {
         options.tarballs = vec![first.clone()];
         options.tarballs.extend(arguments.tarball2.clone());
@@ -89,10 +99,11 @@ async fn demo(arguments: &Arguments, timeline: &Arc<Timeline>) -> anyhow::Result
             None => None,
         };
     }
+    let speed = options.speed;
     let stage = Stage::set(options).await?;
     timeline.note(&format!(
-        "lab at {} (its clock runs {} times as fast as AWS)",
-        stage.endpoint, arguments.speed
+        "lab at {} (its clock runs {speed} times as fast as AWS)",
+        stage.endpoint
     ));
     timeline.note(&format!(
         "image {} with the agent in it; releases {} over HTTPS",

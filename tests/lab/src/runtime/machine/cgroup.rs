@@ -1,6 +1,6 @@
 //! A machine's control group: all of its processes, and nothing else, whatever they do.
 //!
-//! `mattermost-lab/<the lab's pid>/<instance>` in the unified hierarchy, and beside it in systemd's own
+//! `mattermost-lab/<the lab's pid>-<its octet>/<instance>` in the unified hierarchy, and beside it in systemd's own
 //! on a host that has both: without a group of its own a machine would put its slices where the next
 //! machine puts its.
 
@@ -57,15 +57,10 @@ fn find(mounts: &str) -> Option<Vec<PathBuf>> {
 }
 
 impl Group {
-    /// The group of an instance of this lab.
-    pub fn new(hierarchies: &[PathBuf], instance: &str) -> Self {
-        let lab = std::process::id().to_string();
-        Self(
-            hierarchies
-                .iter()
-                .map(|root| root.join(ROOT).join(&lab).join(instance))
-                .collect(),
-        )
+    /// The group of an instance of a lab of this process.
+    pub fn new(hierarchies: &[PathBuf], octet: u8, instance: &str) -> Self {
+        let of_lab = |root: &PathBuf| root.join(ROOT).join(lab(octet)).join(instance);
+        Self(hierarchies.iter().map(of_lab).collect())
     }
 
     /// As a launcher is told it.
@@ -151,10 +146,15 @@ impl Group {
     }
 }
 
-/// Removes all groups of this lab; they must be empty.
-pub fn close(hierarchies: &[PathBuf]) {
+/// A process may have several labs; each has networks of its own.
+fn lab(octet: u8) -> String {
+    format!("{}-{octet}", std::process::id())
+}
+
+/// Removes all groups of a lab of this process; they must be empty.
+pub fn close(hierarchies: &[PathBuf], octet: u8) {
     for root in hierarchies {
-        remove_groups(&root.join(ROOT).join(std::process::id().to_string()));
+        remove_groups(&root.join(ROOT).join(lab(octet)));
         // Not empty: another lab.
         let _ = fs::remove_dir(root.join(ROOT));
     }
@@ -167,16 +167,16 @@ pub fn sweep(hierarchies: &[PathBuf]) {
             continue;
         };
         for lab in labs.flatten().filter(|entry| entry.path().is_dir()) {
-            let name = lab.file_name();
-            if Path::new("/proc").join(&name).exists() {
+            let name = lab.file_name().to_string_lossy().into_owned();
+            let pid = name.split('-').next().unwrap_or_default();
+            if Path::new("/proc").join(pid).exists() {
                 continue;
             }
             let group = Group(vec![lab.path()]);
             let killed = group.kill();
             if killed > 0 {
                 log::warn!(
-                    "{killed} processes of a lab that ended ({}) were left; they are killed",
-                    name.display()
+                    "{killed} processes of a lab that ended ({name}) were left; they are killed"
                 );
             }
             remove_groups(&lab.path());

@@ -51,6 +51,8 @@ pub struct MachineRuntime {
     /// The `lab` binary.
     launcher: PathBuf,
     hierarchies: Vec<PathBuf>,
+    /// Second octet of the first region's network; no two labs have the same.
+    octet: u8,
     network: Arc<Network>,
     plugs: Mutex<BTreeMap<String, Arc<Plug>>>,
     running: Keepers,
@@ -64,8 +66,11 @@ impl MachineRuntime {
             .iter()
             .map(|region| config.network(region))
             .collect();
+        blocking(|| possible().map_err(io::Error::other)).await?;
+        for network in &networks {
+            network::await_free(*network).await?;
+        }
         let (hierarchies, network) = blocking(move || {
-            possible().map_err(io::Error::other)?;
             let hierarchies = cgroup::hierarchies()?;
             cgroup::sweep(&hierarchies);
             Ok((hierarchies, Network::open(&networks)?))
@@ -78,6 +83,7 @@ impl MachineRuntime {
                 .clone()
                 .context("the machine runtime needs the `lab` binary as launcher")?,
             hierarchies,
+            octet: config.regions.first().map_or(0, |region| region.octet),
             network: Arc::new(network),
             plugs: Mutex::default(),
             running: Keepers::default(),
@@ -100,7 +106,7 @@ impl MachineRuntime {
     }
 
     fn group(&self, id: &str) -> Group {
-        Group::new(&self.hierarchies, id)
+        Group::new(&self.hierarchies, self.octet, id)
     }
 
     fn command(&self, machine: &Machine, tree: &Tree, plug: &Plug) -> io::Result<Command> {
@@ -263,12 +269,13 @@ impl Runtime for MachineRuntime {
         self.running.stop_all().await;
         let plugs = std::mem::take(&mut *self.plugs());
         let (network, hierarchies) = (Arc::clone(&self.network), self.hierarchies.clone());
+        let octet = self.octet;
         let closed = blocking(move || {
             for plug in plugs.into_values() {
                 plug.pull();
             }
             network.close();
-            cgroup::close(&hierarchies);
+            cgroup::close(&hierarchies, octet);
             Ok(())
         });
         if let Err(error) = closed.await {

@@ -17,14 +17,19 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use super::blocking;
 use super::namespace::Namespace;
 
 /// Where a machine's software looks for its metadata service (EC2 user guide, "Access instance
 /// metadata").
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// Real time that the kernel may need to remove namespaces that nobody holds.
+const REMOVAL: Duration = Duration::from_secs(5);
 
 /// The lab's end of the network.
 #[derive(Debug)]
@@ -43,28 +48,8 @@ pub struct Plug {
 }
 
 impl Network {
-    /// Takes the networks for the lab; they must be nobody else's.
+    /// Takes the networks for the lab; they must be nobody else's: see [`await_free`].
     pub fn open(networks: &[Ipv4Net]) -> io::Result<Self> {
-        for network in networks {
-            let taken = ip(&[
-                "-4",
-                "route",
-                "show",
-                "table",
-                "all",
-                "root",
-                &network.to_string(),
-            ])?;
-            if let Some(route) = taken.lines().next() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    format!(
-                        "{network} is in use, perhaps by another lab (`{}`); hint: choose another `--octet`",
-                        route.trim()
-                    ),
-                ));
-            }
-        }
         let first = networks
             .first()
             .ok_or_else(|| io::Error::other("the lab has no region"))?;
@@ -128,6 +113,32 @@ impl Plug {
     /// Takes the machine off the network.
     pub fn pull(&self) {
         remove(&self.device);
+    }
+}
+
+/// Returns when nobody has a route into the network. The kernel takes a moment to remove those of a
+/// lab that was killed.
+pub async fn await_free(network: Ipv4Net) -> io::Result<()> {
+    let until = tokio::time::Instant::now() + REMOVAL;
+    loop {
+        let taken = blocking(move || {
+            let range = network.to_string();
+            ip(&["-4", "route", "show", "table", "all", "root", &range])
+        });
+        let taken = taken.await?;
+        let Some(route) = taken.lines().next() else {
+            return Ok(());
+        };
+        if tokio::time::Instant::now() > until {
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!(
+                    "{network} is in use, perhaps by another lab (`{}`); hint: choose another `--octet`",
+                    route.trim()
+                ),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
