@@ -16,6 +16,7 @@ use crate::boot::Instance;
 use crate::coded::Coded;
 use crate::disk::{DiskError, ensure_directory, read_if_there, write_atomically};
 use crate::layout::Layout;
+use crate::steps::{Step, reached};
 use crate::verify;
 use crate::wanted::Serving;
 
@@ -146,8 +147,10 @@ impl Environment {
         ensure_directory(&layout.configuration(), 0o755)?;
         let password = self.database_password.expose_secret().as_bytes();
         write_atomically(&layout.database_password_file(), password, 0o600)?;
+        reached(Step::PasswordWritten);
         let text = self.to_text();
         write_atomically(&layout.environment_file(), text.as_bytes(), 0o600)?;
+        reached(Step::EnvironmentWritten);
         Ok(())
     }
 

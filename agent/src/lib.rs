@@ -38,6 +38,7 @@ pub mod report;
 pub mod run;
 pub mod service;
 pub mod session;
+pub mod steps;
 pub mod verify;
 pub mod wanted;
 pub mod worker;

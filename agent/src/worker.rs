@@ -34,6 +34,7 @@ use crate::layout::Layout;
 use crate::progress::Store;
 use crate::report::Reporter;
 use crate::service::{Service, State};
+use crate::steps::{Step, reached};
 use crate::verify::Pinger;
 use crate::wanted::{self, Drain, Serving, Wanted};
 
@@ -156,7 +157,9 @@ impl Worker {
     async fn drain(&self, pace: Drain) {
         if self.service.status().borrow().state != State::Inactive {
             self.reporter.reach(Phase::Draining);
+            reached(Step::Draining);
             connections::drain(&*self.connections, pace, &self.reporter).await;
+            reached(Step::ConnectionsClosed);
         }
         // A service that cannot be stopped goes on serving; that is tried until it is seen.
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
@@ -166,6 +169,7 @@ impl Worker {
             self.reporter.note(text);
             tokio::time::sleep(backoff.next_wait()).await;
         }
+        reached(Step::Stopped);
         self.reporter.update(|report| {
             report.connections = 0;
             report.health = None;

@@ -31,13 +31,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use download::Patience;
 pub use error::{ArchiveError, InstallError};
-pub use release::{Installed, activate, active, installed, prune};
+pub use release::{Installed, activate, active, installed};
 pub use signature::{Checker, SignatureError};
 
-use crate::disk::{at, ensure_directory, remove_tree};
+use crate::disk::{DiskError, at, ensure_directory, remove_tree};
 use crate::layout::Layout;
 use crate::service::Service;
-use crate::wanted::Artefact;
+use crate::steps::{Step as Done, reached};
+use crate::wanted::{Artefact, Version};
 use pipeline::{Passed, Pipeline};
 use unpack::Limits;
 
@@ -95,7 +96,8 @@ impl Installer {
         }
         let releases = self.layout.releases();
         ensure_directory(&releases, 0o755)?;
-        release::remove_partial(&self.layout)?;
+        release::remove_leftovers(&self.layout)?;
+        reached(Done::LeftoversRemoved);
         let checker = || signature::checker(artefact.signature.as_ref());
         checker()?;
         let partial = releases.join(format!(".partial-{}", artefact.sha256));
@@ -105,6 +107,13 @@ impl Installer {
             remove_tree(&partial)?;
         }
         result
+    }
+
+    /// Removes releases that are neither current nor previous nor `keep`.
+    pub async fn prune(&self, keep: &Version) -> Result<(), DiskError> {
+        // An install whose caller went away may still be writing.
+        let _lock = self.lock.lock().await;
+        release::prune(&self.layout, keep)
     }
 
     async fn fill(
@@ -138,8 +147,9 @@ impl Installer {
         };
         step(Step::Fetched);
         verdict(artefact, passed)?;
+        reached(Done::Verified);
         step(Step::Verified);
-        release::complete(&self.layout, artefact, partial, &*self.service).await
+        release::complete(&self.layout, artefact, partial, &*self.service, lock).await
     }
 
     fn start(
@@ -149,6 +159,7 @@ impl Installer {
     ) -> Result<Pipeline, InstallError> {
         remove_tree(partial)?;
         ensure_directory(partial, 0o755)?;
+        reached(Done::PartialMade);
         let limits = Limits {
             bytes: artefact.max_bytes,
             files: artefact.max_files,

@@ -4,10 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
 
 use super::error::{ArchiveError, InstallError};
 use crate::coded::chain;
@@ -16,11 +18,13 @@ use crate::disk::{
 };
 use crate::layout::{Layout, SHARED};
 use crate::service::Service;
+use crate::steps::{Step, reached};
 use crate::wanted::{Artefact, Version};
 
 /// In every release: what it is. Written before the rename, so it is there or the release is not.
 const MARK: &str = ".release.json";
-const PARTIAL: &str = ".partial-";
+/// A release that is going away: no longer one, whatever is left of it.
+const OLD: &str = ".old-";
 /// `mattermost version` reads nothing and opens nothing.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Without them the server refuses to start (mattermost.md).
@@ -53,6 +57,7 @@ pub(super) async fn complete(
     artefact: &Artefact,
     partial: &Path,
     service: &dyn Service,
+    lock: &Arc<OwnedMutexGuard<()>>,
 ) -> Result<Installed, InstallError> {
     for needed in NEEDED {
         if !partial.join(needed).exists() {
@@ -60,18 +65,29 @@ pub(super) async fn complete(
         }
     }
     check_version(artefact, partial, service).await?;
+    reached(Step::VersionAsked);
     ensure_shared(layout, service)?;
+    reached(Step::SharedMade);
     link_shared(layout, partial, service)?;
+    reached(Step::SharedLinked);
     let installed = Installed {
         version: artefact.version.to_string(),
         sha256: artefact.sha256.to_string(),
     };
     let mark = serde_json::to_vec_pretty(&installed).expect("two strings are JSON");
     write_atomically(&partial.join(MARK), &mark, 0o644)?;
+    reached(Step::Marked);
     let target = layout.release(artefact.version.as_str());
     let (from, releases) = (partial.to_owned(), layout.releases());
     // Syncing half a gigabyte takes a while: not on the thread that everything else runs on.
-    tokio::task::spawn_blocking(move || publish(&from, &target, &releases))
+    // It holds the lock: whoever asks went away in the middle, and the next one must wait.
+    let lock = Arc::clone(lock);
+    let publish = move || {
+        let result = publish(&from, &target, &releases);
+        drop(lock);
+        result
+    };
+    tokio::task::spawn_blocking(publish)
         .await
         .map_err(|_| InstallError::Interrupted)??;
     log::info!("installed {} ({})", installed.version, installed.sha256);
@@ -82,15 +98,19 @@ pub(super) async fn complete(
 fn publish(partial: &Path, target: &Path, releases: &Path) -> Result<(), DiskError> {
     let handle = fs::File::open(partial).map_err(at("open", partial))?;
     rustix::fs::syncfs(&handle).map_err(|error| at("sync", partial)(error.into()))?;
+    reached(Step::Synced);
     if target.exists() {
         // The same version from another tarball: `current` may point there, so exchange, then remove.
         renameat_with(CWD, partial, CWD, target, RenameFlags::EXCHANGE)
             .map_err(|error| at("exchange", target)(error.into()))?;
         sync_directory(releases)?;
+        reached(Step::Exchanged);
         return remove_tree(partial);
     }
     fs::rename(partial, target).map_err(at("rename into", target))?;
-    sync_directory(releases)
+    sync_directory(releases)?;
+    reached(Step::Published);
+    Ok(())
 }
 
 async fn check_version(
@@ -187,6 +207,7 @@ fn point(layout: &Layout, name: &str, target: &Path) -> Result<(), DiskError> {
     let fresh = directory.join(format!(".{name}.new"));
     crate::disk::remove_file(&fresh)?;
     symlink(target, &fresh).map_err(at("create link", &fresh))?;
+    reached(Step::LinkMade);
     fs::rename(&fresh, &link).map_err(at("rename into", &link))?;
     sync_directory(&directory)
 }
@@ -200,12 +221,16 @@ pub fn activate(layout: &Layout, version: &Version) -> Result<(), DiskError> {
     }
     if let Some(before) = before {
         point(layout, "previous", &before)?;
+        reached(Step::PreviousPointed);
     }
-    point(layout, "current", &target)
+    point(layout, "current", &target)?;
+    reached(Step::CurrentPointed);
+    Ok(())
 }
 
-/// Removes what is neither current nor previous nor `keep`.
-pub fn prune(layout: &Layout, keep: &Version) -> Result<(), DiskError> {
+/// Removes what is neither current nor previous nor `keep`. First out of sight in one step: half a
+/// release must not pass for one.
+pub(super) fn prune(layout: &Layout, keep: &Version) -> Result<(), DiskError> {
     let links = ["current", "previous"].map(|name| {
         fs::read_link(layout.mattermost().join(name))
             .ok()
@@ -219,18 +244,25 @@ pub fn prune(layout: &Layout, keep: &Version) -> Result<(), DiskError> {
             || name.to_string_lossy().starts_with('.');
         if !kept {
             log::info!("removing the old release `{}`", name.to_string_lossy());
-            remove_tree(&releases.join(name))?;
+            let mut old = std::ffi::OsString::from(OLD);
+            old.push(&name);
+            let old = releases.join(old);
+            remove_tree(&old)?;
+            fs::rename(releases.join(&name), &old).map_err(at("rename into", &old))?;
+            reached(Step::Retired);
         }
     }
+    remove_leftovers(layout)?;
+    reached(Step::Pruned);
     Ok(())
 }
 
-/// What an interrupted install left behind.
-pub(super) fn remove_partial(layout: &Layout) -> Result<(), DiskError> {
+/// What is no release: trees of an interrupted install, and of old releases that were going away.
+pub(super) fn remove_leftovers(layout: &Layout) -> Result<(), DiskError> {
     let releases = layout.releases();
     for entry in fs::read_dir(&releases).map_err(at("read", &releases))? {
         let name = entry.map_err(at("read", &releases))?.file_name();
-        if name.to_string_lossy().starts_with(PARTIAL) {
+        if name.to_string_lossy().starts_with('.') {
             remove_tree(&releases.join(name))?;
         }
     }

@@ -16,6 +16,7 @@ use tar::{Archive, EntryType, Header};
 use super::error::{ArchiveError, InstallError};
 use super::names::{NAME_BYTES, components, stays_inside};
 use crate::disk::at;
+use crate::steps::{Step, reached};
 
 /// Of a pax header; it holds a name and some times.
 const PAX_BYTES: u64 = 64 * 1024;
@@ -112,6 +113,7 @@ fn unpack_all(
     if unpacker.top.is_none() {
         return Err(ArchiveError::Missing("mattermost/").into());
     }
+    reached(Step::Unpacked);
     Ok(unpacker.done)
 }
 
@@ -353,6 +355,9 @@ impl Unpacker<'_> {
             file.write_all(&self.buffer[..length])
                 .map_err(at("write", &path))?;
             left -= length as u64;
+        }
+        if self.done.bytes == 0 {
+            reached(Step::FileWritten);
         }
         self.done.bytes = total;
         Ok(())

@@ -20,6 +20,7 @@ use crate::disk::{ensure_directory, write_atomically};
 use crate::environment::Environment;
 use crate::install::{self, InstallError, Step};
 use crate::service::{ServiceError, State};
+use crate::steps::{Step as Done, reached};
 use crate::wanted::{Migration, Serving};
 
 /// Between looks at the schema while another node migrates.
@@ -31,14 +32,16 @@ impl Worker {
     /// Ends with a verified server.
     pub(super) async fn serve(&self, wanted: &Serving) -> Result<(), Failed> {
         if self.in_force(wanted)? && self.service.status().borrow().state == State::Active {
-            return self.verify(wanted).await;
+            self.verify(wanted).await?;
+        } else {
+            self.install(wanted).await?;
+            let environment = self.environment(wanted).await?;
+            self.prepare_database(wanted, &environment).await?;
+            self.start(wanted, &environment).await?;
+            self.verify(wanted).await?;
         }
-        self.install(wanted).await?;
-        let environment = self.environment(wanted).await?;
-        self.prepare_database(wanted, &environment).await?;
-        self.start(wanted, &environment).await?;
-        self.verify(wanted).await?;
-        if let Err(error) = install::prune(&self.layout, &wanted.artefact.version) {
+        reached(Done::Serving);
+        if let Err(error) = self.installer.prune(&wanted.artefact.version).await {
             log::warn!("{}", crate::coded::chain(&error));
         }
         Ok(())
@@ -103,6 +106,7 @@ impl Worker {
                 })
                 .map_err(DiskTrouble)
                 .map_err(failed())?;
+            reached(Done::DatabaseRootsWritten);
         }
         let environment = Environment::compose(wanted, secrets, &self.instance, &self.layout)
             .map_err(Failed::at(Phase::Installed))?;
@@ -233,6 +237,7 @@ impl Worker {
             return Ok(());
         }
         self.reporter.reach(Phase::Migrating);
+        reached(Done::MigrationDue);
         self.service
             .migrate(&wanted.artefact.version)
             .await
@@ -246,11 +251,14 @@ impl Worker {
                     ..Failed::at(Phase::Migrating)(error)
                 }
             })?;
+        reached(Done::Migrated);
         progress.migrated_generation = wanted.generation;
         self.store
             .set_progress(&progress)
             .map_err(DiskTrouble)
-            .map_err(failed())
+            .map_err(failed())?;
+        reached(Done::MigrationRecorded);
+        Ok(())
     }
 
     /// Switches to the release and ensures that a process of exactly this configuration runs.
@@ -271,6 +279,7 @@ impl Worker {
                 .restart()
                 .await
                 .map_err(Failed::at(Phase::Starting))?;
+            reached(Done::Restarted);
             let mut progress = self
                 .store
                 .progress()
@@ -284,11 +293,15 @@ impl Worker {
                 .set_progress(&progress)
                 .map_err(DiskTrouble)
                 .map_err(failed())?;
+            reached(Done::StartRecorded);
         }
         let seconds = wanted.verification.start_timeout.as_secs();
         let ready = tokio::time::timeout(wanted.verification.start_timeout, self.ready()).await;
         let error = match ready {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                reached(Done::Ready);
+                return Ok(());
+            }
             Ok(Err(error)) => error,
             Err(_) => StartError::NotReady { seconds },
         };

@@ -1,11 +1,100 @@
-//! `kill -9` of the agent whenever it reports a phase: what is current is always whole, and the next
-//! start completes.
+//! `kill -9` of the agent at every step of install, migration, activation and drain: what is current
+//! is always whole, and the next start completes.
+//!
+//! The steps are the product's own list; each must have its case here, or this does not compile, and
+//! each must be reached, or this fails. The agent that dies is this test binary: the library's own
+//! `run` with an observer of its steps.
 
 use std::path::Path;
 
-use fleet_proto::v1::{Desired, Goal, Phase};
+use fleet_proto::v1::{Database, Desired, Goal, Migration, MigrationRole, Phase};
+use mattermost_agent::run::{Manager, run};
+use mattermost_agent::steps::{self, Step};
+use tokio::process::Command;
 
+use crate::postgres::{PASSWORD, Postgres};
 use crate::scenario::Scenario;
+
+const ROOT: &str = "MORTAL_AGENT_ROOT";
+/// Below the root: the name of the step at which the agent dies, once.
+const ORDER: &str = "die-at";
+
+/// The agent that dies as it is told.
+pub fn command(root: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "kills::agent", "--ignored", "--nocapture"])
+        .env(ROOT, root);
+    command
+}
+
+#[test]
+#[ignore = "the agent that the test below kills"]
+fn agent() {
+    let Some(root) = std::env::var_os(ROOT) else {
+        return;
+    };
+    mattermost_agent::logging::install(log::LevelFilter::Debug);
+    let order = Path::new(&root).join(ORDER);
+    steps::observe(move |step| {
+        if std::fs::read_to_string(&order).is_ok_and(|wanted| wanted == step.name()) {
+            std::fs::remove_file(&order).unwrap();
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+        }
+    });
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(run(root.into(), Manager::Child))
+        .unwrap();
+}
+
+/// What is wanted of the node when the agent dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    /// Another version.
+    Upgrade,
+    /// The version that runs, from another tarball.
+    Replace,
+    /// To leave.
+    Drain,
+}
+
+/// Which step needs what. `None`: it needs a database.
+fn case(step: Step, database: bool) -> Option<Case> {
+    match step {
+        Step::LeftoversRemoved
+        | Step::PartialMade
+        | Step::FileWritten
+        | Step::Unpacked
+        | Step::Verified
+        | Step::VersionAsked
+        | Step::SharedMade
+        | Step::SharedLinked
+        | Step::Marked
+        | Step::Synced
+        | Step::Published
+        | Step::PasswordWritten
+        | Step::EnvironmentWritten
+        | Step::LinkMade
+        | Step::PreviousPointed
+        | Step::CurrentPointed
+        | Step::Restarted
+        | Step::StartRecorded
+        | Step::Ready
+        | Step::Serving
+        | Step::Retired
+        | Step::Pruned => Some(Case::Upgrade),
+        Step::DatabaseRootsWritten
+        | Step::MigrationDue
+        | Step::Migrated
+        | Step::MigrationRecorded => database.then_some(Case::Upgrade),
+        Step::Exchanged => Some(Case::Replace),
+        Step::Draining | Step::ConnectionsClosed | Step::Stopped => Some(Case::Drain),
+    }
+}
 
 /// `current` names nothing, or a release that is complete.
 fn assert_whole(node: &Scenario, when: &str) {
@@ -23,66 +112,167 @@ fn assert_whole(node: &Scenario, when: &str) {
     ] {
         assert!(current.join(part).exists(), "{when}: `{part}` is missing");
     }
+    // Nor is anything else in sight that is not.
+    for release in std::fs::read_dir(node.path("opt/mattermost/releases")).unwrap() {
+        let release = release.unwrap();
+        let hidden = release.file_name().to_string_lossy().starts_with('.');
+        let marked = release.path().join(".release.json").exists();
+        let there = release.path().join("templates/mail.html").exists();
+        assert!(hidden || (marked && there), "{when}: {release:?}");
+    }
 }
 
-/// Waits for the phase, or for a later one: reports are merged when they come fast.
-async fn reach(node: &mut Scenario, generation: u64, phase: Phase) {
-    node.orchestrator
-        .until(phase.as_str_name(), |report| {
-            report.generation == generation && report.phase() as i32 >= phase as i32
-        })
-        .await;
+struct Lane {
+    node: Scenario,
+    database: Option<Database>,
+    generation: u64,
+    version: String,
+    address: String,
+}
+
+impl Lane {
+    async fn new(number: usize, postgres: Option<&Postgres>) -> Self {
+        let address = format!("127.77.4.{}", number + 1);
+        let mut node = Scenario::before_boot(&address).await;
+        node.mortal = true;
+        node.start_agent();
+        let mut database = None;
+        if let Some(postgres) = postgres {
+            let name = format!("lane{number}");
+            postgres
+                .run("postgres", &format!("CREATE DATABASE {name} OWNER mmuser"))
+                .await;
+            let source = postgres
+                .data_source()
+                .replace("/mattermost?", &format!("/{name}?"));
+            let shared = &node.orchestrator.shared;
+            let key = "MM_SQLSETTINGS_DATASOURCE".to_owned();
+            shared.secrets.lock().unwrap().insert(key, source);
+            PASSWORD.clone_into(&mut shared.password.lock().unwrap());
+            database = Some(Database {
+                name,
+                ..postgres.wanted()
+            });
+        }
+        let mut lane = Self {
+            node,
+            database,
+            generation: 0,
+            version: String::new(),
+            address,
+        };
+        // Two releases, so that the third has one to retire.
+        for _ in 0..2 {
+            lane.want(Case::Upgrade);
+            lane.settled(Case::Upgrade, "before").await;
+        }
+        lane
+    }
+
+    fn want(&mut self, case: Case) {
+        self.generation += 1;
+        let generation = self.generation;
+        if case == Case::Drain {
+            return self.node.orchestrator.want(Desired {
+                generation,
+                goal: Goal::Drain.into(),
+                ..Desired::default()
+            });
+        }
+        if case == Case::Upgrade {
+            self.version = format!("11.{generation}.0");
+        }
+        // The comment makes it another tarball, also of the same version.
+        let program = crate::mattermost::script(&self.version) + &format!("# {generation}\n");
+        let mut desired = self.node.release_of(generation, &self.version, &program);
+        desired.database.clone_from(&self.database);
+        desired.migration = self.database.as_ref().map(|_| Migration {
+            role: MigrationRole::Migrate.into(),
+            expected_applied: 0,
+        });
+        self.node.orchestrator.want(desired);
+    }
+
+    /// Until the agent has done all of it.
+    async fn settled(&mut self, case: Case, when: &str) {
+        let generation = self.generation;
+        let phase = match case {
+            Case::Drain => Phase::Drained,
+            Case::Upgrade | Case::Replace => Phase::Serving,
+        };
+        self.node
+            .orchestrator
+            .until(when, |report| {
+                report.generation == generation && report.phase() == phase
+            })
+            .await;
+    }
+
+    async fn kill_at(&mut self, step: Step, case: Case) {
+        let when = step.name();
+        let order = self.node.path(ORDER);
+        // In one step: the agent must not read half of it.
+        std::fs::write(order.with_extension("new"), when).unwrap();
+        std::fs::rename(order.with_extension("new"), &order).unwrap();
+        self.want(case);
+        self.node.agent_died(when).await;
+        assert_whole(&self.node, when);
+        self.node.start_agent();
+        self.settled(case, when).await;
+        assert_whole(&self.node, when);
+        let server = tokio::net::TcpStream::connect((self.address.as_str(), 8065)).await;
+        if case == Case::Drain {
+            assert!(server.is_err(), "{when}: the server still listens");
+            // Back, for the next.
+            self.want(Case::Upgrade);
+            return self.settled(Case::Upgrade, "back").await;
+        }
+        let link = std::fs::read_link(self.node.path("opt/mattermost/current")).unwrap();
+        assert_eq!(link, Path::new("releases").join(&self.version), "{when}");
+    }
 }
 
 #[tokio::test]
-async fn killed_at_every_phase_the_next_start_completes() {
-    let mut node = Scenario::new("127.77.4.1").await;
-    let phases = [
-        Phase::Configured,
-        Phase::Fetched,
-        Phase::Verified,
-        Phase::Installed,
-        Phase::Starting,
-        Phase::Serving,
-    ];
-    for (index, phase) in phases.into_iter().enumerate() {
-        let generation = index as u64 + 1;
-        let version = format!("11.{generation}.0");
-        node.orchestrator.want(node.release(generation, &version));
-        reach(&mut node, generation, phase).await;
-        node.kill_agent().await;
-        assert_whole(&node, phase.as_str_name());
-        node.start_agent();
-        node.orchestrator
-            .until("serving after the kill", |report| {
-                report.phase() == Phase::Serving && report.mattermost_version == version
-            })
-            .await;
-        assert_whole(&node, "afterwards");
-        let link = std::fs::read_link(node.path("opt/mattermost/current")).unwrap();
-        assert_eq!(link, Path::new("releases").join(&version));
-        let left: Vec<_> = std::fs::read_dir(node.path("opt/mattermost/releases"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with('.'))
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
+async fn killed_at_every_step_the_next_start_completes() {
+    let postgres = Postgres::start().await;
+    if let Some(postgres) = &postgres {
+        postgres.provision().await;
     }
-    let generation = phases.len() as u64 + 1;
-    node.orchestrator.want(Desired {
-        generation,
-        goal: Goal::Drain.into(),
-        ..Desired::default()
+    let database = postgres.is_some();
+    let mut steps = Vec::new();
+    for step in Step::ALL {
+        match case(*step, database) {
+            Some(case) => steps.push((*step, case)),
+            None => eprintln!("SKIPPED: no PostgreSQL for `{}`", step.name()),
+        }
+    }
+    // Most of the time is waiting: three nodes at once.
+    let lanes = (0..3).map(async |number| {
+        let mut lane = Lane::new(number, postgres.as_ref()).await;
+        for (step, case) in steps.iter().skip(number).step_by(3) {
+            lane.kill_at(*step, *case).await;
+        }
+        // What kills left behind goes with the next install, at the latest.
+        lane.want(Case::Upgrade);
+        lane.settled(Case::Upgrade, "afterwards").await;
+        let hidden = || {
+            std::fs::read_dir(lane.node.path("opt/mattermost/releases"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with('.'))
+                .count()
+        };
+        // The last of them goes after `Serving` is said.
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while hidden() > 0 {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{} trees are left",
+                hidden()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     });
-    reach(&mut node, generation, Phase::Draining).await;
-    node.kill_agent().await;
-    node.start_agent();
-    node.orchestrator
-        .until("drained", |report| report.phase() == Phase::Drained)
-        .await;
-    assert!(
-        tokio::net::TcpStream::connect("127.77.4.1:8065")
-            .await
-            .is_err()
-    );
+    futures_util::future::join_all(lanes).await;
+    println!("killed at {} steps: {steps:?}", steps.len());
 }

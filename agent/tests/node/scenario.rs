@@ -22,6 +22,10 @@ pub struct Scenario {
     pub releases: Releases,
     pub imds: Imds,
     agent: Option<Child>,
+    /// What the agent is started with besides.
+    pub environment: Vec<(&'static str, String)>,
+    /// This binary instead of the agent's own: it can kill itself (see `kills.rs`).
+    pub mortal: bool,
 }
 
 impl Scenario {
@@ -47,6 +51,8 @@ impl Scenario {
             releases: Releases::start().await,
             imds: Imds::start(INSTANCE, address, user_data).await,
             agent: None,
+            environment: Vec::new(),
+            mortal: false,
         }
     }
 
@@ -56,18 +62,21 @@ impl Scenario {
             .append(true)
             .open(self.root.path().join("agent.log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mattermost-agent"))
-            .args([
-                "--service-manager",
-                "child",
-                "--log-level",
-                "debug",
-                "--root",
-            ])
-            .arg(self.root.path())
+        let mut command = if self.mortal {
+            crate::kills::command(self.root.path())
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mattermost-agent"));
+            command
+                .args(["--service-manager", "child", "--log-level", "debug"])
+                .arg("--root")
+                .arg(self.root.path());
+            command
+        };
+        let child = command
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &self.imds.endpoint)
             .env_remove("HTTPS_PROXY")
             .env_remove("https_proxy")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -88,6 +97,17 @@ impl Scenario {
         self.signal(rustix::process::Signal::TERM);
         let mut agent = self.agent.take().unwrap();
         assert!(agent.wait().await.unwrap().success(), "{}", self.log());
+    }
+
+    /// Until it died of what it did to itself.
+    pub async fn agent_died(&mut self, why: &str) {
+        let mut agent = self.agent.take().unwrap();
+        let wait = tokio::time::timeout(std::time::Duration::from_secs(60), agent.wait());
+        let status = wait.await.unwrap_or_else(|_| {
+            panic!("`{why}` was not reached: {}", self.log());
+        });
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status.unwrap());
+        assert_eq!(signal, Some(9), "{why}: {}", self.log());
     }
 
     /// SIGKILL: the server stays behind.
