@@ -202,6 +202,11 @@ impl Cloud {
                 self.set_lifecycle_complete(group, hook, instance, result)
                     .await
             }
+            Action::HeartbeatLifecycle {
+                group,
+                hook,
+                instance,
+            } => self.set_lifecycle_heartbeat(group, hook, instance).await,
             Action::TerminateInstance { group, instance } => {
                 self.delete_instance(group, instance).await
             }

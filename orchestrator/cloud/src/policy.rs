@@ -273,6 +273,7 @@ fn fleet(place: &Place<'_>) -> Vec<Value> {
                 "autoscaling:EnableMetricsCollection",
                 "autoscaling:PutLifecycleHook",
                 "autoscaling:PutScalingPolicy",
+                "autoscaling:RecordLifecycleActionHeartbeat",
                 "autoscaling:ResumeProcesses",
                 "autoscaling:SuspendProcesses",
                 "autoscaling:TerminateInstanceInAutoScalingGroup",

@@ -152,6 +152,12 @@ pub enum Action {
         instance: String,
         result: String,
     },
+    /// Gives a waiting instance the hook's heartbeat once more.
+    HeartbeatLifecycle {
+        group: String,
+        hook: String,
+        instance: String,
+    },
     /// Ends an instance of ours whose group should replace it.
     TerminateInstance { group: String, instance: String },
     /// A chat message from one node to the other's WebSocket and back.
@@ -350,6 +356,9 @@ impl Action {
             Self::EnsureAlarm { name, .. } => format!("ensure_alarm/{name}"),
             Self::CompleteLifecycle { hook, instance, .. } => {
                 format!("complete_lifecycle/{hook}/{instance}")
+            }
+            Self::HeartbeatLifecycle { hook, instance, .. } => {
+                format!("heartbeat_lifecycle/{hook}/{instance}")
             }
             Self::TerminateInstance { instance, .. } => format!("terminate_instance/{instance}"),
             Self::ProbeChat { from, to } => format!("probe_chat/{from}/{to}"),

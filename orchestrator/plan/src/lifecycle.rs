@@ -77,13 +77,51 @@ pub(crate) fn tend(
                 _ if unwanted => "ABANDON",
                 (Ok(()), _) => "CONTINUE",
                 (_, true) => "ABANDON",
-                _ => continue,
+                _ => {
+                    keep_waiting(view, draft, group, instance);
+                    continue;
+                }
             };
             let what = format!("launch of {instance} ends with {result}");
             complete(view, draft, group, LAUNCH_HOOK, instance, result, &what);
         }
     }
     found
+}
+
+/// A launch that waits on purpose, or for a migration, is not given up by Auto Scaling: its heartbeat is
+/// renewed when a third of it has passed since the last time. Any other boot ends with `fleet.boot_seconds`.
+fn keep_waiting(view: &View<'_>, draft: &mut Draft, group: &Group, instance: &str) {
+    let patient = view.node(instance).is_some_and(|node| {
+        let prepared =
+            node.phase == "installed" && matches!(node.goal, Some(NodeGoal::Prepare { .. }));
+        node.connected && node.current && (prepared || node.phase == "migrating")
+    });
+    let heartbeat = group.hooks.get(LAUNCH_HOOK).map(|(_, seconds)| *seconds);
+    let (true, Some(heartbeat)) = (patient, heartbeat) else {
+        return;
+    };
+    let action = Action::HeartbeatLifecycle {
+        group: group.name.clone(),
+        hook: LAUNCH_HOOK.to_owned(),
+        instance: instance.to_owned(),
+    };
+    let renewed = view
+        .intent
+        .journal
+        .get(&action.key())
+        .filter(|entry| entry.error.is_none())
+        .and_then(|entry| entry.done);
+    let launched = view
+        .observed
+        .instances
+        .get(instance)
+        .and_then(|seen| seen.launched);
+    let since = renewed.max(launched);
+    if since.is_none_or(|since| view.now >= later(since, (heartbeat / 3).max(1))) {
+        let what = format!("{instance} waits: its launch hook gets another {heartbeat} s");
+        draft.set(view, "lifecycle", &what, action);
+    }
 }
 
 /// Behind a maintenance page nobody is probed, so Auto Scaling does not notice a node that gave up: it is

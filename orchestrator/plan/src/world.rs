@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub silent: BTreeMap<String, u32>,
     /// Migrations that really ran: instance, and whether a snapshot was available then.
     pub migrations: Vec<(String, bool)>,
+    /// Ticks that a DB snapshot takes.
+    pub snapshot_ticks: u32,
     /// Ticks that a transitional state has lasted, by resource.
     ages: BTreeMap<String, u32>,
     serial: u64,
@@ -52,6 +54,7 @@ impl World {
             bad: BTreeSet::new(),
             silent: BTreeMap::new(),
             migrations: Vec::new(),
+            snapshot_ticks: 2,
             ages: BTreeMap::new(),
             serial: 0,
             requests: 50,

@@ -226,6 +226,32 @@ impl Cloud {
         }
     }
 
+    /// Gives a waiting instance the hook's heartbeat once more. One that does not wait any more needs none.
+    pub(crate) async fn set_lifecycle_heartbeat(
+        &self,
+        group: &str,
+        hook: &str,
+        instance: &str,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "autoscaling:RecordLifecycleActionHeartbeat";
+        self.our_group(CALL, group).await?;
+        let answer = self
+            .act()
+            .autoscaling
+            .record_lifecycle_action_heartbeat()
+            .auto_scaling_group_name(group)
+            .lifecycle_hook_name(hook)
+            .instance_id(instance)
+            .send()
+            .await
+            .called(CALL);
+        match answer {
+            Ok(_) => Ok(Outcome::Changed),
+            Err(failure) if no_active_action(&failure) => Ok(Outcome::Unchanged),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     /// Ends an instance of ours; its group keeps its size and replaces it.
     pub(crate) async fn delete_instance(
         &self,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cloud::Outcome;
 use plan::Action;
 use plan::action::{GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK};
 use plan::observed::Observed;
@@ -175,7 +176,14 @@ async fn nodes(world: &World) {
         instance: id.clone(),
         result: "CONTINUE".to_owned(),
     };
+    let heartbeat = Action::HeartbeatLifecycle {
+        group: "demo-g1".to_owned(),
+        hook: LAUNCH_HOOK.to_owned(),
+        instance: id.clone(),
+    };
+    assert_eq!(world.once(&heartbeat).await, Outcome::Changed);
     world.twice(complete(LAUNCH_HOOK)).await;
+    assert_eq!(world.once(&heartbeat).await, Outcome::Unchanged);
     world
         .until("the node is in service and a target", |seen| {
             seen.groups["demo-g1"]

@@ -306,6 +306,7 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
         }
         Action::SetGroupTags { .. }
         | Action::CompleteLifecycle { .. }
+        | Action::HeartbeatLifecycle { .. }
         | Action::TerminateInstance { .. }
         | Action::ProbeChat { .. } => return None,
     })

@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::fixtures::{ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase};
 use crate::rollout::word;
+use crate::world::{TICK_SECONDS, World};
 
 #[test]
 fn a_cutover_stops_blue_before_green_starts() {
@@ -94,4 +95,39 @@ fn a_blue_node_that_dies_behind_the_closed_door_is_replaced_on_the_way_back() {
         Some("rolled_back")
     );
     until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+}
+
+/// RDS takes its time, and the prepared node waits in its launch hook meanwhile.
+#[test]
+fn a_snapshot_that_takes_longer_than_a_boot_does_not_cost_the_prepared_node() {
+    let mut spec = unlicensed();
+    spec.fleet.boot_seconds = 300;
+    let (mut world, mut intent) = ready(&spec);
+    world.snapshot_ticks = 3 * 300 / u32::try_from(TICK_SECONDS).unwrap();
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 300, |phase| {
+        *phase == Phase::Snapshot
+    });
+    let members = |world: &World| -> Vec<String> {
+        world.observed.groups["demo-g2"]
+            .members
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let prepared = members(&world);
+    assert_eq!(prepared.len(), 1);
+    until(&mut world, &mut intent, 2000, |phase| *phase == Phase::Done);
+    assert_eq!(members(&world), prepared, "the same node serves");
+    let beats = intent
+        .journal
+        .iter()
+        .filter(|(key, _)| key.starts_with("heartbeat_lifecycle/"))
+        .count();
+    assert_eq!(
+        beats,
+        1,
+        "one key for the node: {:?}",
+        intent.journal.keys()
+    );
 }

@@ -45,7 +45,7 @@ impl World {
             .map(|seen| seen.id.clone())
             .collect();
         for id in snapshots {
-            if self.age(format!("snapshot/{id}")) >= 2
+            if self.age(format!("snapshot/{id}")) >= self.snapshot_ticks
                 && let Some(seen) = self.observed.db_snapshots.get_mut(&id)
             {
                 seen.status = "available".to_owned();
@@ -280,6 +280,11 @@ impl World {
                 member.lifecycle = "Terminating:Proceed".to_owned();
             }
         }
+    }
+
+    /// The hook's time begins anew.
+    pub(super) fn heartbeat(&mut self, instance: &str) {
+        self.ages.remove(&format!("hook/{instance}/Pending:Wait"));
     }
 
     pub(super) fn complete(

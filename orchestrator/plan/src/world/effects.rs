@@ -64,6 +64,7 @@ impl World {
             } => {
                 return self.complete(group, hook, instance, result);
             }
+            Action::HeartbeatLifecycle { instance, .. } => self.heartbeat(instance),
             Action::TerminateInstance { group, instance } => self.end(group, instance),
             Action::ProbeChat { from, to } => {
                 let serves = |id: &String| {
