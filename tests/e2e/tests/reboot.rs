@@ -1,0 +1,169 @@
+//! A node under its own systemd: the agent dies and Mattermost does not notice; the machine reboots while
+//! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it.
+//! Skipped, loudly, where there can be no machines.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use e2e::{Options, Runtime, Stage, binaries, packer};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+/// For one thing that a node does; all take seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a script prints in an instance; nothing when it fails or the instance does not run.
+async fn inside(instance: &str, script: &str) -> String {
+    let Some(pid) = init(instance) else {
+        return String::new();
+    };
+    let output = Command::new("nsenter")
+        .args(["--target", &pid, "--all", "--", "/bin/sh", "-c", script])
+        .kill_on_drop(true)
+        .output()
+        .await;
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The first process of an instance's system, by its control group.
+fn init(instance: &str) -> Option<String> {
+    let group = format!("/{instance}/payload/init.scope");
+    let ours = |path: &Path| {
+        std::fs::read_to_string(path.join("cgroup"))
+            .is_ok_and(|text| text.lines().any(|line| line.ends_with(&group)))
+    };
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter(|entry| ours(&entry.path()))
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .min()
+        .map(|pid| pid.to_string())
+}
+
+/// Waits until a script prints something that is wanted; gives it.
+async fn until(
+    instance: &str,
+    what: &str,
+    script: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let said = inside(instance, script).await;
+        if wanted(&said) {
+            return Ok(said);
+        }
+        ensure!(
+            Instant::now() < until,
+            "not within {PATIENCE:?}: {what}; `{script}` said `{said}`\n{}",
+            inside(instance, "journalctl --no-pager --lines 40").await
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn serves(status: &Value) -> bool {
+    let node = &status["nodes"][0];
+    node["phase"] == "serving" && node["connected"] == true && node["target_health"] == "healthy"
+}
+
+const SERVER: &str = "systemctl show --property InvocationID --value mattermost.service";
+const AGENT: &str = "systemctl is-active --quiet mattermost-agent.service && \
+                     systemctl show --property MainPID --value mattermost-agent.service";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyhow::Result<()> {
+    if let Err(why) = lab::runtime::possible() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no machines: {why}");
+        return Ok(());
+    }
+    let mut options = Options::new(binaries());
+    options.octet = 110;
+    options.speed = 30.0;
+    options.runtime = Runtime::Machine(packer::base_tree().await?);
+    let stage = Stage::set(options).await?;
+    let orchestrator = &stage.orchestrator;
+    orchestrator
+        .run(&["up"], Duration::from_secs(300))
+        .await?
+        .expect(0)?;
+    let mut serve = orchestrator.serve().await?;
+    let status = orchestrator
+        .until("a node serves", PATIENCE, serves)
+        .await?;
+    let node = status["nodes"][0]["instance_id"]
+        .as_str()
+        .context("the node has no id")?
+        .to_owned();
+    // A reboot is an outage of seconds: at this pace Auto Scaling would replace the instance meanwhile.
+    stage.control("speed", json!({ "speed": 1.0 })).await?;
+
+    let server = inside(&node, SERVER).await;
+    ensure!(server.len() == 32, "the server's invocation is `{server}`");
+    for order in ["systemctl kill --signal KILL", "systemctl restart"] {
+        let agent = inside(&node, AGENT).await;
+        inside(&node, &format!("{order} mattermost-agent.service")).await;
+        until(&node, "another agent runs", AGENT, |now| {
+            !now.is_empty() && now != agent
+        })
+        .await?;
+        orchestrator
+            .until(
+                &format!("the node is back after `{order}`"),
+                PATIENCE,
+                serves,
+            )
+            .await?;
+        let now = inside(&node, SERVER).await;
+        ensure!(server == now, "`{order}` of the agent restarted the server");
+    }
+
+    serve.kill().await?;
+    inside(&node, "touch /run/this-boot").await;
+    stage
+        .aws(&["ec2", "reboot-instances", "--instance-ids", &node])
+        .await?;
+    let ping = "test ! -e /run/this-boot && systemctl is-active --quiet mattermost.service && \
+                curl --silent --fail http://$(hostname --all-ip-addresses | cut -d' ' -f1):8065/api/v4/system/ping";
+    until(
+        &node,
+        "it serves again with no orchestrator",
+        ping,
+        |said| said.contains("OK"),
+    )
+    .await?;
+    let now = inside(&node, SERVER).await;
+    ensure!(server != now, "the machine did not reboot");
+
+    let mut serve = orchestrator.serve().await?;
+    let began = Instant::now();
+    let status = orchestrator
+        .until("the node is back", PATIENCE, serves)
+        .await?;
+    ensure!(
+        status["nodes"][0]["instance_id"] == node.as_str(),
+        "another node serves: {status:#}"
+    );
+    let _ = writeln!(
+        std::io::stderr(),
+        "the node was back {:.1} s after the orchestrator was",
+        began.elapsed().as_secs_f64()
+    );
+    ensure!(
+        inside(&node, SERVER).await == now,
+        "the returning orchestrator restarted the server"
+    );
+    serve.stop(Duration::from_secs(20)).await?;
+    let left = stage.strike().await?;
+    ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    Ok(())
+}
