@@ -77,8 +77,8 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 
 /// Cutover: nobody is served while one server makes room for the other. None: blue may be weighed.
 fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> {
-    let migrated = scene
-        .view
+    let view = scene.view;
+    let migrated = view
         .observed
         .databases
         .as_ref()
@@ -92,9 +92,13 @@ fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> 
             "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, or mend {} and abort again",
             scene.rollout.to.version,
             scene.rollout.from.version,
-            scene.view.names.rollout_snapshot(scene.rollout.generation),
+            view.names.rollout_snapshot(scene.rollout.generation),
             scene.rollout.to.version
         )));
+    }
+    // Stopped on purpose: green's group is not to replace its nodes while blue starts. Nothing waits for it.
+    if let Some(green) = scene.green {
+        pin::suspend(view, draft, green, &[&["AZRebalance"], &pin::UNPROBED]);
     }
     if !scene.green_is_stopped() {
         if !returned && !scene.is_closed() {
