@@ -23,7 +23,7 @@ $(error RUNTIME is `process` or `machine`, not `$(RUNTIME)`)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build base-image demo image test test-rust test-conformance test-image lint bench clean
+.PHONY: help setup build base-image demo image test test-unit test-integration test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,14 +43,21 @@ demo: build $(if $(MACHINE),base-image) ## The whole product on a local AWS regi
 image: build ## The node's image: `packer build packer/` against a local AWS region (root)
 	@$(BIN)/image --bin $(BIN)
 
-test: build lint test-rust test-conformance test-image demo ## Lint, unit, store, lab, conformance, end to end
-
-test-rust:
+test: build lint ## Lint, unit, store, lab, conformance, end to end
 	@# The machines' tests say so when they are skipped for want of it.
 	@[ "$$(id -u)" != 0 ] || tests/base-image.sh >/dev/null || true
-	$(CARGO) test --locked --workspace
+	@echo "== tests: three streams side by side, for most of them wait; each is printed when it ends"
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-unit test-integration test-conformance
+	@$(MAKE) --no-print-directory test-image demo
 
-test-conformance:
+test-unit: ## What needs no more than its own process
+	$(CARGO) test --locked --workspace --lib --bins
+	$(CARGO) test --locked --workspace --doc
+
+test-integration: ## On a real Postgres, on the lab, the whole product
+	$(CARGO) test --locked --workspace --test '*'
+
+test-conformance: ## The lab, judged by boto3, the AWS CLI and moto
 	LAB_BINARY=$(BIN)/lab $(VENV)/bin/python -m pytest -q tests/conformance
 
 test-image:
