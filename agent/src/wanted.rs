@@ -370,4 +370,6 @@ fn migration(desired: &Desired) -> Migration {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ mod source;
 mod unpack;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

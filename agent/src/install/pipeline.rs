@@ -134,7 +134,7 @@ fn run_hash(
 }
 
 /// A block of the archive, or why there is no next one.
-type Block = Result<Vec<u8>, InstallError>;
+pub type Block = Result<Vec<u8>, InstallError>;
 
 /// Inflates one gzip member. A damaged stream is read to its end all the same, so that its digest is
 /// known; a refused one is not.
@@ -263,4 +263,18 @@ impl Read for Blocks {
         self.position += length;
         Ok(length)
     }
+}
+
+/// The blocks of a gzip stream that is there whole.
+#[cfg(test)]
+pub fn inflated(bytes: Bytes, limit: u64) -> Vec<Block> {
+    let (send, pieces) = mpsc::channel(1);
+    let (blocks, receive) = sync_channel(BLOCKS);
+    send.try_send(bytes).expect("one piece has room");
+    drop(send);
+    let inflate = move || run_inflate(pieces, &blocks, (limit, limit), &AtomicBool::new(false));
+    let thread = std::thread::spawn(inflate);
+    let all = receive.iter().collect();
+    thread.join().expect("inflating does not panic");
+    all
 }

@@ -191,12 +191,26 @@ async fn what_is_wrong_with_a_database_is_told_apart() {
 }
 
 #[tokio::test]
-async fn database_without_free_connections_is_full() {
+async fn database_whose_connections_are_taken_is_full() {
     let Some(postgres) = Postgres::start().await else {
         return;
     };
     postgres.provision().await;
     let mut held = Vec::new();
+    // Twelve, three of them reserved: with six taken two are left besides the agent's own.
+    let needs_five = Database {
+        connections_needed: 5,
+        ..postgres.wanted()
+    };
+    assert_eq!(code(&needs_five, PASSWORD).await, "good");
+    for _ in 0..6 {
+        let client = postgres.client("mattermost", "mmuser", PASSWORD).await;
+        held.push(client.unwrap());
+    }
+    assert_eq!(
+        code(&needs_five, PASSWORD).await,
+        "database_too_few_connections"
+    );
     while let Ok(client) = postgres.client("mattermost", "mmuser", PASSWORD).await {
         held.push(client);
     }

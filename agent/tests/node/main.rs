@@ -18,4 +18,5 @@ mod scenario;
 mod database;
 mod kills;
 mod life;
+mod proxy;
 mod systemd;

@@ -1,6 +1,8 @@
 //! The specification: `mattermost.toml`, as types that are valid once they exist.
 
 mod checks;
+#[cfg(test)]
+mod fuzz;
 mod names;
 mod parse;
 mod structure;

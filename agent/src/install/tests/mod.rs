@@ -2,6 +2,8 @@
 
 mod archives;
 mod fixture;
+pub mod fuzz;
+mod headers;
 mod ranges;
 mod release_server;
 mod servers;

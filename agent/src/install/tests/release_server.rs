@@ -68,9 +68,22 @@ impl Server {
     }
 
     pub async fn named(name: SanType, answers: Vec<Do>) -> Self {
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![name];
+        Self::with(params, answers).await
+    }
+
+    /// Its certificate's last day has passed.
+    pub async fn expired(answers: Vec<Do>) -> Self {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        Self::with(params, answers).await
+    }
+
+    async fn with(params: CertificateParams, answers: Vec<Do>) -> Self {
+        let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let config = rustls::ServerConfig::builder_with_provider(fleet_proto::tls::provider())
             .with_safe_default_protocol_versions()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use rcgen::SanType;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::fixture::{NEW, Node, Tar};
@@ -285,6 +286,21 @@ async fn only_trusted_servers_are_spoken_to() {
             ..server.artefact(&all)
         }
     };
+    let expired = Server::expired(good()).await;
+    // Answers everything with a line of plain text.
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let no_tls = Artefact {
+        url: format!("https://{}/m", plain.local_addr().unwrap())
+            .parse()
+            .unwrap(),
+        ..server.artefact(&all)
+    };
+    let speaking = tokio::spawn(async move {
+        loop {
+            let (mut tcp, _) = plain.accept().await.unwrap();
+            let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
     let broken_roots = Artefact {
         trust_pem: "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----".into(),
         ..server.artefact(&all)
@@ -292,6 +308,8 @@ async fn only_trusted_servers_are_spoken_to() {
     let cases = [
         ("unknown CA", untrusted, "source_untrusted"),
         ("other name", other.artefact(&all), "source_untrusted"),
+        ("expired", expired.artefact(&all), "source_untrusted"),
+        ("no TLS", no_tls, "source_unreachable"),
         ("nobody listens", refused, "source_unreachable"),
         ("broken roots", broken_roots, "source_client"),
     ];
@@ -303,6 +321,7 @@ async fn only_trusted_servers_are_spoken_to() {
         );
         node.assert_untouched(case);
     }
+    speaking.abort();
 }
 
 #[tokio::test]
