@@ -99,13 +99,23 @@ impl Config {
         }
     }
 
+    /// What every address of the lab lies in.
+    pub fn addresses(&self) -> Vec<Ipv4Net> {
+        match self.runtime {
+            runtime::Kind::Process => {
+                vec![Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)]
+            }
+            runtime::Kind::Machine => self.regions.iter().map(|it| self.network(it)).collect(),
+        }
+    }
+
     /// The addresses of a region's default VPC.
     pub fn network(&self, region: &Region) -> Ipv4Net {
         let first = match self.runtime {
             runtime::Kind::Process => 127,
             runtime::Kind::Machine => 10,
         };
-        Ipv4Net::new(Ipv4Addr::new(first, region.octet, 0, 0), 16).expect("16 is a prefix length")
+        Ipv4Net::new_assert(Ipv4Addr::new(first, region.octet, 0, 0), 16)
     }
 }
 

@@ -26,10 +26,18 @@ async fn a_machine_boots_with_address_metadata_and_journal() {
     let Some(tree) = base_tree() else { return };
     let world = world(160).await;
     let image = base_image(&world, &tree).await;
+    let vpc = world.ok("DescribeVpcs", &[]).await.text("vpcId");
+    let of_vpc = ("VpcId", vpc.as_str());
+    let elsewhere = [of_vpc, ("CidrBlock", "127.160.0.0/24")];
+    let code = "InvalidSubnet.Range";
+    world.refused(400, code, "CreateSubnet", &elsewhere).await;
+    let inside_it = [of_vpc, ("CidrBlock", "10.160.100.0/24")];
+    let subnet = world.ok("CreateSubnet", &inside_it).await.text("subnetId");
     let user_data = [("UserData", "aGVsbG8=")];
+    let in_subnet = [("SubnetId", subnet.as_str())];
     let (first, second) = tokio::join!(
         booted(&world, &image, &user_data),
-        booted(&world, &image, &[])
+        booted(&world, &image, &in_subnet)
     );
 
     let address = |id: &str| {
@@ -38,14 +46,16 @@ async fn a_machine_boots_with_address_metadata_and_journal() {
             .private_ip
     };
     assert!(address(&first).to_string().starts_with("10.160."));
+    assert_eq!(address(&second).to_string(), "10.160.100.4");
     for id in [&first, &second] {
         assert_eq!(&metadata(id, "meta-data/instance-id"), id);
         let told = metadata(id, "meta-data/local-ipv4");
         assert_eq!(told, address(id).to_string());
         assert!(inside(id, "ip -brief address show eth0").contains(&told));
         let mac = metadata(id, "meta-data/mac");
-        assert!(inside(id, "ip -brief link show eth0").contains(&mac));
+        assert_eq!(inside(id, "cat /sys/class/net/eth0/address"), mac);
     }
+    assert_eq!(inside(&first, "ls /sys/class/net"), "eth0\nlo");
     assert_eq!(metadata(&first, "user-data"), "hello");
     let untold = "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/";
     assert_eq!(inside(&first, untold), "401");

@@ -7,15 +7,13 @@ mod vpcs;
 
 use ipnet::Ipv4Net;
 
+use crate::Lab;
 use crate::api::{ApiError, Params};
 
 pub(crate) use regions::{account_attributes, regions, zones};
 pub(crate) use routes::{internet_gateways, route_tables};
 pub(crate) use subnets::{create_subnet, delete_subnet, modify_subnet_attribute, subnets};
 pub(crate) use vpcs::{create_vpc, delete_vpc, modify_vpc_attribute, vpc_attribute, vpcs};
-
-/// Every address of the lab lies in here, so that each can be bound without privileges.
-const LOOPBACK: &str = "127.0.0.0/8";
 
 fn no_vpc(id: &str) -> ApiError {
     ApiError::new(
@@ -25,7 +23,7 @@ fn no_vpc(id: &str) -> ApiError {
 }
 
 /// A CIDR block as AWS takes it, inside the lab's addresses.
-fn cidr_of(p: &Params, code: &'static str) -> Result<Ipv4Net, ApiError> {
+fn cidr_of(lab: &Lab, p: &Params, code: &'static str) -> Result<Ipv4Net, ApiError> {
     let text = p.str("CidrBlock")?;
     let cidr: Ipv4Net = text.parse().map_err(|_| {
         ApiError::new(
@@ -42,11 +40,15 @@ fn cidr_of(p: &Params, code: &'static str) -> Result<Ipv4Net, ApiError> {
             format!("The CIDR '{text}' is invalid: its size must be between /16 and /28"),
         ));
     }
-    let loopback: Ipv4Net = LOOPBACK.parse().expect("a constant");
-    if !loopback.contains(&cidr) {
+    let own = lab.config.addresses();
+    if !own.iter().any(|net| net.contains(&cidr)) {
+        let own: Vec<String> = own.iter().map(Ipv4Net::to_string).collect();
         return Err(ApiError::new(
             code,
-            format!("The CIDR '{text}' is invalid: the lab's addresses lie in {LOOPBACK}"),
+            format!(
+                "The CIDR '{text}' is invalid: the lab's addresses lie in {}",
+                own.join(" and ")
+            ),
         ));
     }
     Ok(cidr)

@@ -105,7 +105,7 @@ pub(crate) fn subnets(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 pub(crate) fn create_subnet(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let vpc_id = p.str("VpcId")?;
-    let cidr = cidr_of(p, "InvalidSubnet.Range")?;
+    let cidr = cidr_of(lab, p, "InvalidSubnet.Range")?;
     let (zone, zone_id) = (p.opt("AvailabilityZone"), p.opt("AvailabilityZoneId"));
     let tags = tags_for(&parse_tag_specifications(p, &["subnet"])?, "subnet");
     proceed(p)?;

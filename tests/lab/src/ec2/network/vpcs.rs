@@ -77,7 +77,7 @@ pub(crate) fn vpcs(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// CreateVpc.
 pub(crate) fn create_vpc(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
-    let cidr = cidr_of(p, "InvalidVpc.Range")?;
+    let cidr = cidr_of(lab, p, "InvalidVpc.Range")?;
     one_of(p, "InstanceTenancy", &["default"])?;
     let tags = tags_for(&parse_tag_specifications(p, &["vpc"])?, "vpc");
     proceed(p)?;

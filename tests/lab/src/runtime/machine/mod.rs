@@ -16,6 +16,7 @@ mod network;
 mod possible;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::TcpListener;
@@ -114,9 +115,13 @@ impl MachineRuntime {
             .create(true)
             .append(true)
             .open(machine.console())?;
-        let mut command = Command::new("unshare");
+        let namespace = plug.namespace.path();
+        let mut command = Command::new("nsenter");
         command
-            .args(["--mount", "--propagation", "private", "--"])
+            // Here too, not only in the container: /sys shows the devices of whoever mounts it.
+            .arg(option("--net=", &namespace))
+            .args(["--", "unshare", "--mount", "--propagation", "private"])
+            .arg("--")
             .arg(&self.launcher)
             .arg("exec-machine")
             .arg("--directory")
@@ -127,10 +132,6 @@ impl MachineRuntime {
         for path in self.group(&machine.id).paths() {
             command.arg("--group").arg(path);
         }
-        let mut namespace = std::ffi::OsString::from("--network-namespace-path=");
-        namespace.push(plug.namespace.path());
-        let mut root = std::ffi::OsString::from("--directory=");
-        root.push(machine.root());
         let dashed = machine.address.to_string().replace('.', "-");
         command
             // The launcher's own end, whatever it is, is the machine's.
@@ -139,12 +140,14 @@ impl MachineRuntime {
             // No systemd of the host is asked for anything.
             .args(["--register=no", "--keep-unit", "--link-journal=no"])
             .args(["--resolv-conf=off", "--timezone=off", "--console=read-only"])
+            // What the kernel gives a booted systemd, not what the lab was started with.
+            .arg("--rlimit=NOFILE=1024:524288")
             // A real machine's root may close its own connections and change its own routes.
             .arg("--capability=CAP_NET_ADMIN")
             .arg(format!("--machine={}", machine.id))
             .arg(format!("--hostname=ip-{dashed}"))
-            .arg(namespace)
-            .arg(root)
+            .arg(option("--network-namespace-path=", &namespace))
+            .arg(option("--directory=", &machine.root()))
             .env_clear()
             .env(
                 "PATH",
@@ -160,6 +163,12 @@ impl MachineRuntime {
             .kill_on_drop(true);
         Ok(command)
     }
+}
+
+fn option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(path);
+    option
 }
 
 /// Does what blocks where that is allowed.
