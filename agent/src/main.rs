@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use log::LevelFilter;
 use mattermost_agent::run::{Manager, run};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Installs and runs Mattermost on this instance as the orchestrator wants it
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ struct Flags {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     mattermost_agent::logging::install(flags.log_level);
+    if let Err(error) = keep_memory_private() {
+        log::warn!("a core file could show secrets: {error}");
+    }
     let manager = flags.service_manager.unwrap_or_else(Manager::detect);
     match run(flags.root, manager).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,4 +41,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Secrets are in this process for moments, its key always: no core file, and no other user's debugger.
+/// The first also holds for a server that it supervises; the second where a program takes core files.
+fn keep_memory_private() -> rustix::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use plan::Spec;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// What a command ended with: the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,17 @@ fn default_runtime() -> PathBuf {
     )
 }
 
+/// The databases' passwords and the CA's key are in this process: no core file, and no other user's
+/// debugger.
+fn keep_memory_private() -> rustix::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -132,6 +144,9 @@ pub fn main() -> ExitCode {
         Command::Up(_) | Command::Down(_) | Command::Rollout(_)
     );
     crate::logging::start(cli.verbose, following);
+    if let Err(error) = keep_memory_private() {
+        log::warn!("a core file could show secrets: {error}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -2,11 +2,11 @@
 //! batch, then the server. No second brings back more clients than the specification allows, no request
 //! fails, no message is lost.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::{Options, Stage};
+use e2e::fleet::{be_patient, serving};
+use e2e::{Options, Stage, binaries};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
@@ -21,14 +21,6 @@ const SPEED: f64 = 10.0;
 const DELAY: &str = "deregistration_delay_seconds = 400";
 /// Two ends of each client in the lab's load balancer, and room for everything else.
 const DESCRIPTORS: u64 = 3 * CLIENTS as u64;
-
-fn binaries() -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    own.parent()
-        .and_then(|deps| deps.parent())
-        .expect("target/<profile>/deps/<test>")
-        .to_owned()
-}
 
 /// For this process and what it starts.
 fn allow_descriptors() -> anyhow::Result<()> {
@@ -49,17 +41,6 @@ fn allow_descriptors() -> anyhow::Result<()> {
 fn node<'a>(status: &'a Value, instance: &str) -> Option<&'a Value> {
     let nodes = status["nodes"].as_array()?;
     nodes.iter().find(|node| node["instance_id"] == instance)
-}
-
-fn serving(status: &Value) -> usize {
-    let nodes = status["nodes"].as_array();
-    let serving = nodes.into_iter().flatten().filter(|node| {
-        node["phase"] == "serving"
-            && node["connected"] == true
-            && node["lifecycle"] == "InService"
-            && node["target_health"] == "healthy"
-    });
-    serving.count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +66,7 @@ async fn a_node_with_two_thousand_clients_leaves_in_paced_batches() -> anyhow::R
     let mut serve = orchestrator.serve().await?;
     let status = orchestrator
         .until("one node serves", Duration::from_secs(60), |status| {
-            serving(status) == 1
+            serving(status).len() == 1
         })
         .await?;
     let url = status["url"].as_str().context("no address")?.to_owned();
@@ -112,7 +93,8 @@ async fn a_node_with_two_thousand_clients_leaves_in_paced_batches() -> anyhow::R
         .await?;
     let full = |status: &Value| {
         let connections = node(status, &leaving).and_then(|node| node["connections"].as_u64());
-        serving(status) == 2 && connections.is_some_and(|held| held as usize >= CLIENTS * 4 / 5)
+        serving(status).len() == 2
+            && connections.is_some_and(|held| held as usize >= CLIENTS * 4 / 5)
     };
     orchestrator
         .until(
@@ -190,22 +172,6 @@ async fn a_node_with_two_thousand_clients_leaves_in_paced_batches() -> anyhow::R
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
-    Ok(())
-}
-
-/// A slow answer is no sickness here: this machine may be busy with other things than this test.
-async fn be_patient(stage: &Stage) -> anyhow::Result<()> {
-    let groups = stage.aws(&["elbv2", "describe-target-groups"]).await?;
-    for group in groups["TargetGroups"].as_array().into_iter().flatten() {
-        let arn = group["TargetGroupArn"].as_str().context("no ARN")?;
-        let patience = [
-            "--health-check-interval-seconds=60",
-            "--health-check-timeout-seconds=50",
-            "--unhealthy-threshold-count=10",
-        ];
-        let modify = ["elbv2", "modify-target-group", "--target-group-arn", arn];
-        stage.aws(&[&modify[..], &patience[..]].concat()).await?;
-    }
     Ok(())
 }
 
