@@ -1,4 +1,4 @@
-//! A node under its own systemd: the agent dies and Mattermost does not notice; the machine reboots while
+//! A node under its own systemd: the agent dies or hangs and Mattermost does not notice; the machine reboots while
 //! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it.
 //! Skipped, loudly, where there can be no machines.
 
@@ -80,6 +80,13 @@ const SERVER: &str = "systemctl show --property InvocationID --value mattermost.
 const AGENT: &str = "systemctl is-active --quiet mattermost-agent.service && \
                      systemctl show --property MainPID --value mattermost-agent.service";
 
+const FED: &str =
+    "systemctl show --property WatchdogTimestampMonotonic --value mattermost-agent.service";
+/// So that the test need not wait for the unit's own minute.
+const SHORT_WATCHDOG: &str = "mkdir -p /run/systemd/system/mattermost-agent.service.d && \
+     printf '[Service]\\nWatchdogSec=6\\n' > /run/systemd/system/mattermost-agent.service.d/short.conf && \
+     systemctl daemon-reload";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyhow::Result<()> {
     if let Err(why) = lab::runtime::possible() {
@@ -109,7 +116,19 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
 
     let server = inside(&node, SERVER).await;
     ensure!(server.len() == 32, "the server's invocation is `{server}`");
-    for order in ["systemctl kill --signal KILL", "systemctl restart"] {
+    inside(&node, SHORT_WATCHDOG).await;
+    // Killed; started with a shorter watchdog; hanging until that bites.
+    for order in [
+        "systemctl kill --signal KILL",
+        "systemctl restart",
+        "systemctl kill --signal STOP",
+    ] {
+        if order.ends_with("STOP") {
+            for _ in 0..2 {
+                let fed = inside(&node, FED).await;
+                until(&node, "the watchdog is fed", FED, |now| now != fed).await?;
+            }
+        }
         let agent = inside(&node, AGENT).await;
         inside(&node, &format!("{order} mattermost-agent.service")).await;
         until(&node, "another agent runs", AGENT, |now| {
@@ -126,6 +145,12 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
         let now = inside(&node, SERVER).await;
         ensure!(server == now, "`{order}` of the agent restarted the server");
     }
+
+    let hung = "journalctl --no-pager --unit mattermost-agent.service --grep 'Watchdog timeout'";
+    until(&node, "systemd tells of the hang", hung, |said| {
+        !said.is_empty()
+    })
+    .await?;
 
     serve.kill().await?;
     inside(&node, "touch /run/this-boot").await;
@@ -162,6 +187,8 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
         inside(&node, SERVER).await == now,
         "the returning orchestrator restarted the server"
     );
+    let state = "systemctl is-system-running";
+    until(&node, "no unit failed", state, |said| said == "running").await?;
     serve.stop(Duration::from_secs(20)).await?;
     let left = stage.strike().await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));

@@ -192,11 +192,20 @@ async fn a_machine_hangs_and_crashes_on_demand() {
     until_up(&id).await;
     assert_eq!(metadata(&id, "meta-data/instance-id"), id);
 
-    inside(&id, "touch /run/this-boot");
-    world.ok("RebootInstances", &[("InstanceId.1", &id)]).await;
-    until("it has rebooted", || {
-        try_inside(&id, "test ! -e /run/this-boot && cat /etc/crash") == "before"
-    })
-    .await;
+    // Rebooted by the API, and by itself.
+    for by_itself in [false, true] {
+        inside(&id, "touch /run/this-boot");
+        if by_itself {
+            try_inside(&id, "systemctl reboot");
+        } else {
+            world.ok("RebootInstances", &[("InstanceId.1", &id)]).await;
+        }
+        until("it has rebooted", || {
+            try_inside(&id, "test ! -e /run/this-boot && cat /etc/crash") == "before"
+        })
+        .await;
+        until_up(&id).await;
+    }
+    assert_eq!(metadata(&id, "meta-data/instance-id"), id);
     world.lab.stop().await;
 }
