@@ -71,7 +71,8 @@ impl EnrolmentService {
             .map_err(|_| Refused::Busy)
     }
 
-    fn look_again(&self) {
+    /// Asks for a look of the loop, within the pace that strangers get.
+    pub fn look_again(&self) {
         if self.wake.due(Instant::now()) {
             self.core.store.wake();
         }

@@ -72,7 +72,13 @@ pub async fn serve_nodes(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<NodeServer<NodeService>>().await;
     let counted = Arc::clone(&core);
-    let door = Door::new(bounds.connections, Fleet(Arc::clone(&core)));
+    let door = Door::new(
+        bounds.connections,
+        Fleet {
+            core: Arc::clone(&core),
+            enrolment: Arc::clone(enrolment),
+        },
+    );
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
@@ -98,19 +104,26 @@ pub async fn serve_nodes(
 }
 
 /// Knows the instances that the loop saw.
-struct Fleet(Arc<Core>);
+struct Fleet {
+    core: Arc<Core>,
+    enrolment: Arc<EnrolmentService>,
+}
 
 impl tls::Keeper for Fleet {
     fn knows(&self, source: IpAddr) -> bool {
-        checks::source(&self.0.looks.borrow().observed, source)
+        checks::source(&self.core.looks.borrow().observed, source)
     }
 
     fn refused(&self, why: Turned, _: IpAddr) {
-        self.0.metrics.turned(why);
+        self.core.metrics.turned(why);
+        // It may be a new node of ours in a crowd: the next look tells.
+        if why == Turned::Strangers {
+            self.enrolment.look_again();
+        }
     }
 
     fn holds(&self, connections: usize) {
-        self.0.metrics.connections(connections);
+        self.core.metrics.connections(connections);
     }
 }
 

@@ -6,6 +6,7 @@
 mod certificates;
 mod coverage;
 mod enrolment;
+mod flood;
 mod forge;
 mod identities;
 mod instances;
