@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use fleet_proto::backoff::spread;
 use fleet_proto::id::InstanceId;
 use fleet_proto::v1::Certificate;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
@@ -29,6 +30,9 @@ pub enum IdentityError {
     Record(#[from] serde_json::Error),
 }
 
+/// Over so many seconds a fleet renews that could not for a while.
+const OVERDUE: f64 = 60.0;
+
 /// A certificate as stored, with the times that renewal needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Held {
@@ -49,11 +53,26 @@ impl Held {
         now < self.not_after
     }
 
-    /// Half of its life, moved by up to a tenth of it either way (`jitter` in -1..=1), so that nodes
-    /// which came together do not renew together.
-    pub fn renew_at(&self, jitter: f64) -> i64 {
+    /// Half of its life, moved by up to a tenth of it either way, so that nodes which came together do
+    /// not renew together. One that is overdue, because no orchestrator was there, is spread over up to a
+    /// minute from `now`. Where in it a node stands follows from its name and this certificate, not from
+    /// dice: asked again it is the same. From the name alone would make nodes whose periods have a
+    /// common multiple meet again and again.
+    pub fn renew_at(&self, now: i64) -> i64 {
+        self.renew_from(
+            now,
+            spread(&format!("{}/{}", self.instance, self.not_after)),
+        )
+    }
+
+    fn renew_from(&self, now: i64, spread: f64) -> i64 {
         let life = (self.not_after - self.received).max(0) as f64;
-        self.received + (life * (0.5 + 0.1 * jitter.clamp(-1.0, 1.0))) as i64
+        let due = self.received + (life * (0.5 + 0.1 * spread)) as i64;
+        if due > now {
+            return due;
+        }
+        let left = (self.not_after - now).max(0) as f64;
+        now + (OVERDUE.min(left / 2.0) * f64::midpoint(spread, 1.0)) as i64
     }
 }
 
@@ -76,7 +95,13 @@ impl Identity {
             if known.is_some() {
                 log::warn!("the state on disk is another instance's: it is dropped");
             }
-            for name in ["node.key", "certificate.json", "desired", "progress.json"] {
+            for name in [
+                "node.key",
+                "certificate.json",
+                "trust.pem",
+                "desired",
+                "progress.json",
+            ] {
                 remove_file(&directory.join(name))?;
             }
             write_atomically(&owner, instance.as_str().as_bytes(), 0o600)?;
@@ -129,7 +154,14 @@ impl Identity {
         Ok(params.serialize_request(&self.key)?.der().to_vec())
     }
 
-    /// Takes a certificate into use and keeps it.
+    /// Every CA that an orchestrator said to trust, PEM, newest word: it outlives the certificate, since
+    /// a CA may have been replaced since the user data was written.
+    pub fn trust(&self) -> Result<Option<String>, IdentityError> {
+        let pem = read_if_there(&self.directory.join("trust.pem"))?;
+        Ok(pem.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Takes a certificate into use and keeps it, with whom to trust from now on.
     pub fn accept(&mut self, certificate: Certificate) -> Result<(), IdentityError> {
         let held = Held {
             instance: self.instance.clone(),
@@ -138,6 +170,11 @@ impl Identity {
             received: unix_now(),
             not_after: certificate.not_after,
         };
+        write_atomically(
+            &self.directory.join("trust.pem"),
+            held.trust_pem.as_bytes(),
+            0o600,
+        )?;
         write_atomically(
             &self.directory.join("certificate.json"),
             &serde_json::to_vec_pretty(&held)?,
@@ -154,6 +191,9 @@ impl Identity {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod storm;
 
 #[cfg(test)]
 mod tests {
@@ -200,8 +240,38 @@ mod tests {
             received: 1000,
             not_after: 4600,
         };
-        for (jitter, expected) in [(-1.0, 2440), (0.0, 2800), (1.0, 3160), (9.0, 3160)] {
-            assert_eq!(held.renew_at(jitter), expected, "{jitter}");
+        for (spread, expected) in [(-1.0, 2440), (0.0, 2800), (1.0, 3160)] {
+            assert_eq!(held.renew_from(1000, spread), expected, "{spread}");
         }
+        // Overdue: within a minute, and in any case before half of what is left.
+        for (now, spread, expected) in [
+            (3200, -1.0, 3200),
+            (3200, 0.0, 3230),
+            (3200, 1.0, 3260),
+            (4560, 1.0, 4580),
+            (5000, 1.0, 5000),
+        ] {
+            assert_eq!(held.renew_from(now, spread), expected, "{now} {spread}");
+        }
+    }
+
+    #[test]
+    fn what_to_trust_outlives_the_certificate_but_not_the_instance() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let mut identity = Identity::load(&layout, &instance('a')).unwrap();
+        assert_eq!(identity.trust().unwrap(), None);
+        let certificate = Certificate {
+            chain_pem: "chain".into(),
+            trust_pem: "old and new".into(),
+            not_after: unix_now() + 3600,
+        };
+        identity.accept(certificate).unwrap();
+        identity.forget().unwrap();
+        let again = Identity::load(&layout, &instance('a')).unwrap();
+        assert!(again.held().is_none());
+        assert_eq!(again.trust().unwrap().as_deref(), Some("old and new"));
+        let copied = Identity::load(&layout, &instance('b')).unwrap();
+        assert_eq!(copied.trust().unwrap(), None);
     }
 }

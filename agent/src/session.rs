@@ -150,7 +150,7 @@ impl Session {
         log::info!("session with `{address}`");
         self.channel.send_replace(Some(channel));
         backoff.reset();
-        let mut renew_at = held.renew_at(rand::random_range(-1.0..=1.0));
+        let mut renew_at = held.renew_at(unix_now());
         loop {
             let left = Duration::from_secs((renew_at - unix_now()).max(0) as u64);
             // `message` keeps its state in the stream: dropping it loses nothing.
@@ -182,7 +182,12 @@ impl Session {
             return Ok(held.clone());
         }
         let name = tls::server_name(&self.user_data.stack);
-        let config = tls::client_pinned(self.user_data.ca_sha256);
+        let pin = self.user_data.ca_sha256;
+        // What was learnt over a verified connection is as good as the pin, and may be newer.
+        let config = match self.identity.trust()? {
+            Some(trust) => tls::client_pinned_or(pin, &trust)?,
+            None => tls::client_pinned(pin),
+        };
         let channel = tls::connect(
             address,
             &name,

@@ -1,27 +1,47 @@
 //! The certificate authority of the fleet: one per stack, kept in Secrets Manager, so that every
-//! orchestrator of the stack signs with the same one.
+//! orchestrator of the stack signs with the same one. While it is rotated there are two: one signs,
+//! both are trusted.
+//!
+//! ```text
+//!            rotate              every node learnt the new one          nobody needs the old one
+//!   steady ----------> announced ----------------------------> signing -------------------------> steady
+//!   signs:  old         old                                     new                                new
+//!   trusted: old        old, new                                new, old                           new
+//! ```
+//!
+//! Invariants: the new CA is certified by the old one, too (`cross`), so that a node which knows only the
+//! old one, by its user data or because it was away, still verifies an orchestrator of the new one; a
+//! certificate lives an hour, the key that signs it never leaves this type.
+
+mod request;
+mod rotation;
+mod stored;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    SerialNumber,
 };
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
+pub use request::{Leaf, Request};
+pub use rotation::{Fleet, Next, Step, next};
+use stored::Stored;
+
 /// A node's certificate lives this long (node.md: one hour).
-const NODE_LIFETIME: Duration = Duration::from_secs(3600);
-/// Clocks may differ by this much (node.md: ±5 minutes).
-const SKEW: Duration = Duration::from_secs(300);
-/// The orchestrator's own certificate is made at every start and lives this long.
+pub const NODE_LIFETIME: Duration = Duration::from_secs(3600);
+/// Clocks may differ by this much (node.md: ±5 minutes): certificates begin so much earlier. They end
+/// when they say: renewal at half life leaves nodes twenty-four minutes at least.
+pub const SKEW: Duration = Duration::from_secs(300);
+/// The orchestrator's own certificate is made at every start, and again long before it ends.
 const SERVER_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
-/// The CA lives ten years; rotation has an overlap of both.
+/// The CA lives ten years.
 const CA_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// What can be wrong with a CA or a request.
@@ -38,53 +58,31 @@ pub enum AuthorityError {
     Certificate(#[from] rcgen::Error),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    certificate: String,
-    key: String,
-}
-
-/// A CA that can sign.
+/// A CA that can sign, and whom else to trust.
 pub struct Authority {
     stack: String,
     certificate_pem: String,
     certificate_der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    step: Step,
+    /// The other CA of a rotation, PEM.
+    other: Option<String>,
+    /// This one, certified by the one that it replaces, PEM.
+    cross: Option<String>,
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Authority")
             .field("stack", &self.stack)
+            .field("step", &self.step)
             .finish_non_exhaustive()
-    }
-}
-
-/// What matters of a certificate that a node showed; its chain was verified in the hand-shake.
-#[derive(Clone, Debug)]
-pub struct Leaf {
-    /// Seconds since 1970.
-    pub not_after: i64,
-    /// SHA-256 (hex) of the SubjectPublicKeyInfo.
-    pub key_sha256: String,
-}
-
-impl Leaf {
-    /// Reads a certificate, DER.
-    pub fn read(der: &[u8]) -> Result<Self, AuthorityError> {
-        use x509_parser::prelude::FromDer;
-        let (_, leaf) = x509_parser::certificate::X509Certificate::from_der(der)
-            .map_err(|error| AuthorityError::Request(error.to_string()))?;
-        Ok(Self {
-            not_after: leaf.validity().not_after.timestamp(),
-            key_sha256: hex::encode(Sha256::digest(leaf.public_key().raw)),
-        })
     }
 }
 
 /// A server certificate with its key, PEM.
 pub struct ServerLeaf {
-    /// Leaf, then CA.
+    /// Leaf, then CA; while an older CA is still trusted also the way there.
     pub chain_pem: String,
     /// PKCS #8.
     pub key_pem: SecretString,
@@ -99,43 +97,57 @@ fn valid(params: &mut CertificateParams, now: Timestamp, lifetime: Duration) {
     params.not_after = at(now.as_second() + lifetime.as_secs() as i64);
 }
 
+fn sha256(pem: &str) -> Result<String, AuthorityError> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| AuthorityError::Secret(error.to_string()))?;
+    Ok(hex::encode(Sha256::digest(&der)))
+}
+
 impl Authority {
     /// A new CA, as the text to keep in Secrets Manager.
     pub fn generate(stack: &str, now: Timestamp) -> Result<SecretString, AuthorityError> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("{stack} fleet CA"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid(&mut params, now, CA_LIFETIME);
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?;
-        let stored = Stored {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        };
-        let text = serde_json::to_string(&stored)
-            .map_err(|error| AuthorityError::Secret(error.to_string()))?;
-        Ok(text.into())
+        Stored::generate(stack, now)?.write()
     }
 
     /// From what Secrets Manager holds.
     pub fn load(stack: &str, secret: &SecretString) -> Result<Self, AuthorityError> {
         let unusable = |error: &dyn std::fmt::Display| AuthorityError::Secret(error.to_string());
-        let stored: Stored = serde_json::from_str(secret.expose_secret())
-            .map_err(|_| AuthorityError::Secret("it is not our JSON".to_owned()))?;
-        let key = KeyPair::from_pem(&stored.key).map_err(|error| unusable(&error))?;
-        let certificate_der = CertificateDer::from_pem_slice(stored.certificate.as_bytes())
+        let stored = Stored::read(secret)?;
+        let step = stored.step()?;
+        let other = stored.other().map(str::to_owned);
+        let cross = stored.cross().map(str::to_owned);
+        let (certificate_pem, key) = stored.signs();
+        let key = KeyPair::from_pem(key).map_err(|error| unusable(&error))?;
+        let certificate_der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|error| unusable(&error))?;
         let issuer =
             Issuer::from_ca_cert_der(&certificate_der, key).map_err(|error| unusable(&error))?;
         Ok(Self {
             stack: stack.to_owned(),
-            certificate_pem: stored.certificate,
+            certificate_pem: certificate_pem.to_owned(),
             certificate_der,
             issuer,
+            step,
+            other,
+            cross,
         })
+    }
+
+    /// The next text of a rotation, from the one that Secrets Manager holds, with a word that is the
+    /// same for whoever takes this very step.
+    pub fn advance(
+        stack: &str,
+        secret: &SecretString,
+        now: Timestamp,
+    ) -> Result<(SecretString, String), AuthorityError> {
+        let stored = Stored::read(secret)?;
+        let word = format!("{}/{}", stored.step()?.name(), sha256(stored.signs().0)?);
+        Ok((stored.advance(stack, now)?.write()?, word))
+    }
+
+    /// Where its rotation is.
+    pub fn step(&self) -> &Step {
+        &self.step
     }
 
     /// SHA-256 (hex) of the CA's certificate: the pin in the nodes' user data.
@@ -143,9 +155,16 @@ impl Authority {
         hex::encode(Sha256::digest(&self.certificate_der))
     }
 
-    /// The CA's certificate, PEM.
+    /// The CA that signs, PEM.
+    #[cfg(test)]
     pub fn pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// Every CA to trust now, PEM.
+    pub fn trust_pem(&self) -> String {
+        let other = self.other.as_deref().unwrap_or_default();
+        format!("{}{other}", self.certificate_pem)
     }
 
     /// The orchestrator's own server certificate.
@@ -158,8 +177,13 @@ impl Authority {
         valid(&mut params, now, SERVER_LIFETIME);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
+        let mut chain_pem = format!("{}{}", certificate.pem(), self.certificate_pem);
+        if let (Some(cross), Some(other)) = (&self.cross, &self.other) {
+            chain_pem.push_str(cross);
+            chain_pem.push_str(other);
+        }
         Ok(ServerLeaf {
-            chain_pem: format!("{}{}", certificate.pem(), self.certificate_pem),
+            chain_pem,
             key_pem: key.serialize_pem().into(),
         })
     }
@@ -193,75 +217,6 @@ impl Authority {
             format!("{}{}", certificate.pem(), self.certificate_pem),
             not_after,
         ))
-    }
-}
-
-/// A certificate request whose self-signature holds and whose key is one that we take.
-pub struct Request {
-    parsed: CertificateSigningRequestParams,
-    key_sha256: String,
-}
-
-/// A P-256 request is about 300 bytes; anything longer is not from our agent.
-const MAX_REQUEST: usize = 2048;
-
-impl Request {
-    /// Parses and checks a PKCS #10 request, DER. Only ECDSA P-256 keys are taken.
-    pub fn parse(der: &[u8]) -> Result<Self, AuthorityError> {
-        use x509_parser::prelude::FromDer;
-        if der.len() > MAX_REQUEST {
-            return Err(AuthorityError::Request(format!(
-                "longer than {MAX_REQUEST} bytes"
-            )));
-        }
-        let (rest, request) =
-            x509_parser::certification_request::X509CertificationRequest::from_der(der)
-                .map_err(|error| AuthorityError::Request(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(AuthorityError::Request("bytes after the end".to_owned()));
-        }
-        request
-            .verify_signature()
-            .map_err(|_| AuthorityError::Request("its signature does not hold".to_owned()))?;
-        let spki = &request.certification_request_info.subject_pki;
-        let p256 = matches!(
-            spki.parsed(),
-            Ok(x509_parser::public_key::PublicKey::EC(point)) if point.key_size() == 256
-        );
-        if !p256 {
-            return Err(AuthorityError::Request(
-                "the key is not ECDSA P-256".to_owned(),
-            ));
-        }
-        let key_sha256 = hex::encode(Sha256::digest(spki.raw));
-        let foreign = request.requested_extensions().is_some_and(|mut extensions| {
-            extensions.any(|extension| {
-                matches!(extension, x509_parser::extensions::ParsedExtension::SubjectAlternativeName(names) if !names.general_names.is_empty())
-            })
-        });
-        if foreign {
-            return Err(AuthorityError::Request(
-                "it asks for names; the orchestrator alone names nodes".to_owned(),
-            ));
-        }
-        let parsed = CertificateSigningRequestParams::from_der(
-            &CertificateSigningRequestDer::from(der.to_vec()),
-        )
-        .map_err(|error| AuthorityError::Request(error.to_string()))?;
-        Ok(Self { parsed, key_sha256 })
-    }
-
-    /// SHA-256 (hex) of the SubjectPublicKeyInfo.
-    pub fn key_sha256(&self) -> &str {
-        &self.key_sha256
-    }
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request")
-            .field("key_sha256", &self.key_sha256)
-            .finish_non_exhaustive()
     }
 }
 

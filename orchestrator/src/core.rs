@@ -154,7 +154,7 @@ impl Core {
         let (chain_pem, not_after) = authority.node(csr, instance, self.now())?;
         Ok(v1::Certificate {
             chain_pem,
-            trust_pem: authority.pem().to_owned(),
+            trust_pem: authority.trust_pem(),
             not_after,
         })
     }

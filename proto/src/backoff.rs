@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use sha2::{Digest, Sha256};
 
 /// The reconnect policy of nodes and operators.
 #[derive(Clone, Debug)]
@@ -45,6 +46,15 @@ impl Backoff {
     }
 }
 
+/// Where among its equals a name stands, in -1..=1: the same for ever, and even over many names. What
+/// a fleet does once an hour is spread by it, without a dice that may fall badly twice.
+pub fn spread(name: &str) -> f64 {
+    let digest = Sha256::digest(name.as_bytes());
+    let mut first = [0; 4];
+    first.copy_from_slice(&digest[..4]);
+    f64::from(u32::from_be_bytes(first)) / f64::from(u32::MAX) * 2.0 - 1.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +81,23 @@ mod tests {
         assert!(
             busiest.is_some_and(|busiest| *busiest < NODES / 7),
             "attempts by second: {attempts:?}"
+        );
+    }
+
+    #[test]
+    fn names_spread_evenly_and_stay_where_they_are() {
+        assert!(
+            (spread("i-0123456789abcdef0") - spread("i-0123456789abcdef0")).abs() < f64::EPSILON
+        );
+        let mut tenths = [0_u32; 10];
+        for number in 0..10_000 {
+            let place = spread(&format!("i-{number:017x}"));
+            assert!((-1.0..=1.0).contains(&place));
+            tenths[((place + 1.0) * 4.999) as usize] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (880..1120).contains(count)),
+            "{tenths:?}"
         );
     }
 

@@ -111,9 +111,18 @@ fn client_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 
 /// Before enrolment: trusts exactly the CA certificate in the presented chain whose hash is the pin.
 pub fn client_pinned(pin: Pin) -> ClientConfig {
+    pinned(pin, Vec::new())
+}
+
+/// Enrolling again: trusts also the CAs that the node learnt since, of which the pin may know none.
+pub fn client_pinned_or(pin: Pin, trust_pem: &str) -> Result<ClientConfig, TlsError> {
+    Ok(pinned(pin, certificates("the trusted CAs", trust_pem)?))
+}
+
+fn pinned(pin: Pin, learnt: Vec<CertificateDer<'static>>) -> ClientConfig {
     let mut config = client_builder()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pin::PinnedVerifier::new(pin)))
+        .with_custom_certificate_verifier(Arc::new(pin::PinnedVerifier::new(pin, learnt)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     config

@@ -412,6 +412,16 @@ fn secrets(place: &Place<'_>) -> Vec<Value> {
             &resource,
             Some(place.ours("aws:ResourceTag")),
         ),
+        // The CA's alone: passwords are rotated by whoever may, not by the orchestrator.
+        allow(
+            "RotateCa",
+            &["secretsmanager:PutSecretValue"],
+            &json!(place.arn(
+                "secretsmanager",
+                &format!("secret:{}/orchestrator-ca-*", place.stack)
+            )),
+            Some(place.ours("aws:ResourceTag")),
+        ),
     ]
 }
 

@@ -96,6 +96,35 @@ impl Cloud {
         self.put_new_secret(name, value, &token).await
     }
 
+    /// Gives a secret of ours another value. `token` says which change this is: made twice it is made
+    /// once, and the same token with another value is refused by AWS, so that of two who make the
+    /// same change at once one loses.
+    pub async fn replace_secret(
+        &self,
+        name: &str,
+        value: &SecretString,
+        token: &str,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "secretsmanager:PutSecretValue";
+        if self.secret_there(name).await?.is_none() {
+            return Err(EffectError::refused(
+                CALL,
+                "ResourceNotFoundException",
+                format!("secret `{name}` does not exist"),
+            ));
+        }
+        self.act()
+            .secrets
+            .put_secret_value()
+            .secret_id(name)
+            .secret_string(value.expose_secret())
+            .client_request_token(client_token(&[self.stack(), name, token]))
+            .send()
+            .await
+            .called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
     async fn put_new_secret(
         &self,
         name: &str,

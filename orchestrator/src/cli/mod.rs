@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, talk to stderr; exit codes are part of the interface.
 
+mod ca;
 mod client;
 mod doctor;
 mod down;
@@ -101,6 +102,8 @@ enum Command {
     Nodes,
     /// The stack's images in every region
     Image(image::Args),
+    /// The fleet's certificate authority: which one signs, and its rotation
+    Ca(ca::Args),
     /// The least that orchestrator and nodes need from IAM, as policies
     IamPolicy,
     /// Remove the stack; the database stays unless asked
@@ -182,6 +185,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => status_verb::run(cli, args).await,
         Command::Nodes => nodes::run(cli).await,
         Command::Image(args) => image::run(cli, args).await,
+        Command::Ca(args) => ca::run(cli, args).await,
         Command::IamPolicy => policy::run(cli).await,
         Command::Down(args) => down::run(cli, args).await,
     }

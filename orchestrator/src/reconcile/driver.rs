@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::apply;
 use super::observe::{self, Memory};
+use super::rotation;
 use super::timeline::events;
 use crate::core::{Core, Look};
 use crate::desired;
@@ -172,6 +173,7 @@ async fn turn(
             crate::chain(&error)
         );
     }
+    rotation::go_on(core, &look.observed, &snapshot).await;
     let intent = intent(core, &snapshot);
     let decision = plan::plan(&intent, &look.observed, now);
     if let Err(refusals) = plan::lint(&decision, &look.observed, &intent) {

@@ -12,6 +12,7 @@ mod apply;
 pub mod driver;
 mod login;
 mod observe;
+pub mod rotation;
 mod timeline;
 
 pub use driver::{decide_once, intent, now, run};

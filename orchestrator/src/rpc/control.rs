@@ -9,7 +9,9 @@ use plan::rollout::Ask;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use crate::authority::Step;
 use crate::core::{Core, Look};
+use crate::reconcile::rotation;
 use crate::status;
 use crate::store::{RolloutRow, Steer, StoreError, phase_name};
 
@@ -33,6 +35,38 @@ impl ControlService {
             .await
             .map_err(|error| refused(&error))?;
         Ok(status::nodes(&look.observed, &nodes, &self.core.fleet))
+    }
+
+    /// Where the rotation of the CA is.
+    async fn ca(&self) -> Result<v1::CaState, Status> {
+        let snapshot = self
+            .core
+            .store
+            .snapshot()
+            .await
+            .map_err(|error| refused(&error))?;
+        let look = self.core.looks.borrow().clone();
+        let (step, waits) =
+            rotation::waits(&self.core, &look.observed, &snapshot).ok_or_else(no_ca)?;
+        let sha256 = self
+            .core
+            .authority
+            .borrow()
+            .as_ref()
+            .map(|authority| authority.sha256())
+            .unwrap_or_default();
+        Ok(v1::CaState {
+            step: step.name().to_owned(),
+            sha256,
+            other_sha256: match step {
+                Step::Steady => String::new(),
+                Step::Announced { next: other, .. }
+                | Step::Signing {
+                    previous: other, ..
+                } => other,
+            },
+            waits,
+        })
     }
 
     /// The row that a request would make, or why it is refused.
@@ -116,6 +150,10 @@ pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
     }
 }
 
+fn no_ca() -> Status {
+    Status::unavailable("the fleet's CA does not exist yet")
+}
+
 #[tonic::async_trait]
 impl v1::control_server::Control for ControlService {
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
@@ -144,6 +182,14 @@ impl v1::control_server::Control for ControlService {
         reply.nodes = self.nodes_now(&look).await?;
         reply.rollout = rollout;
         reply.leader = leader;
+        if let Ok(ca) = self.ca().await {
+            reply.resources.push(v1::ResourceState {
+                kind: "fleet CA".to_owned(),
+                name: ca.step,
+                id: format!("{:.16}…", ca.sha256),
+                state: ca.waits.first().cloned().unwrap_or_default(),
+            });
+        }
         Ok(Response::new(reply))
     }
 
@@ -257,6 +303,34 @@ impl v1::control_server::Control for ControlService {
             )
             .await;
         Ok(Response::new(rollout_message(&row)))
+    }
+
+    async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Result<Response<v1::CaState>, Status> {
+        Ok(Response::new(self.ca().await?))
+    }
+
+    async fn rotate_ca(
+        &self,
+        request: Request<v1::RotateCaRequest>,
+    ) -> Result<Response<v1::CaState>, Status> {
+        let asked = request.into_inner();
+        let step = self
+            .core
+            .authority
+            .borrow()
+            .as_ref()
+            .map(|authority| authority.step().clone())
+            .ok_or_else(no_ca)?;
+        if step != Step::Steady && !asked.force {
+            return Err(Status::failed_precondition(format!(
+                "a rotation is under way, at step `{}`; it goes on by itself, `orchestrator ca` says what it waits for",
+                step.name()
+            )));
+        }
+        rotation::advance(&self.core, &step, &asked.operator)
+            .await
+            .map_err(|error| Status::unavailable(format!("{error:#}")))?;
+        Ok(Response::new(self.ca().await?))
     }
 
     async fn events(

@@ -30,6 +30,8 @@ use crate::core::Core;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// … and is gone when it does not answer within this.
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// The server's own certificate lives ninety days; a process may live longer.
+const SERVER_RENEWAL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The largest message that a node sends: a report with its last lines.
 const MAX_MESSAGE: usize = 256 * 1024;
 /// The largest answer to a nonce: sixteen headers of at most 8 KiB would be more than any agent's.
@@ -53,9 +55,11 @@ pub async fn serve_nodes(
     let (configs, receiver) = watch::channel(Arc::new(server_config(&core, &first)?));
     let rotation = Arc::clone(&core);
     core.tasks.spawn(async move {
+        let mut again = tokio::time::interval(SERVER_RENEWAL);
         loop {
             tokio::select! {
                 changed = authorities.changed() => if changed.is_err() { return },
+                _ = again.tick() => {}
                 () = rotation.shutdown.cancelled() => return,
             }
             let Some(authority) = authorities.borrow_and_update().clone() else {
@@ -132,7 +136,7 @@ fn server_config(core: &Core, authority: &Authority) -> anyhow::Result<ServerCon
     Ok(tls::server_optional_client_auth(
         &leaf.chain_pem,
         leaf.key_pem.expose_secret(),
-        authority.pem(),
+        &authority.trust_pem(),
     )?)
 }
 

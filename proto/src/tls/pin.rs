@@ -67,18 +67,21 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Finds the pinned CA among the presented certificates and verifies the leaf against it as the
-/// only anchor. The pin alone is not enough: path, name and validity are verified as always.
+/// Finds the pinned CA among the presented certificates and verifies the leaf against it and against
+/// those that the node learnt later. The pin alone is not enough: path, name and validity are verified
+/// as always.
 #[derive(Debug)]
 pub(super) struct PinnedVerifier {
     pin: Pin,
+    learnt: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PinnedVerifier {
-    pub(super) fn new(pin: Pin) -> Self {
+    pub(super) fn new(pin: Pin, learnt: Vec<CertificateDer<'static>>) -> Self {
         Self {
             pin,
+            learnt,
             algorithms: super::provider().signature_verification_algorithms,
         }
     }
@@ -110,13 +113,20 @@ impl ServerCertVerifier for PinnedVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let anchor = intermediates
+        let pinned = intermediates
             .iter()
-            .find(|certificate| Pin::of(certificate) == self.pin)
-            .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
-        verify_anchor(anchor, now)?;
+            .find(|certificate| Pin::of(certificate) == self.pin);
         let mut roots = RootCertStore::empty();
-        roots.add(anchor.clone().into_owned())?;
+        let mut refused = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        for anchor in self.learnt.iter().chain(pinned) {
+            match verify_anchor(anchor, now) {
+                Ok(()) => roots.add(anchor.clone().into_owned())?,
+                Err(error) => refused = error,
+            }
+        }
+        if roots.is_empty() {
+            return Err(refused);
+        }
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider())
             .build()
             .map_err(|error| Error::General(error.to_string()))?

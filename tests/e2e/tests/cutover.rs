@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::{Options, Stage, binaries};
+use e2e::processes::Program;
+use e2e::{Options, Orchestrator, Stage, binaries};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
@@ -21,13 +22,15 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
         .run(&["up"], Duration::from_secs(120))
         .await?
         .expect(0)?;
-    let mut serve = orchestrator.serve().await?;
+    let serve = orchestrator.serve().await?;
     let status = orchestrator
         .until("the node is back", Duration::from_secs(60), |status| {
             status["nodes"][0]["phase"] == "serving" && status["nodes"][0]["connected"] == true
         })
         .await?;
     let url = status["url"].as_str().context("no address")?.to_owned();
+
+    let mut serve = rotate(orchestrator, serve).await?;
 
     let plan = orchestrator
         .run(
@@ -83,4 +86,43 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
     Ok(())
+}
+
+/// The fleet's CA is replaced as far as that the new one signs; the node, which knows the old one alone,
+/// finds back to an orchestrator that shows the new one.
+async fn rotate(orchestrator: &Orchestrator, mut serve: Program) -> anyhow::Result<Program> {
+    let brief = Duration::from_secs(20);
+    let ca = |arguments: &'static [&'static str]| async move {
+        let ended = orchestrator.run(arguments, brief).await?;
+        ended.expect(0)?.json()
+    };
+    let before = ca(&["ca", "--output", "json"]).await?;
+    ensure!(before["step"] == "steady", "{before}");
+    let begun = ca(&["ca", "rotate", "--output", "json"]).await?;
+    ensure!(
+        begun["step"] == "announced" && begun["sha256"] == before["sha256"],
+        "{begun}"
+    );
+    let again = orchestrator
+        .run(&["ca", "rotate"], brief)
+        .await?
+        .expect(1)?;
+    ensure!(again.stderr.contains("under way"), "{}", again.stderr);
+    let signing = ca(&["ca", "rotate", "--force", "--output", "json"]).await?;
+    ensure!(
+        signing["step"] == "signing"
+            && signing["sha256"] == begun["other_sha256"]
+            && signing["other_sha256"] == before["sha256"],
+        "{signing}"
+    );
+    serve.stop(brief).await?;
+    let serve = orchestrator.serve().await?;
+    orchestrator
+        .until("the node is back", Duration::from_secs(60), |status| {
+            status["nodes"][0]["phase"] == "serving" && status["nodes"][0]["connected"] == true
+        })
+        .await?;
+    let after = ca(&["ca", "--output", "json"]).await?;
+    ensure!(after["sha256"] == signing["sha256"], "{after}");
+    Ok(serve)
 }

@@ -3,6 +3,7 @@
 mod corpus;
 mod enrolment;
 mod node;
+mod rotation;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! that it names: the counter of that check rises by one and no other does, the log names it, and the
 //! answer is the same as for every other refusal of its kind.
 
+mod agents;
 mod certificates;
 mod coverage;
 mod enrolment;
