@@ -1,12 +1,13 @@
 //! `lab exec-machine`: the process between the lab and a booted system.
 //!
 //! ```text
-//! lab --(lifeline)--> unshare --mount, lab exec-machine --> systemd-nspawn --> systemd, the agent, …
+//! lab --(lifeline)--> nsenter, unshare --> lab exec-machine --> systemd-nspawn --> systemd, the agent, …
+//!                                            first process of its own process namespace
 //! ```
 //!
 //! The overlay of the root is mounted in the launcher's own mount namespace: it is in nobody's way, and
 //! goes with the last process that is in it. When the lab dies the launcher kills the machine; when the
-//! launcher dies too, the kernel kills `systemd-nspawn`, and that its system.
+//! launcher dies, by whatever, the kernel kills all that is in its process namespace.
 
 use std::ffi::{CString, OsString};
 use std::io;

@@ -68,15 +68,12 @@ impl MachineRuntime {
             .map(|region| config.network(region))
             .collect();
         blocking(|| possible().map_err(io::Error::other)).await?;
+        let hierarchies = cgroup::hierarchies()?;
+        cgroup::sweep(&hierarchies);
         for network in &networks {
             network::await_free(*network).await?;
         }
-        let (hierarchies, network) = blocking(move || {
-            let hierarchies = cgroup::hierarchies()?;
-            cgroup::sweep(&hierarchies);
-            Ok((hierarchies, Network::open(&networks)?))
-        })
-        .await?;
+        let network = blocking(move || Network::open(&networks)).await?;
         Ok(Self {
             directory: config.directory.clone(),
             launcher: config
@@ -115,13 +112,14 @@ impl MachineRuntime {
             .create(true)
             .append(true)
             .open(machine.console())?;
-        let namespace = plug.namespace.path();
         let mut command = Command::new("nsenter");
         command
             // Here too, not only in the container: /sys shows the devices of whoever mounts it.
-            .arg(option("--net=", &namespace))
+            .arg(option("--net=", &plug.namespace.path()))
+            // In namespaces of its own for mounts and processes: all of them end with the launcher,
+            // the namespace's first process, and that with `unshare`.
             .args(["--", "unshare", "--mount", "--propagation", "private"])
-            .arg("--")
+            .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"])
             .arg(&self.launcher)
             .arg("exec-machine")
             .arg("--directory")
@@ -134,9 +132,7 @@ impl MachineRuntime {
         }
         let dashed = machine.address.to_string().replace('.', "-");
         command
-            // The launcher's own end, whatever it is, is the machine's.
-            .args(["--", "setpriv", "--pdeathsig", "KILL", "--"])
-            .args(["systemd-nspawn", "--quiet", "--boot"])
+            .args(["--", "systemd-nspawn", "--quiet", "--boot"])
             // No systemd of the host is asked for anything.
             .args(["--register=no", "--keep-unit", "--link-journal=no"])
             .args(["--resolv-conf=off", "--timezone=off", "--console=read-only"])
@@ -146,7 +142,7 @@ impl MachineRuntime {
             .arg("--capability=CAP_NET_ADMIN")
             .arg(format!("--machine={}", machine.id))
             .arg(format!("--hostname=ip-{dashed}"))
-            .arg(option("--network-namespace-path=", &namespace))
+            .arg("--network-namespace-path=/proc/self/ns/net")
             .arg(option("--directory=", &machine.root()))
             .env_clear()
             .env(

@@ -6,11 +6,10 @@ use super::cgroup;
 use super::namespace::Namespace;
 
 /// Programs that the machine runtime runs, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("systemd-nspawn", "systemd-container"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
-    ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
     ("cp", "coreutils"),
 ];
