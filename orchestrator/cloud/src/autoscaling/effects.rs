@@ -219,11 +219,7 @@ impl Cloud {
             .send()
             .await
             .called(CALL);
-        match answer {
-            Ok(_) => Ok(Outcome::Changed),
-            Err(failure) if no_active_action(&failure) => Ok(Outcome::Unchanged),
-            Err(failure) => Err(failure.into()),
-        }
+        hook_outcome(answer)
     }
 
     /// Gives a waiting instance the hook's heartbeat once more. One that does not wait any more needs none.
@@ -245,11 +241,7 @@ impl Cloud {
             .send()
             .await
             .called(CALL);
-        match answer {
-            Ok(_) => Ok(Outcome::Changed),
-            Err(failure) if no_active_action(&failure) => Ok(Outcome::Unchanged),
-            Err(failure) => Err(failure.into()),
-        }
+        hook_outcome(answer)
     }
 
     /// Ends an instance of ours; its group keeps its size and replaces it.
@@ -308,6 +300,15 @@ impl Cloud {
             Err(failure) if group_not_found(&failure) => Ok(Outcome::Unchanged),
             Err(failure) => Err(failure.into()),
         }
+    }
+}
+
+/// What a call about a lifecycle action did. One that is no longer waited for is what was wanted.
+fn hook_outcome<T>(answer: Result<T, Failure>) -> Result<Outcome, EffectError> {
+    match answer {
+        Ok(_) => Ok(Outcome::Changed),
+        Err(failure) if no_active_action(&failure) => Ok(Outcome::Unchanged),
+        Err(failure) => Err(failure.into()),
     }
 }
 
