@@ -1,88 +1,107 @@
-//! The image that the stage's nodes start from.
-//!
-//! For processes it is the agent alone, where the package puts it. For machines it is Debian with what
-//! `packer/provision.sh` installs; Packer itself is `make image`'s part.
+//! The image that the stage's nodes start from: for processes the agent alone, where the package puts it;
+//! for machines what `packer build packer/` makes of Debian.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use tokio::process::Command;
+use anyhow::{Context as _, ensure};
+use serde_json::json;
 
-use crate::stage::{Options, Runtime};
+use crate::packer::{self, Build};
+use crate::stage::{Options, Runtime, Stage, control};
 
-/// The units and what systemd makes for them.
-const SYSTEMD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd");
+const HOME: &str = "us-east-1";
 const AGENT: &str = "usr/bin/mattermost-agent";
+/// Folder of the image's files, for processes.
+const TREE: &str = "image";
 
-/// Makes the tree at `tree`, which does not exist yet.
-pub async fn compose(options: &Options, tree: &Path) -> anyhow::Result<()> {
-    let agent = options.bin.join("mattermost-agent");
-    if let Runtime::Machine(base) = &options.runtime {
-        let copy = ["--archive", "--reflink=auto", "--no-target-directory", "--"];
-        run("cp", &copy, &[base, tree]).await?;
-    }
-    install(&agent, &tree.join(AGENT), 0o755)
-        .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
-    if let Runtime::Machine(_) = options.runtime {
-        provision(tree).await?;
-    }
-    Ok(())
+/// A lab that is to have an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Of its API.
+    pub endpoint: &'a str,
+    /// With its keys.
+    pub environment: &'a [(String, String)],
+    /// Of the stage.
+    pub directory: &'a Path,
 }
 
-/// Units, accounts and folders; the agent starts at boot.
-async fn provision(tree: &Path) -> anyhow::Result<()> {
-    let mut units = 0;
-    for entry in fs::read_dir(SYSTEMD).with_context(|| SYSTEMD.to_owned())? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("mattermost") && name.ends_with(".service") {
-            let to = tree.join("usr/lib/systemd/system").join(&*name);
-            install(&path, &to, 0o644)?;
-            units += 1;
+/// Makes the image; its id.
+pub async fn make(options: &Options, place: &Place<'_>, version: &str) -> anyhow::Result<String> {
+    let agent = options.bin.join("mattermost-agent");
+    match &options.runtime {
+        Runtime::Process => {
+            let tree = place.directory.join(TREE);
+            install(&agent, &tree.join(AGENT))
+                .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
+            let name = format!("mattermost-base-{version}-20260101000000");
+            register(place.endpoint, &name, &tree).await
+        }
+        Runtime::Machine(base) => {
+            register(place.endpoint, packer::BASE_IMAGE, base).await?;
+            let request = Build {
+                endpoint: place.endpoint,
+                environment: place.environment,
+                agent: &agent,
+                mattermost_version: version,
+                home: HOME,
+                copy_to: &[],
+                directory: place.directory,
+            };
+            let built = packer::build(&request, |_| ()).await?;
+            built
+                .images
+                .get(HOME)
+                .cloned()
+                .context("Packer made no image in the home region")
         }
     }
-    ensure!(units > 0, "`{SYSTEMD}` holds no unit");
-    for folder in ["sysusers.d", "tmpfiles.d"] {
-        let file = Path::new(folder).join("mattermost.conf");
-        let to = tree.join("usr/lib").join(&file);
-        install(&Path::new(SYSTEMD).join(&file), &to, 0o644)?;
+}
+
+/// Another image with the same in it; its id.
+pub async fn again(stage: &Stage) -> anyhow::Result<String> {
+    let name = format!("mattermost-base-{}-20270101000000", stage.versions[0]);
+    let tree = stage.directory.path().join(TREE);
+    if tree.is_dir() {
+        return register(&stage.endpoint, &name, &tree).await;
     }
-    run("systemd-sysusers", &[&root(tree), "mattermost.conf"], &[]).await?;
-    let create = [&root(tree), "--create", "mattermost.conf"];
-    run("systemd-tmpfiles", &create, &[]).await?;
-    let enable = [&root(tree), "enable", "--quiet", "mattermost-agent.service"];
-    run("systemctl", &enable, &[]).await
+    let arguments = ["ec2", "copy-image", "--source-region", HOME];
+    let more = ["--source-image-id", &stage.image, "--name", &name];
+    let copied = stage.aws(&[&arguments[..], &more[..]].concat()).await?;
+    let id = copied["ImageId"].as_str().context("no copy")?.to_owned();
+    let until = tokio::time::Instant::now() + Duration::from_secs(120);
+    loop {
+        let shown = stage
+            .aws(&["ec2", "describe-images", "--image-ids", &id])
+            .await?;
+        let state = &shown["Images"][0]["State"];
+        if state == "available" {
+            return Ok(id);
+        }
+        ensure!(
+            state == "pending" && tokio::time::Instant::now() < until,
+            "the copy of the image is {state}"
+        );
+    }
 }
 
-fn root(tree: &Path) -> String {
-    format!("--root={}", tree.display())
+/// Gives the lab an image; its id.
+async fn register(endpoint: &str, name: &str, tree: &Path) -> anyhow::Result<String> {
+    let image = json!({ "name": name, "tree": tree, "region": HOME });
+    let made = control(endpoint, "ec2/images", image).await?;
+    made["image_id"]
+        .as_str()
+        .map(str::to_owned)
+        .context("the lab did not register the image")
 }
 
-fn install(from: &Path, to: &Path, mode: u32) -> anyhow::Result<()> {
+fn install(from: &Path, to: &Path) -> anyhow::Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::copy(from, to)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
-    Ok(())
-}
-
-async fn run(program: &str, arguments: &[&str], paths: &[&Path]) -> anyhow::Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .args(paths)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .with_context(|| format!("running `{program}`"))?;
-    if !output.status.success() {
-        bail!(
-            "`{program} {}`: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use standin::release::Behaviour;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::image;
+use crate::image::{self, Place};
 use crate::orchestrator::Orchestrator;
 use crate::processes::{Program, left_behind};
 use crate::releases::Releases;
@@ -157,9 +157,6 @@ impl Stage {
         } else {
             releases.in_order()
         };
-        image::compose(&options, &base.join("image")).await?;
-        let name = format!("mattermost-base-{}-20260101000000", versions[0]);
-        let image = register(&endpoint, &name, &base.join("image")).await?;
         let environment = vec![
             ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
             ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
@@ -169,6 +166,12 @@ impl Stage {
                 text("secret_access_key")?,
             ),
         ];
+        let place = Place {
+            endpoint: &endpoint,
+            environment: &environment,
+            directory: base,
+        };
+        let image = image::make(&options, &place, &versions[0]).await?;
         let orchestrator = SocketAddr::from((address, free_port(address)?));
         let spec = base.join("mattermost.toml");
         std::fs::write(
@@ -269,8 +272,7 @@ impl Stage {
 
     /// A second image with the same agent in it, by id: for a rollout of the image alone.
     pub async fn second_image(&self) -> anyhow::Result<String> {
-        let name = format!("mattermost-base-{}-20260201000000", self.versions[0]);
-        register(&self.endpoint, &name, &self.directory.path().join("image")).await
+        image::again(self).await
     }
 
     /// CPU of every instance of a group; none gives it back to what is measured.
@@ -320,7 +322,8 @@ fn make_traversable(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn control(endpoint: &str, path: &str, body: Value) -> anyhow::Result<Value> {
+/// Asks a lab for something by its control endpoint.
+pub(crate) async fn control(endpoint: &str, path: &str, body: Value) -> anyhow::Result<Value> {
     let reply = reqwest::Client::new()
         .post(format!("{endpoint}/lab/{path}"))
         .header("content-type", "application/json")
@@ -333,16 +336,6 @@ async fn control(endpoint: &str, path: &str, body: Value) -> anyhow::Result<Valu
         bail!("/lab/{path}: {value}");
     }
     Ok(value)
-}
-
-/// Gives the lab an image; its id.
-async fn register(endpoint: &str, name: &str, tree: &Path) -> anyhow::Result<String> {
-    let image = json!({ "name": name, "tree": tree, "region": "us-east-1" });
-    let made = control(endpoint, "ec2/images", image).await?;
-    made["image_id"]
-        .as_str()
-        .map(str::to_owned)
-        .context("the lab did not register the image")
 }
 
 fn free_port(address: Ipv4Addr) -> anyhow::Result<u16> {

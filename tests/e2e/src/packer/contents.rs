@@ -3,6 +3,8 @@
 //! Everything that differs from the base tree is either named here or comes with a package that is named
 //! here. What an image must never hold is looked for in all of it, Debian's part included.
 
+mod never;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -21,13 +23,14 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// What is ours: path and mode. Root owns all but the server's own folders.
-const OURS: [(&str, u32); 18] = [
+const OURS: [(&str, u32); 19] = [
     ("etc/mattermost", 0o755),
     ("opt/mattermost", 0o755),
     ("opt/mattermost/releases", 0o755),
     ("opt/mattermost/shared", 0o755),
     ("opt/mattermost/shared/client-plugins", 0o750),
     ("opt/mattermost/shared/config", 0o750),
+    ("opt/mattermost/shared/config/config.json", 0o600),
     ("opt/mattermost/shared/data", 0o750),
     ("opt/mattermost/shared/logs", 0o750),
     ("opt/mattermost/shared/plugins", 0o750),
@@ -98,18 +101,6 @@ const REMOVED: [&str; 12] = [
     "var/log/wtmp",
 ];
 
-/// Names that no file of an image may have: keys, histories, and what makes two machines one.
-const FORBIDDEN: [&str; 8] = [
-    "authorized_keys",
-    "_history",
-    "ssh_host_",
-    "random-seed",
-    "credential.secret",
-    ".sudo_as_admin_successful",
-    ".viminfo",
-    ".lesshst",
-];
-
 /// How an image differs from its base.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -157,7 +148,7 @@ pub fn check(base: &Entries, image: &Entries, agent: &Path) -> io::Result<Found>
     }
     ours(image, agent, &mut found)?;
     accounts(base, image, &mut found)?;
-    secrets(base, image, &mut found)?;
+    never::check(base, image, &mut found)?;
     Ok(found)
 }
 
@@ -295,7 +286,8 @@ fn ours(image: &Entries, agent: &Path, found: &mut Found) -> io::Result<()> {
                 entry.mode()
             ));
         }
-        let owner = if mode == 0o750 { server } else { Some(0) };
+        let shared = path.starts_with("opt/mattermost/shared/");
+        let owner = if shared { server } else { Some(0) };
         if Some(entry.metadata.uid()) != owner {
             found.wrong.push(format!("`{path}` has another owner"));
         }
@@ -346,169 +338,5 @@ fn accounts(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()
     Ok(())
 }
 
-/// Nothing that an image must never hold, whoever put it there.
-fn secrets(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()> {
-    for (path, entry) in image {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let inside = |folder: &str| path.starts_with(folder) && path != Path::new(folder);
-        let full = entry.metadata.is_file() && entry.metadata.len() > 0;
-        let data = ["etc", "home", "opt", "root", "srv", "var"]
-            .iter()
-            .any(|folder| path.starts_with(folder));
-        // Manual pages of programs that are called like it are none.
-        if data && FORBIDDEN.iter().any(|word| name.contains(word)) {
-            found
-                .wrong
-                .push(format!("`{}` must not be in an image", path.display()));
-        }
-        if inside("tmp") || inside("run") && full || inside("var/tmp") {
-            found
-                .wrong
-                .push(format!("`{}` was left behind", path.display()));
-        }
-        if inside("var/log") && full && name != "README" {
-            found
-                .wrong
-                .push(format!("the log `{}` has content", path.display()));
-        }
-        if inside("etc/mattermost")
-            || inside("opt/mattermost/releases")
-            || inside("var/lib/mattermost-agent")
-        {
-            found
-                .wrong
-                .push(format!("`{}` is a node's, not an image's", path.display()));
-        }
-        let new = base
-            .get(path)
-            .is_none_or(|before| before.file != entry.file);
-        if data && full && new {
-            let content = fs::read(&entry.file)?;
-            for needle in [
-                "PRIVATE KEY-----",
-                "AKIA",
-                "ssh-rsa AAAA",
-                "ssh-ed25519 AAAA",
-            ] {
-                if content
-                    .windows(needle.len())
-                    .any(|part| part == needle.as_bytes())
-                {
-                    found
-                        .wrong
-                        .push(format!("`{}` holds `{needle}`", path.display()));
-                }
-            }
-        }
-    }
-    match image.get(Path::new("etc/machine-id")) {
-        Some(entry) if entry.metadata.is_file() && entry.metadata.len() == 0 => {}
-        _ => found
-            .wrong
-            .push("`etc/machine-id` is not an empty file".to_owned()),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::super::tree;
-    use super::*;
-
-    /// A base with accounts, a machine id and a package, and a layer that changes some of it.
-    fn judged(write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Vec<String>> {
-        let directory = tempfile::tempdir()?;
-        let (base, upper) = (
-            directory.path().join("base"),
-            directory.path().join("upper"),
-        );
-        for (file, text) in [
-            ("etc/machine-id", ""),
-            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n"),
-            ("etc/shadow", "root:*:1::::::\n"),
-            ("var/lib/dpkg/status", "Package: base\nVersion: 1\n"),
-            ("usr/bin/tool", "tool"),
-        ] {
-            put(&base, file, text)?;
-        }
-        let agent = directory.path().join("agent");
-        fs::write(&agent, "agent")?;
-        fs::create_dir(&upper)?;
-        write(&upper)?;
-        let below = tree::read(std::slice::from_ref(&base))?;
-        let image = tree::read(&[upper, base])?;
-        Ok(check(&below, &image, &agent)?.wrong)
-    }
-
-    fn put(root: &Path, file: &str, text: &str) -> io::Result<()> {
-        let file = root.join(file);
-        fs::create_dir_all(file.parent().unwrap_or(root))?;
-        fs::write(&file, text)?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))
-    }
-
-    #[test]
-    fn whatever_should_not_be_there_is_named() -> io::Result<()> {
-        for (file, text, expected) in [
-            (
-                "home/admin/.ssh/authorized_keys",
-                "",
-                "must not be in an image",
-            ),
-            ("root/.bash_history", "ls", "must not be in an image"),
-            ("etc/ssh/ssh_host_rsa_key", "", "must not be in an image"),
-            ("etc/machine-id", "0123", "not an empty file"),
-            ("var/log/auth.log", "who", "has content"),
-            ("tmp/image/agent", "", "was left behind"),
-            ("etc/mattermost/mattermost.env", "", "is a node's"),
-            ("etc/ssl/key.pem", "-----BEGIN PRIVATE KEY-----", "holds"),
-            ("usr/bin/other", "", "`usr/bin/other` is not on the list"),
-            ("usr/bin/tool", "changed", "is not as Debian has it"),
-            (
-                "etc/shadow",
-                "root:$y$hash:1::::::\n",
-                "`root` has a password",
-            ),
-            (
-                "etc/passwd",
-                "root:x:0:0::/root:/bin/sh\nmallory:x:0:0::/:/bin/sh\n",
-                "more than the server's account",
-            ),
-            (
-                "var/lib/dpkg/status",
-                "Package: base\nVersion: 2\n",
-                "is not the base's 1",
-            ),
-            (
-                "var/lib/dpkg/status",
-                "Package: base\nVersion: 1\n\nPackage: nmap\nVersion: 7\n",
-                "\"nmap\"",
-            ),
-        ] {
-            let wrong = judged(|upper| put(upper, file, text))?;
-            assert!(
-                wrong.iter().any(|line| line.contains(expected)),
-                "{file}: {wrong:#?}"
-            );
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn whatever_should_be_there_is_missed() -> io::Result<()> {
-        let wrong = judged(|_| Ok(()))?;
-        for expected in [
-            "`usr/bin/mattermost-agent` is missing",
-            "the agent is not enabled",
-            "packages beyond the base: {}",
-        ] {
-            assert!(
-                wrong.iter().any(|line| line.contains(expected)),
-                "{wrong:#?}"
-            );
-        }
-        Ok(())
-    }
-}
+mod tests;
