@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::authority::{self, Authority, AuthorityError};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::rpc::EnrolmentService;
+use crate::rpc::{Addresses, EnrolmentService};
 use crate::store::{NewEvent, Store};
 
 /// One look of the loop: what was seen, and what was decided from it.
@@ -64,6 +64,7 @@ pub struct Core {
     pub tasks: TaskTracker,
     /// The enrolment service, which its own streams come back to.
     pub enrolment: OnceLock<Arc<EnrolmentService>>,
+    addresses: Addresses,
     account: OnceCell<String>,
     clock: fn() -> Timestamp,
 }
@@ -117,6 +118,7 @@ impl Core {
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             enrolment: OnceLock::new(),
+            addresses: Addresses::default(),
             account: OnceCell::new(),
             clock: parts.clock,
         })
@@ -125,6 +127,11 @@ impl Core {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Whether the newest look shows an instance of ours at this address.
+    pub fn is_at(&self, address: std::net::IpAddr) -> bool {
+        self.addresses.holds(&self.looks.borrow(), address)
     }
 
     /// Our own account, asked once.

@@ -166,11 +166,20 @@ fn verifies_as_client(authority: &Authority, leaf: &CertificateDer<'_>, seconds:
 }
 
 fn verifies_as_server(authority: &Authority, leaf: &CertificateDer<'_>, name: &str) -> bool {
+    verifies_as_server_at(authority, leaf, name, now().as_second())
+}
+
+fn verifies_as_server_at(
+    authority: &Authority,
+    leaf: &CertificateDer<'_>,
+    name: &str,
+    second: i64,
+) -> bool {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     WebPkiServerVerifier::builder_with_provider(roots(authority), tls::provider())
         .build()
         .unwrap()
-        .verify_server_cert(leaf, &[], &name, &[], unix(now().as_second()))
+        .verify_server_cert(leaf, &[], &name, &[], unix(second))
         .is_ok()
 }
 
@@ -262,6 +271,16 @@ fn the_server_certificate_is_the_orchestrators_of_this_stack() {
         &chain[0],
         &tls::server_name("other")
     ));
+    // A node's clock may be five minutes behind, or ahead.
+    for (offset, good) in [(-301, false), (-299, true), (299, true)] {
+        let second = now().as_second() + offset;
+        let name = tls::server_name("chat");
+        assert_eq!(
+            verifies_as_server_at(&authority, &chain[0], &name, second),
+            good,
+            "{offset} s"
+        );
+    }
     assert!(!verifies_as_client(
         &authority,
         &chain[0],

@@ -23,7 +23,8 @@ pub struct Bounds {
     pub identities: usize,
     /// A report that says `verified` may still be on its way when the node asks for its secrets.
     pub report: Duration,
-    /// A session asks this often whether its certificate is still good.
+    /// A session asks this often whether its instance is still ours; each asks the store, and ten
+    /// thousand do. It ends with its certificate in any case.
     pub still: Duration,
     /// Enrolment makes the loop look again at most this often: each look costs AWS calls.
     pub wake: Duration,
@@ -40,7 +41,7 @@ impl Default for Bounds {
             strangers: 256,
             identities: 32,
             report: Duration::from_secs(10),
-            still: Duration::from_secs(15),
+            still: Duration::from_secs(300),
             wake: Duration::from_secs(2),
         }
     }

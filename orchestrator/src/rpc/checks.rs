@@ -176,16 +176,13 @@ impl Refused {
     }
 }
 
-/// Whether an instance of ours is at this address, as far as EC2 and Auto Scaling were seen: before
-/// that nobody makes us ask STS.
-pub fn source(observed: &Observed, source: IpAddr) -> bool {
-    observed.instances.values().any(|instance| {
-        matches!(instance.state.as_str(), "pending" | "running")
-            && instance
-                .private_ip
-                .as_ref()
-                .is_some_and(|text| text.parse() == Ok(source))
-    })
+/// Where instances of ours are, as far as EC2 was seen: nobody else makes us ask STS.
+pub fn addresses(observed: &Observed) -> impl Iterator<Item = IpAddr> {
+    observed
+        .instances
+        .values()
+        .filter(|instance| matches!(instance.state.as_str(), "pending" | "running"))
+        .filter_map(|instance| instance.private_ip.as_ref()?.parse().ok())
 }
 
 /// The signed request as sent: everything that can be checked before any AWS call.

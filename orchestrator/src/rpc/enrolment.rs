@@ -61,7 +61,7 @@ impl EnrolmentService {
         if !self.limit.admit(source, Instant::now()) {
             return Err(Refused::RateLimit);
         }
-        if checks::source(&self.core.looks.borrow().observed, source) {
+        if self.core.is_at(source) {
             return Ok(None);
         }
         self.look_again();
@@ -90,7 +90,7 @@ impl EnrolmentService {
         checks::request(&identity, &region, nonce, csr.key_sha256())?;
         let source = peer.address.ip();
         self.seen(|observed| {
-            if checks::source(observed, source) {
+            if checks::addresses(observed).any(|address| address == source) {
                 Ok(())
             } else {
                 Err(Refused::SourceUnknown)

@@ -1,6 +1,7 @@
 //! What comes in by gRPC: nodes over TLS, operators over a Unix socket. It writes intent and reports
 //! into the store and rings the loop; it never acts on the world itself.
 
+mod addresses;
 mod bounds;
 mod checks;
 mod control;
@@ -13,6 +14,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::Addresses;
 pub use bounds::Bounds;
 pub use checks::Refused;
 pub use denied::Denied;

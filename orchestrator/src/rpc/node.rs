@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet_proto::tls::{Holder, Peer, PeerName};
 use fleet_proto::v1;
@@ -91,6 +92,21 @@ impl NodeService {
         }
     }
 
+    /// Whether the session ends because its certificate is no longer good; the node is told.
+    async fn ends(
+        &self,
+        caller: &Caller,
+        sender: &tokio::sync::mpsc::Sender<Result<v1::Desired, Status>>,
+    ) -> bool {
+        match self.still(caller).await {
+            Err(refused) if refused.code() == Code::Unauthenticated => {
+                let _ = sender.send(Err(refused)).await;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
     fn unavailable(&self, who: &str, error: &dyn std::error::Error) -> Status {
         log::warn!("{}", crate::chain(error));
         self.deny(who, Denied::Unavailable)
@@ -142,7 +158,11 @@ impl v1::node_server::Node for NodeService {
             let mut goals = core.fleet.goals.subscribe();
             goals.mark_changed();
             let mut sent = 0;
-            let mut looks = tokio::time::interval(this.bounds.still);
+            let still = this.bounds.still;
+            let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + still, still);
+            let left = caller.ends.saturating_add(1) - core.now().as_second();
+            let end = tokio::time::sleep(Duration::from_secs(left.max(0).unsigned_abs()));
+            tokio::pin!(end);
             log::info!(NODE = instance.as_str(); "session of {instance} begins");
             loop {
                 tokio::select! {
@@ -168,14 +188,16 @@ impl v1::node_server::Node for NodeService {
                             }
                         }
                     }
-                    // The certificate may expire, the instance be terminated, while the session lasts.
+                    // The instance may be terminated while the session lasts …
                     _ = looks.tick() => {
-                        if let Err(refused) = this.still(&caller).await
-                            && refused.code() == Code::Unauthenticated
-                        {
-                            let _ = sender.send(Err(refused)).await;
+                        if this.ends(&caller, &sender).await {
                             break;
                         }
+                    }
+                    // … and the certificate expires: a node renews long before, and connects anew.
+                    () = &mut end => {
+                        let _ = this.ends(&caller, &sender).await;
+                        break;
                     }
                     () = sender.closed() => break,
                     () = core.shutdown.cancelled() => break,

@@ -18,7 +18,6 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::bounds::Bounds;
-use super::checks;
 use super::control::ControlService;
 use super::enrolment::EnrolmentService;
 use super::node::NodeService;
@@ -115,7 +114,7 @@ struct Fleet {
 
 impl tls::Keeper for Fleet {
     fn knows(&self, source: IpAddr) -> bool {
-        checks::source(&self.core.looks.borrow().observed, source)
+        self.core.is_at(source)
     }
 
     fn refused(&self, why: Turned, _: IpAddr) {

@@ -181,6 +181,38 @@ async fn required_client_auth_refuses_the_anonymous() {
     );
 }
 
+#[tokio::test]
+async fn without_a_certificate_a_connection_ends_whatever_it_does() {
+    use tokio::io::AsyncReadExt;
+    let ca = Ca::new(2020);
+    let name = server_name(STACK);
+    let (chain, key) = ca.server(&name);
+    let config = server_optional_client_auth(&chain, &key, &ca.0.pem()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds {
+        anonymous: std::time::Duration::from_millis(200),
+        ..Bounds::default()
+    };
+    let configs = tokio::sync::watch::channel(Arc::new(config)).1;
+    let mut incoming = TlsIncoming::watching(listener, configs, Door::new(bounds, ()));
+    let served = tokio::spawn(async move {
+        let mut connection = incoming.next().await.unwrap().unwrap();
+        // It says nothing, as a client that never begins to speak HTTP/2.
+        connection.read(&mut [0; 1]).await
+    });
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let pinned = client_pinned(Pin::of(ca.0.der()));
+    let mut silent = TlsConnector::from(Arc::new(pinned))
+        .connect(name.try_into().unwrap(), tcp)
+        .await
+        .unwrap();
+    let ended = served.await.unwrap().unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);
+    let read = silent.read(&mut [0; 1]).await;
+    assert!(read.is_err() || read.is_ok_and(|bytes| bytes == 0));
+}
+
 #[test]
 fn only_our_names_are_names() {
     let cases = [

@@ -244,11 +244,11 @@ fn lives() -> Vec<Case> {
             "certificate_expired",
             |stage| {
                 Box::pin(async move {
-                    let identity = valid(stage, -60, 3);
+                    let identity = valid(stage, -60, 2);
                     stage.note_key(ID, &identity.key).await;
                     let mut client = stage.world.client(&identity).await;
                     // The connection was good, and stays; the certificate does not.
-                    let end = now().as_second() + 4;
+                    let end = now().as_second() + 3;
                     while now().as_second() <= end {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
@@ -262,7 +262,7 @@ fn lives() -> Vec<Case> {
             |stage| {
                 Box::pin(async move {
                     let id = "i-00000000000000a02";
-                    let identity = valid_for(stage, id, -60, 3);
+                    let identity = valid_for(stage, id, -60, 2);
                     stage.note_key(id, &identity.key).await;
                     let mut client = stage.world.client(&identity).await;
                     let (_open, reports) = reports();

@@ -24,8 +24,8 @@ pub struct Signing {
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// How long ago.
-    pub age: Duration,
+    /// By a clock that is so many seconds ahead.
+    pub ahead: i64,
 }
 
 impl Default for Signing {
@@ -38,7 +38,7 @@ impl Default for Signing {
             url: String::new(),
             headers: Vec::new(),
             body: BODY.to_vec(),
-            age: Duration::ZERO,
+            ahead: 0,
         }
     }
 }
@@ -47,8 +47,13 @@ impl Default for Signing {
     clippy::disallowed_methods,
     reason = "signatures carry the time of day, and the lab verifies it"
 )]
-fn now() -> SystemTime {
-    SystemTime::now()
+fn now(ahead: i64) -> SystemTime {
+    let by = Duration::from_secs(ahead.unsigned_abs());
+    if ahead < 0 {
+        SystemTime::now() - by
+    } else {
+        SystemTime::now() + by
+    }
 }
 
 impl Signing {
@@ -58,7 +63,7 @@ impl Signing {
             .identity(&identity)
             .region(&self.region)
             .name(&self.service)
-            .time(now() - self.age)
+            .time(now(self.ahead))
             .settings(SigningSettings::default())
             .build()
             .unwrap()

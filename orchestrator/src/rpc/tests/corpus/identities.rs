@@ -1,7 +1,5 @@
 //! Whom STS sees: forged and stolen signatures, and principals that are no node of ours.
 
-use std::time::Duration;
-
 use aws_credential_types::Credentials;
 use lab::fault::{Effect, Fault};
 use lab::iam::{ACCOUNT, OPERATOR_KEY, OPERATOR_SECRET};
@@ -51,8 +49,13 @@ fn signatures() -> Vec<Case> {
             "a signature of twenty minutes ago",
             "sts_refused",
             |_, attempt| {
-                attempt.signing.age = Duration::from_secs(20 * 60);
+                attempt.signing.ahead = -20 * 60;
             },
+        ),
+        signed(
+            "a signature of ten minutes to come",
+            "sts_refused",
+            |_, attempt| attempt.signing.ahead = 600,
         ),
         answered(
             "a nonce put in after signing",

@@ -37,8 +37,8 @@ pub struct Stage {
 
 fn roomy() -> Bounds {
     Bounds {
-        nonce: Duration::from_secs(3),
-        visible: Duration::from_millis(200),
+        nonce: Duration::from_secs(2),
+        visible: Duration::from_millis(100),
         burst: 10_000,
         report: Duration::from_millis(200),
         still: Duration::from_millis(100),
@@ -50,7 +50,7 @@ fn tight() -> Bounds {
     Bounds {
         strangers: 2,
         connections: tls::Bounds {
-            hand_shake: Duration::from_secs(2),
+            hand_shake: Duration::from_millis(1500),
             connections: 8,
             of_source: 3,
             of_strangers: 6,
@@ -201,12 +201,19 @@ impl Stage {
 
     /// The node enrols as its agent would, and gets its certificate.
     pub async fn honest(&self, name: &'static str) -> KeyPair {
+        let key = KeyPair::generate().unwrap();
+        self.honest_at(name, key, 0).await
+    }
+
+    /// The same with this key and a clock that is so many seconds ahead.
+    pub async fn honest_at(&self, name: &'static str, key: KeyPair, ahead: i64) -> KeyPair {
         let machine = self.machine(name);
         let channel = self.world.anonymous_from(Some(machine.address)).await;
         let mut dialogue = Dialogue::open(channel.unwrap()).await.unwrap();
-        let key = KeyPair::generate().unwrap();
         let kept = KeyPair::from_pem(&key.serialize_pem()).unwrap();
-        let answer = Attempt::honest(machine, key, &dialogue.nonce).answer();
+        let mut attempt = Attempt::honest(machine, key, &dialogue.nonce);
+        attempt.signing.ahead = ahead;
+        let answer = attempt.answer();
         let _ = self.overheard.set(answer.clone());
         let certificate = dialogue.answer(answer).await.unwrap();
         let chain = tls::certificates("the chain", &certificate.chain_pem).unwrap();
