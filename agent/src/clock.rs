@@ -17,3 +17,8 @@ pub fn unix_now() -> i64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)
 }
+
+/// As a time of the calendar.
+pub fn timestamp() -> jiff::Timestamp {
+    jiff::Timestamp::from_second(unix_now()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}

@@ -104,6 +104,40 @@ impl fmt::Display for Version {
     }
 }
 
+/// The fingerprint of an OpenPGP key, upper-case hexadecimal digits: 40, or 64 of a version 6 key. A
+/// short key id is none: those can be made to order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: String = text.split_ascii_whitespace().collect();
+        if [40, 64].contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self(digits.to_ascii_uppercase()))
+        } else {
+            Err(format!(
+                "`{}` is not a fingerprint of 40 or 64 hexadecimal digits",
+                shorten(text)
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
@@ -132,8 +166,8 @@ pub struct Artefact {
 pub struct Signature {
     /// Where it is.
     pub url: Url,
-    /// Of the key that must have made it, hex.
-    pub fingerprint: String,
+    /// Of the key that must have made it, or whose signing subkey did.
+    pub fingerprint: Fingerprint,
     /// The key itself, armoured.
     pub key: String,
 }
@@ -290,7 +324,10 @@ fn serving(desired: &Desired) -> Result<Serving, WantedError> {
     } else {
         Some(Signature {
             url: https(&artefact.signature_url).map_err(error("artefact.signature_url"))?,
-            fingerprint: artefact.signature_fingerprint.clone(),
+            fingerprint: artefact
+                .signature_fingerprint
+                .parse()
+                .map_err(error("artefact.signature_fingerprint"))?,
             key: artefact.signature_key.clone(),
         })
     };

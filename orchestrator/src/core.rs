@@ -52,6 +52,8 @@ pub struct Core {
     pub database_trust: Arc<str>,
     /// Extra roots for the release server, PEM; empty: the system's.
     pub release_trust: String,
+    /// The key that signs releases, armoured; empty: no signature is asked for.
+    pub release_key: String,
     /// `host/pid`: who we are in the lease.
     pub holder: String,
     /// This process holds the host's lock: earlier processes of this host are gone.
@@ -90,6 +92,8 @@ pub struct Parts {
     pub database_trust: String,
     /// Extra roots for the release server, PEM.
     pub release_trust: String,
+    /// The key that signs releases, armoured.
+    pub release_key: String,
     /// `host/pid`.
     pub holder: String,
     /// Whether this process holds the host's lock for the stack.
@@ -112,6 +116,7 @@ impl Core {
             metrics: Metrics::default(),
             database_trust: parts.database_trust.into(),
             release_trust: parts.release_trust,
+            release_key: parts.release_key,
             holder: parts.holder,
             holds_host_lock: parts.holds_host_lock,
             chat: Mutex::default(),

@@ -135,10 +135,11 @@ fn drain(spec: &Spec) -> v1::Drain {
     }
 }
 
-/// The message, once everything that it needs is known.
+/// The message, once everything that it needs is known. With it go the extra roots of the release
+/// server and the key that signs releases, both as text and both empty when there is none.
 pub fn message(
     spec: &Spec,
-    trust_pem: &str,
+    (trust_pem, signing_key): (&str, &str),
     facts: &Facts,
     goal: &NodeGoal,
     generation: u64,
@@ -203,7 +204,14 @@ pub fn message(
             max_bytes: MAX_RELEASE_BYTES,
             max_files: MAX_RELEASE_FILES,
             trust_pem: trust_pem.to_owned(),
-            ..v1::Artefact::default()
+            signature_url: spec.signature_url(version, url).unwrap_or_default(),
+            signature_fingerprint: spec
+                .mattermost
+                .signature
+                .as_ref()
+                .map(|signature| signature.fingerprint.clone())
+                .unwrap_or_default(),
+            signature_key: signing_key.to_owned(),
         }),
         settings: settings(facts, goal).into_iter().collect(),
         configuration_digest: digest(facts, goal),

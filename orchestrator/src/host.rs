@@ -63,6 +63,24 @@ async fn connect(spec: Spec, want: Want, holds_host_lock: bool) -> anyhow::Resul
         )?,
         None => String::new(),
     };
+    let release_key = match &spec.mattermost.signature {
+        Some(signature) => {
+            let path = &signature.key_file;
+            let key = read(
+                path,
+                "the key that signs releases, `mattermost.signature.key_file`",
+            )?;
+            if !key.contains("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
+                bail!(
+                    "`{path}` (`mattermost.signature.key_file`) holds no armoured public key; \
+                     hint: gpg --armor --export {}",
+                    signature.fingerprint
+                );
+            }
+            key
+        }
+        None => String::new(),
+    };
     let cloud = Cloud::connect(&spec.stack, &spec.home_region(), &spec.regions()).await;
     let holder = format!(
         "{}/{}",
@@ -75,6 +93,7 @@ async fn connect(spec: Spec, want: Want, holds_host_lock: bool) -> anyhow::Resul
         cloud,
         database_trust,
         release_trust,
+        release_key,
         holder,
         holds_host_lock,
         clock: reconcile::now,

@@ -271,6 +271,7 @@ impl Coded for InstallError {
 
     fn hint(&self) -> String {
         match self {
+            Self::Signature(error) => error.hint(),
             Self::Unreachable { .. } => {
                 "check the route, the security group's egress and HTTPS_PROXY; or put the tarball \
                  into the image's cache"

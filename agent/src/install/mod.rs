@@ -18,6 +18,7 @@ mod part;
 mod pipeline;
 mod release;
 mod signature;
+mod signer;
 mod source;
 mod unpack;
 
@@ -32,7 +33,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use download::Patience;
 pub use error::{ArchiveError, InstallError};
 pub use release::{Installed, activate, active, installed};
-pub use signature::{Checker, SignatureError};
+pub use signature::SignatureError;
 
 use crate::disk::{DiskError, at, ensure_directory, remove_tree};
 use crate::layout::Layout;
@@ -40,6 +41,7 @@ use crate::service::Service;
 use crate::steps::{Step as Done, reached};
 use crate::wanted::{Artefact, Version};
 use pipeline::{Passed, Pipeline};
+use signature::Checker;
 use unpack::Limits;
 
 /// How far an install got; each is reported.
@@ -98,8 +100,6 @@ impl Installer {
         ensure_directory(&releases, 0o755)?;
         release::remove_leftovers(&self.layout)?;
         reached(Done::LeftoversRemoved);
-        let checker = || signature::checker(artefact.signature.as_ref());
-        checker()?;
         let partial = releases.join(format!(".partial-{}", artefact.sha256));
         let result = self.fill(artefact, &partial, &lock, &step).await;
         if result.is_err() {
@@ -127,7 +127,8 @@ impl Installer {
         for path in source::cached(&self.layout, artefact) {
             let size = std::fs::metadata(&path).map_err(at("read", &path))?.len();
             self.check_space(artefact, Some(size))?;
-            let pipeline = Self::start(artefact, partial, lock)?;
+            let checker = self.checker(artefact, Some(&path)).await?;
+            let pipeline = Self::start(artefact, partial, checker, lock)?;
             let read = source::read_file(&path, &pipeline).await;
             let found = pipeline.finish().await?;
             read?;
@@ -152,9 +153,29 @@ impl Installer {
         release::complete(&self.layout, artefact, partial, &*self.service, lock).await
     }
 
+    /// Follows the signature, when one is asked for: from beside the image's copy, else by HTTPS.
+    async fn checker(
+        &self,
+        artefact: &Artefact,
+        copy: Option<&Path>,
+    ) -> Result<Option<Checker>, InstallError> {
+        let Some(wanted) = &artefact.signature else {
+            return Ok(None);
+        };
+        let beside = copy.and_then(source::signature_beside);
+        let bytes = match beside {
+            Some(path) => std::fs::read(&path).map_err(at("read", &path))?,
+            None => {
+                client::fetch(artefact, &wanted.url, signature::MAX_BYTES, self.patience).await?
+            }
+        };
+        Ok(Some(Checker::new(wanted, &bytes)?))
+    }
+
     fn start(
         artefact: &Artefact,
         partial: &Path,
+        checker: Option<Checker>,
         lock: &Arc<OwnedMutexGuard<()>>,
     ) -> Result<Pipeline, InstallError> {
         remove_tree(partial)?;
@@ -167,7 +188,7 @@ impl Installer {
         Ok(Pipeline::start(
             partial.to_owned(),
             limits,
-            signature::checker(artefact.signature.as_ref())?,
+            checker,
             Arc::clone(lock),
         ))
     }
@@ -179,7 +200,8 @@ impl Installer {
         lock: &Arc<OwnedMutexGuard<()>>,
     ) -> Result<Passed, InstallError> {
         let room = |packed| self.check_space(artefact, packed);
-        let pipeline = Self::start(artefact, partial, lock)?;
+        let checker = self.checker(artefact, None).await?;
+        let pipeline = Self::start(artefact, partial, checker, lock)?;
         let transfer = download::download(artefact, self.patience, &room, &pipeline).await;
         let passed = pipeline.finish().await?;
         match (transfer, &passed.tree) {

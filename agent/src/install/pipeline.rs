@@ -1,8 +1,10 @@
 //! One pass over the bytes.
 //!
 //! ```text
-//!   source --Bytes--+--> SHA-256 (and signature)
+//!   source --Bytes--+--> SHA-256
 //!    (async)        |     thread
+//!                   +--> signature, if one is wanted
+//!                   |     thread
 //!                   +--> gunzip ----blocks----> untar, check, write
 //!                         thread                 thread
 //! ```
@@ -20,6 +22,7 @@ use bytes::{Buf, Bytes};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::error::{ArchiveError, InstallError};
 use super::signature::{Checker, SignatureError};
@@ -48,10 +51,12 @@ pub struct Passed {
 /// The running stages.
 pub struct Pipeline {
     hash: mpsc::Sender<Bytes>,
+    sign: Option<mpsc::Sender<Bytes>>,
     inflate: mpsc::Sender<Bytes>,
-    hashing: tokio::task::JoinHandle<(Digest, Result<(), SignatureError>)>,
-    inflating: tokio::task::JoinHandle<()>,
-    unpacking: tokio::task::JoinHandle<Result<Unpacked, InstallError>>,
+    hashing: JoinHandle<Digest>,
+    checking: Option<JoinHandle<Result<(), SignatureError>>>,
+    inflating: JoinHandle<()>,
+    unpacking: JoinHandle<Result<Unpacked, InstallError>>,
 }
 
 impl Pipeline {
@@ -60,7 +65,7 @@ impl Pipeline {
     pub fn start(
         root: PathBuf,
         limits: Limits,
-        checker: Option<Box<dyn Checker>>,
+        checker: Option<Checker>,
         lock: Arc<OwnedMutexGuard<()>>,
     ) -> Self {
         let (hash, to_hash) = mpsc::channel(PIECES);
@@ -71,18 +76,28 @@ impl Pipeline {
             .bytes
             .saturating_add(limits.files.saturating_mul(2048))
             .saturating_add(1 << 20);
+        let (sign, checking) = match checker {
+            None => (None, None),
+            Some(checker) => {
+                let (sign, to_check) = mpsc::channel(PIECES);
+                let check = move || checker.run(to_check, crate::clock::timestamp());
+                (Some(sign), Some(spawn_blocking(check)))
+            }
+        };
         let guard = Arc::clone(&lock);
         let refused = Arc::new(AtomicBool::new(false));
         let refusing = Arc::clone(&refused);
         Self {
             hash,
+            sign,
             inflate,
-            hashing: tokio::task::spawn_blocking(move || run_hash(to_hash, checker)),
-            inflating: tokio::task::spawn_blocking(move || {
+            hashing: spawn_blocking(move || run_hash(to_hash)),
+            checking,
+            inflating: spawn_blocking(move || {
                 run_inflate(to_inflate, &blocks, (limits.bytes, stream_limit), &refused);
                 drop(guard);
             }),
-            unpacking: tokio::task::spawn_blocking(move || {
+            unpacking: spawn_blocking(move || {
                 let stream = Blocks::new(to_unpack);
                 let result = unpack(stream, &root, limits, |error| {
                     refusing.store(!error.is_damage(), Ordering::Release);
@@ -96,13 +111,20 @@ impl Pipeline {
     /// The next bytes, in order. `false`: the archive is refused already, no need for more.
     pub async fn push(&self, bytes: Bytes) -> bool {
         let _ = self.hash.send(bytes.clone()).await;
+        if let Some(sign) = &self.sign {
+            let _ = sign.send(bytes.clone()).await;
+        }
         self.inflate.send(bytes).await.is_ok()
     }
 
     /// No more bytes: waits for every stage.
     pub async fn finish(self) -> Result<Passed, InstallError> {
-        drop((self.hash, self.inflate));
-        let (digest, signature) = self.hashing.await.map_err(|_| InstallError::Interrupted)?;
+        drop((self.hash, self.sign, self.inflate));
+        let digest = self.hashing.await.map_err(|_| InstallError::Interrupted)?;
+        let signature = match self.checking {
+            None => Ok(()),
+            Some(checking) => checking.await.map_err(|_| InstallError::Interrupted)?,
+        };
         self.inflating
             .await
             .map_err(|_| InstallError::Interrupted)?;
@@ -118,19 +140,12 @@ impl Pipeline {
     }
 }
 
-fn run_hash(
-    mut pieces: mpsc::Receiver<Bytes>,
-    mut checker: Option<Box<dyn Checker>>,
-) -> (Digest, Result<(), SignatureError>) {
+fn run_hash(mut pieces: mpsc::Receiver<Bytes>) -> Digest {
     let mut hash = Sha256::new();
     while let Some(bytes) = pieces.blocking_recv() {
         hash.update(&bytes);
-        if let Some(checker) = &mut checker {
-            checker.update(&bytes);
-        }
     }
-    let signature = checker.map_or(Ok(()), Checker::finish);
-    (Digest::new(hash.finalize().into()), signature)
+    Digest::new(hash.finalize().into())
 }
 
 /// A block of the archive, or why there is no next one.

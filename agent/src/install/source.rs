@@ -34,6 +34,14 @@ pub fn cached(layout: &Layout, artefact: &Artefact) -> Vec<PathBuf> {
     .collect()
 }
 
+/// The detached signature that came with the image's copy.
+pub fn signature_beside(copy: &Path) -> Option<PathBuf> {
+    let mut name = copy.as_os_str().to_owned();
+    name.push(".sig");
+    let path = PathBuf::from(name);
+    path.is_file().then_some(path)
+}
+
 /// A file into the pipeline.
 pub async fn read_file(path: &Path, pipeline: &Pipeline) -> Result<(), InstallError> {
     let mut file = File::open(path).await.map_err(at("open", path))?;

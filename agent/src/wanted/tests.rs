@@ -81,6 +81,14 @@ fn a_bad_one_is_refused_with_its_field() {
             "artefact.signature_url",
         ),
         (
+            with(|a| {
+                a.signature_url = "https://example.org/s".into();
+                // A key id, not a fingerprint.
+                a.signature_fingerprint = "F8F2C31744774B28".into();
+            }),
+            "artefact.signature_fingerprint",
+        ),
+        (
             Desired {
                 configuration_digest: String::new(),
                 ..desired()

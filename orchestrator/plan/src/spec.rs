@@ -69,6 +69,9 @@ pub struct Mattermost {
     /// PEM file with extra roots for a mirror's TLS certificate.
     #[serde(default)]
     pub trust_file: Option<String>,
+    /// The detached OpenPGP signature that a release must have besides its digest. None: none is checked.
+    #[serde(default)]
+    pub signature: Option<Signature>,
     /// Name of the Secrets Manager secret that holds the licence's text. None: unlicensed.
     #[serde(default)]
     pub licence_secret: Option<String>,
@@ -82,6 +85,20 @@ pub struct Mattermost {
     /// `MM_…` settings for every node, for example `MM_TEAMSETTINGS_ENABLEOPENSERVER`. No secrets here.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+}
+
+/// A detached OpenPGP signature over every release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Of the key that signs, or whose subkey does: 40 or 64 hexadecimal digits, blanks allowed.
+    pub fingerprint: String,
+    /// File with that public key, armoured.
+    pub key_file: String,
+    /// Where the signature lies (HTTPS); `{version}` stands for the version. Default: the release's
+    /// address with `.sig` behind it.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// Which build of Mattermost.
@@ -377,6 +394,18 @@ impl Spec {
                 )
             }
         }
+    }
+
+    /// Where the signature of a release lies, when one is asked for.
+    pub fn signature_url(&self, version: &str, artefact_url: &str) -> Option<String> {
+        let signature = self.mattermost.signature.as_ref()?;
+        Some(match &signature.url {
+            Some(url) => url.replace("{version}", version),
+            None => match artefact_url.split_once('?') {
+                Some((path, query)) => format!("{path}.sig?{query}"),
+                None => format!("{artefact_url}.sig"),
+            },
+        })
     }
 
     /// The digest that the file gives for a version.

@@ -101,7 +101,7 @@ fn settings_are_complete_and_hold_no_secret() {
     assert!(settings(&facts(), &NodeGoal::Drain).is_empty());
 
     // The whole message, as it is logged and kept by the agent.
-    let message = message(&spec(), "MIRROR", &facts(), &serve(|_| {}), 1).unwrap();
+    let message = message(&spec(), ("MIRROR", ""), &facts(), &serve(|_| {}), 1).unwrap();
     let text = format!("{message:?}");
     for secret in [PASSWORD, LICENCE, "MM_LICENSE", "DATASOURCE"] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -290,12 +290,37 @@ fn a_serving_node_is_told_everything() {
         }),
         rollout: "r-3".to_owned(),
     };
-    assert_eq!(message(&spec(), "MIRROR", &facts, &goal, 4), Some(wanted));
+    assert_eq!(
+        message(&spec(), ("MIRROR", ""), &facts, &goal, 4),
+        Some(wanted)
+    );
+}
+
+#[test]
+fn a_signature_is_asked_for_at_the_release_that_is_wanted() {
+    let signed = |line: &str| {
+        let text = template(&Answers::default())
+            .replace("cluster = false", &format!("{line}\ncluster = false"));
+        let spec = Spec::parse(&text, "test.toml").unwrap();
+        let goal = serve(|serve| serve.url = "https://m.example/m.tar.gz?x=1".to_owned());
+        let told = message(&spec, ("", "KEY"), &facts(), &goal, 1).unwrap();
+        let told = told.artefact.unwrap();
+        assert_eq!(told.signature_key, "KEY");
+        assert_eq!(told.signature_fingerprint, "AB".repeat(20));
+        told.signature_url
+    };
+    let print = format!("fingerprint = \"{}\"", "AB".repeat(20));
+    let beside = signed(&format!("signature = {{ {print}, key_file = \"k\" }}"));
+    assert_eq!(beside, "https://m.example/m.tar.gz.sig?x=1");
+    let elsewhere = signed(&format!(
+        "signature = {{ {print}, key_file = \"k\", url = \"https://s.example/{{version}}\" }}"
+    ));
+    assert_eq!(elsewhere, "https://s.example/11.10.0");
 }
 
 #[test]
 fn other_goals_differ_where_they_must() {
-    let told = |goal: &NodeGoal| message(&spec(), "MIRROR", &facts(), goal, 1).unwrap();
+    let told = |goal: &NodeGoal| message(&spec(), ("MIRROR", ""), &facts(), goal, 1).unwrap();
     let migrates = told(&serve(|serve| serve.migrate = true));
     assert_eq!(
         migrates.migration.unwrap().role(),
@@ -312,7 +337,7 @@ fn other_goals_differ_where_they_must() {
     assert_eq!(prepared.goal(), v1::Goal::Prepare);
     assert_eq!(prepared.migration.unwrap().role(), v1::MigrationRole::Wait);
     assert_eq!(prepared.settings["MM_JOBSETTINGS_RUNSCHEDULER"], "false");
-    let drained = message(&spec(), "", &Facts::default(), &NodeGoal::Drain, 9).unwrap();
+    let drained = message(&spec(), ("", ""), &Facts::default(), &NodeGoal::Drain, 9).unwrap();
     assert_eq!((drained.goal(), drained.generation), (v1::Goal::Drain, 9));
     assert!(drained.artefact.is_none() && drained.settings.is_empty());
 }
@@ -326,7 +351,7 @@ fn nothing_is_told_before_everything_for_it_is_known() {
     ];
     for facts in missing {
         assert_eq!(
-            message(&spec(), "", &facts, &serve(|_| {}), 1),
+            message(&spec(), ("", ""), &facts, &serve(|_| {}), 1),
             None,
             "{facts:?}"
         );
@@ -334,5 +359,5 @@ fn nothing_is_told_before_everything_for_it_is_known() {
     let mut free = spec();
     free.mattermost.licence_secret = None;
     let facts = with(|facts| facts.licence = None);
-    assert!(message(&free, "", &facts, &serve(|_| {}), 1).is_some());
+    assert!(message(&free, ("", ""), &facts, &serve(|_| {}), 1).is_some());
 }

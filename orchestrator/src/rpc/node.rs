@@ -119,10 +119,13 @@ impl NodeService {
         if node.generation <= sent {
             return None;
         }
-        let trust = self.core.release_trust.as_str();
+        let release = (
+            self.core.release_trust.as_str(),
+            self.core.release_key.as_str(),
+        );
         desired::message(
             &self.core.spec,
-            trust,
+            release,
             &self.core.fleet.facts(),
             &goal,
             node.generation,

@@ -3,8 +3,10 @@
 mod archives;
 mod fixture;
 pub mod fuzz;
+mod gnupg;
 mod headers;
 mod ranges;
 mod release_server;
 mod servers;
+mod signatures;
 mod trees;

@@ -355,22 +355,6 @@ async fn disk_is_looked_at_before_the_first_byte() {
     }
 }
 
-#[tokio::test]
-async fn signature_that_cannot_be_checked_is_refused() {
-    let all = tarball();
-    let node = Node::new().await;
-    let server = Server::new(vec![Do::Say(ok(all.len(), "", &all))]).await;
-    let mut artefact = server.artefact(&all);
-    artefact.signature = Some(crate::wanted::Signature {
-        url: artefact.url.clone(),
-        fingerprint: "A1B31D46".into(),
-        key: String::new(),
-    });
-    let error = node.install(&artefact).await.unwrap_err();
-    assert!(error.starts_with("signature_unsupported:"), "{error}");
-    node.assert_untouched("signature");
-}
-
 /// Dropped in the middle and started again at once: the second finds nobody writing, and completes.
 #[tokio::test]
 async fn install_that_was_dropped_in_the_middle_starts_over() {

@@ -66,6 +66,8 @@ sha256 = @sha256@
 # url = "https://mirror.example/mattermost-{version}-linux-amd64.tar.gz"
 # Extra roots for that mirror's certificate.
 # trust_file = "mirror-ca.pem"
+# Key that must have signed every release, besides the digest above.
+# signature = { fingerprint = "<40 hexadecimal digits>", key_file = "mattermost.asc" }
 # "enterprise" (free without a licence) or "team".
 edition = "enterprise"
 # Secrets Manager secret that holds the licence's text.

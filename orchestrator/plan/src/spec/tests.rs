@@ -66,7 +66,7 @@ weigths = [10]
     mattermost.toml:2: `zones = ["us-east-1a"]` names 1 zone(s) of the home region `us-east-1`: load balancer and DB subnet group need at least two, for example `us-east-1a` and `us-east-1b`
     mattermost.toml:4: `mattermost.version = "11.10"` is not a version of the form `11.10.0`
     mattermost.toml:5: `mattermost.sha256 = "abc"` is not a SHA-256: give 64 hexadecimal digits
-    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, licence_secret, cluster, accept_unlicensed_nodes, settings
+    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, signature, licence_secret, cluster, accept_unlicensed_nodes, settings
     mattermost.toml:8: `fleet.image = "ami-1"` is neither an AMI id (`ami-` and 17 hexadecimal digits) nor an AMI name (3 to 128 characters)
     mattermost.toml:10: `fleet.max = 2` is less than `min` (3): give 3 or more
     mattermost.toml:10: `fleet.max = 2` 2 nodes need a cluster licence: nodes without one silently lose messages between them. Give max = 1; or name the licence in `mattermost.licence_secret` and set `mattermost.cluster = true`; or set `mattermost.accept_unlicensed_nodes = true`
@@ -267,4 +267,45 @@ fn a_digest_in_capitals_is_the_same_digest() {
     let lower = Answers::default().sha256;
     let spec = Spec::parse(&with(&lower, &lower.to_uppercase()), "f").unwrap();
     assert_eq!(spec.mattermost.sha256, lower);
+}
+
+#[test]
+fn a_signature_is_checked_and_lies_beside_its_release() {
+    let signed = |more: &str| {
+        let table = format!("signature = {{ {more} }}\ncluster = false");
+        Spec::parse(&with("cluster = false", &table), "f")
+    };
+    let print = format!("fingerprint = \"{}\"", "AB12 ".repeat(10));
+    let spec = signed(&format!("{print}, key_file = \"k.asc\"")).unwrap();
+    let url = |of| spec.signature_url("11.11.0", of).unwrap();
+    assert_eq!(
+        url("https://m.example/m?x=1"),
+        "https://m.example/m.sig?x=1"
+    );
+    assert_eq!(url("https://m.example/m"), "https://m.example/m.sig");
+    let elsewhere = format!("{print}, key_file = \"k\", url = \"https://s.example/{{version}}\"");
+    let spec = signed(&elsewhere).unwrap();
+    let url = spec
+        .signature_url("11.11.0", "https://m.example/m")
+        .unwrap();
+    assert_eq!(url, "https://s.example/11.11.0");
+    for (bad, key) in [
+        (
+            "fingerprint = \"F8F2C31744774B28\", key_file = \"k\"".to_owned(),
+            "fingerprint",
+        ),
+        (format!("{print}, key_file = \"\""), "key_file"),
+        (
+            format!("{print}, key_file = \"k\", url = \"https://s.example/one.sig\""),
+            "url",
+        ),
+        (
+            format!("{print}, key_file = \"k\", url = \"http://s.example/{{version}}\""),
+            "url",
+        ),
+    ] {
+        let error = signed(&bad).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{error}");
+        assert_eq!(error.problems[0].key, format!("mattermost.signature.{key}"));
+    }
 }

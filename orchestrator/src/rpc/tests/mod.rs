@@ -63,6 +63,7 @@ impl World {
             cloud,
             database_trust: String::new(),
             release_trust: String::new(),
+            release_key: String::new(),
             holder: "test/1".to_owned(),
             holds_host_lock: false,
             clock: now,

@@ -24,6 +24,7 @@ async fn secrets(clock: fn() -> Timestamp) -> (Arc<Lab>, tempfile::TempDir, Arc<
         cloud: connect(&format!("http://{address}")),
         database_trust: String::new(),
         release_trust: String::new(),
+        release_key: String::new(),
         holder: "test/1".to_owned(),
         holds_host_lock: false,
         clock,

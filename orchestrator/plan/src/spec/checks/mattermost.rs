@@ -28,7 +28,7 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
         }
     }
     if let Some(url) = &ours.url {
-        if !url.starts_with("https://") || url.len() < 12 || url.contains(char::is_whitespace) {
+        if !is_https(url) {
             document.refuse(
                 "mattermost.url",
                 "is not an HTTPS address: a release is fetched as `https://…`",
@@ -52,6 +52,37 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
             "is empty: name a PEM file, or leave it out",
         );
     }
+    if let Some(signature) = &ours.signature {
+        let digits = signature
+            .fingerprint
+            .split_ascii_whitespace()
+            .flat_map(str::bytes);
+        let (length, hexadecimal) = digits.fold((0, true), |(length, all), byte| {
+            (length + 1, all && byte.is_ascii_hexdigit())
+        });
+        if !hexadecimal || ![40, 64].contains(&length) {
+            document.refuse(
+                "mattermost.signature.fingerprint",
+                "is not a fingerprint: give all its 40 (or 64) hexadecimal digits",
+            );
+        }
+        if signature.key_file.is_empty() {
+            document.refuse(
+                "mattermost.signature.key_file",
+                "is empty: name the file with the armoured public key",
+            );
+        }
+        if signature
+            .url
+            .as_deref()
+            .is_some_and(|url| !is_https(url) || !url.contains("{version}"))
+        {
+            document.refuse(
+                "mattermost.signature.url",
+                "is not an HTTPS address with `{version}` in it: every release has its own signature",
+            );
+        }
+    }
     if ours.cluster && ours.licence_secret.is_none() {
         document.refuse(
             "mattermost.cluster",
@@ -64,6 +95,10 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
             "is not possible with Team Edition: use edition = \"enterprise\"",
         );
     }
+}
+
+fn is_https(url: &str) -> bool {
+    url.starts_with("https://") && url.len() >= 12 && !url.contains(char::is_whitespace)
 }
 
 /// Settings that the orchestrator decides.
