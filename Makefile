@@ -71,6 +71,7 @@ lint: setup ## fmt, clippy, cargo deny, systemd, packer
 	@tests/lint.sh
 
 bench: build ## Numbers: the lab, the install, the agent's footprint
+	$(CARGO) build --locked --profile node -p mattermost-agent
 	@$(BIN)/bench --bin $(BIN)
 
 clean: ## Remove build output, base images and the venv (not your stacks)

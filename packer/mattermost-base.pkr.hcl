@@ -30,7 +30,7 @@ variable "agent_version" {
 
 variable "agent_binary" {
   type        = string
-  default     = "target/release/mattermost-agent"
+  default     = "target/node/mattermost-agent"
   description = "The built agent, for the image's architecture; its file is called mattermost-agent."
 }
 

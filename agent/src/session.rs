@@ -89,7 +89,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Runs until stopped. Feeds the watchdog as long as this loop turns.
+    /// Runs until stopped. Feeds the watchdog as long as the link's loop turns.
     pub async fn run(mut self, stop: CancellationToken) {
         let watchdog = notify::watchdog_interval();
         let mut ticks = tokio::time::interval(watchdog.unwrap_or(CLOCK_CHECK));
@@ -109,6 +109,7 @@ impl Session {
         let mut backoff = Backoff::session();
         let mut turn = rand::random_range(0..self.user_data.orchestrators.len());
         loop {
+            notify::session_turns();
             let address =
                 self.user_data.orchestrators[turn % self.user_data.orchestrators.len()].clone();
             let ended = self.once(&address, &mut backoff).await;
@@ -152,6 +153,7 @@ impl Session {
         backoff.reset();
         let mut renew_at = held.renew_at(unix_now());
         loop {
+            notify::session_turns();
             let left = Duration::from_secs((renew_at - unix_now()).max(0) as u64);
             // `message` keeps its state in the stream: dropping it loses nothing.
             tokio::select! {

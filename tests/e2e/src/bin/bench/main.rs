@@ -8,6 +8,7 @@ mod install;
 mod lab;
 mod proc;
 mod table;
+mod yardstick;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ struct Arguments {
 enum Part {
     /// Start, answers, memory of the lab
     Lab,
-    /// Size, memory, idle CPU of the agent on a served stack
+    /// Size, memory, idle CPU, time to enrol of the agent on a served stack
     Agent,
     /// One pass against one tool after another
     Install,
@@ -68,7 +69,7 @@ async fn measure(arguments: &Arguments) -> ExitCode {
     for part in &arguments.parts {
         let result = match part {
             Part::Lab => lab::measure(&arguments.bin, &mut table).await,
-            Part::Agent => agent::measure(&arguments.bin, &mut table).await,
+            Part::Agent => agent::measure(&arguments.bin, &arguments.cache, &mut table).await,
             Part::Install => install::measure(&arguments.cache, &mut table).await,
         };
         if let Err(error) = result {
@@ -78,8 +79,8 @@ async fn measure(arguments: &Arguments) -> ExitCode {
     }
     if cfg!(debug_assertions) {
         table.note(
-            "a debug build was measured (hot libraries optimised, our own code not): \
-             a release build is faster and smaller",
+            "lab, orchestrator and installer are a debug build (hot libraries optimised, our own code \
+             not): a release build is faster",
         );
     }
     if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
