@@ -23,7 +23,7 @@ $(error RUNTIME is `process` or `machine`, not `$(RUNTIME)`)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build base-image demo image test test-unit test-integration test-conformance test-image lint bench clean
+.PHONY: help setup build base-image demo image test test-stages test-machines test-parts test-outside test-unit test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,16 +46,32 @@ image: build ## The node's image: `packer build packer/` against a local AWS reg
 test: build lint ## Lint, unit, store, lab, conformance, end to end
 	@# The machines' tests say so when they are skipped for want of it.
 	@[ "$$(id -u)" != 0 ] || tests/base-image.sh >/dev/null || true
-	@echo "== tests: three streams side by side, for most of them wait; each is printed when it ends"
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-unit test-integration test-conformance
-	@$(MAKE) --no-print-directory test-image demo
+	@echo "== tests: streams side by side, for most of them wait; each is printed when it ends"
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-stages test-machines test-parts test-outside
+	@$(MAKE) --no-print-directory demo
+
+# Tests of the whole product by name: the first ones beside the others. What is neither is a part's.
+STAGES           := converge drain stability
+tests-below       = $(notdir $(basename $(wildcard $(1:=/*.rs))) $(patsubst %/main.rs,%,$(wildcard $(1:=/*/main.rs))))
+WHOLE            := $(call tests-below,tests/e2e/tests)
+ALL              := $(call tests-below,*/tests */*/tests)
+TEST             := $(CARGO) test --locked --workspace
+
+test-stages: ## The whole product on the lab
+	$(TEST) $(STAGES:%=--test %)
+
+test-machines: ## The whole product on the lab, on booted machines where they can run
+	$(TEST) $(patsubst %,--test %,$(filter-out $(STAGES),$(WHOLE)))
+
+test-parts: ## Agent, cloud and lab, each by itself, on a real Postgres
+	$(TEST) $(patsubst %,--test %,$(sort $(filter-out $(WHOLE),$(ALL))))
+
+test-outside: test-unit test-conformance test-image
+
 
 test-unit: ## What needs no more than its own process
-	$(CARGO) test --locked --workspace --lib --bins
-	$(CARGO) test --locked --workspace --doc
-
-test-integration: ## On a real Postgres, on the lab, the whole product
-	$(CARGO) test --locked --workspace --test '*'
+	$(TEST) --lib --bins
+	$(TEST) --doc
 
 test-conformance: ## The lab, judged by boto3, the AWS CLI and moto
 	LAB_BINARY=$(BIN)/lab $(VENV)/bin/python -m pytest -q tests/conformance
@@ -72,7 +88,8 @@ lint: setup ## fmt, clippy, cargo deny, systemd, packer
 
 bench: build ## Numbers: the lab, the install, the agent's footprint
 	$(CARGO) build --locked --profile node -p mattermost-agent
-	@$(BIN)/bench --bin $(BIN)
+	$(CARGO) build --locked --release -p lab -p e2e --bin lab --bin bench
+	@$(CARGO_TARGET_DIR)/release/bench --bin $(BIN)
 
 clean: ## Remove build output, base images and the venv (not your stacks)
 	rm -rf $(CARGO_TARGET_DIR) $(VENV) $(CACHE)/images

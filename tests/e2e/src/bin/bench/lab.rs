@@ -66,7 +66,12 @@ async fn start(
     image: &Path,
     pinned: bool,
 ) -> anyhow::Result<(Program, Value)> {
-    let lab = bin.join("lab");
+    let lab = bin.join("../release/lab");
+    ensure!(
+        lab.exists(),
+        "`{}` is missing; hint: `cargo build --release -p lab`",
+        lab.display()
+    );
     let mut command = if pinned {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", "0"]).arg(lab);

@@ -78,9 +78,12 @@ async fn measure(arguments: &Arguments) -> ExitCode {
         }
     }
     if cfg!(debug_assertions) {
+        table.note("the installer is a debug build (our own code is not optimised)");
+    }
+    if arguments.parts.contains(&Part::Agent) {
         table.note(
-            "lab, orchestrator and installer are a debug build (hot libraries optimised, our own code \
-             not): a release build is faster",
+            "the agent's lab and orchestrator are a debug build (hot libraries optimised, our own \
+             code not): they answer slower than they could",
         );
     }
     if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
