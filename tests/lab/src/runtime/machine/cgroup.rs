@@ -7,8 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const ROOT: &str = "mattermost-lab";
+/// How long the kernel may take to end processes that were killed: they may be writing.
+const LET_GO: Duration = Duration::from_secs(5);
+/// Between two tries.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A machine's group in every hierarchy that it needs; the first is the unified one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,15 +219,36 @@ fn count(path: &Path) -> usize {
             .sum::<usize>()
 }
 
+/// A killed process is in its group until the kernel has let go of it: until then the group is busy.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "called where blocking is allowed, and systemd's own hierarchy announces no empty group"
+)]
 fn remove_groups(path: &Path) {
+    let until = Instant::now() + LET_GO;
+    loop {
+        match remove_all(path) {
+            Ok(()) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            Err(error) => {
+                log::warn!("`{}` cannot be removed: {error}", path.display());
+                return;
+            }
+        }
+    }
+}
+
+fn remove_all(path: &Path) -> io::Result<()> {
     for child in children(path) {
-        remove_groups(&child);
+        match remove_all(&child) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    if let Err(error) = fs::remove_dir(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        log::warn!("`{}` cannot be removed: {error}", path.display());
-    }
+    fs::remove_dir(path)
 }
 
 #[cfg(test)]

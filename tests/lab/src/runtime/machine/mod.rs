@@ -220,7 +220,14 @@ impl Runtime for MachineRuntime {
     async fn stop(&self, machine: &Machine) {
         self.running.stop(&machine.id).await;
         // The launcher has, unless it had to be killed.
-        self.group(&machine.id).remove();
+        let group = self.group(&machine.id);
+        let removed = blocking(move || {
+            group.remove();
+            Ok(())
+        });
+        if let Err(error) = removed.await {
+            log::warn!("the control group of {} stays: {error}", machine.id);
+        }
     }
 
     async fn metadata_listener(&self, machine: &Machine) -> io::Result<TcpListener> {
