@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region as RegionName, SdkConfig};
@@ -27,6 +27,8 @@ struct Inner {
     regions: BTreeMap<String, Region>,
     /// Where signed STS requests of nodes are sent instead of their own host, when set.
     sts_endpoint: Option<String>,
+    /// What sends them: made once, for it reads the host's roots.
+    forwarder: OnceLock<reqwest::Client>,
 }
 
 /// One region's clients.
@@ -145,6 +147,7 @@ impl Cloud {
             home: home.to_owned(),
             regions,
             sts_endpoint,
+            forwarder: OnceLock::new(),
         }))
     }
 
@@ -181,6 +184,17 @@ impl Cloud {
     /// Where nodes' signed STS requests go instead of their own host.
     pub(crate) fn sts_endpoint(&self) -> Option<&str> {
         self.0.sts_endpoint.as_deref()
+    }
+
+    /// The client that sends them, made by `make` when it is needed first.
+    pub(crate) fn forwarder<E>(
+        &self,
+        make: impl FnOnce() -> Result<reqwest::Client, E>,
+    ) -> Result<&reqwest::Client, E> {
+        match self.0.forwarder.get() {
+            Some(client) => Ok(client),
+            None => make().map(|client| self.0.forwarder.get_or_init(|| client)),
+        }
     }
 
     fn home(&self) -> &Region {

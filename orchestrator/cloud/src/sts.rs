@@ -14,6 +14,8 @@ use crate::error::{Called, Failure, ReadError};
 const ANSWER_LIMIT: usize = 16 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
+/// A connection that was not used for longer may have been closed by STS.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Whom STS saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +122,8 @@ impl Cloud {
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         headers.insert(HOST, authority.parse().map_err(|_| bad("URL"))?);
         let method = request.method.parse().map_err(|_| bad("method"))?;
-        let mut answer = client()?
+        let mut answer = self
+            .forwarder(client)?
             .request(method, target)
             .headers(headers)
             .body(request.body.clone())
@@ -150,6 +153,7 @@ fn client() -> Result<reqwest::Client, IdentityError> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
+        .pool_idle_timeout(IDLE)
         .build()
         .map_err(|error| no_answer("no HTTP client", error))
 }
