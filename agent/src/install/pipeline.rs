@@ -151,8 +151,8 @@ fn run_hash(mut pieces: mpsc::Receiver<Bytes>) -> Digest {
 /// A block of the archive, or why there is no next one.
 pub type Block = Result<Vec<u8>, InstallError>;
 
-/// Inflates one gzip member. A damaged stream is read to its end all the same, so that its digest is
-/// known; a refused one is not.
+/// Inflates one gzip member. The rest of a damaged stream is read all the same, so that its digest is
+/// known; of a refused one it is not. Which of the two it is, whoever unpacks decides, and always later.
 fn run_inflate(
     pieces: mpsc::Receiver<Bytes>,
     blocks: &SyncSender<Block>,
@@ -182,14 +182,11 @@ fn run_inflate(
         block.truncate(filled);
         let last = filled < BLOCK;
         if filled > 0 && total <= stream_limit && blocks.send(Ok(block)).is_err() {
-            if !refused.load(Ordering::Acquire) {
-                decoder.get_mut().drain();
-            }
-            return;
+            return decoder.get_mut().drain(refused);
         }
         if total > stream_limit {
             let _ = blocks.send(Err(ArchiveError::TooManyBytes(limit).into()));
-            return;
+            return decoder.get_mut().drain(refused);
         }
         let damage = match outcome {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
@@ -201,7 +198,7 @@ fn run_inflate(
             Ok(()) => continue,
         };
         let _ = blocks.send(Err(damage.into()));
-        return decoder.get_mut().drain();
+        return decoder.get_mut().drain(refused);
     }
 }
 
@@ -212,8 +209,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn drain(&mut self) {
-        while self.receiver.blocking_recv().is_some() {}
+    fn drain(&mut self, refused: &AtomicBool) {
+        while !refused.load(Ordering::Acquire) && self.receiver.blocking_recv().is_some() {}
     }
 }
 
