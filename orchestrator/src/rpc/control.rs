@@ -13,7 +13,7 @@ use crate::authority::Step;
 use crate::core::{Core, Look};
 use crate::reconcile::rotation;
 use crate::status;
-use crate::store::{RolloutRow, Steer, StoreError, phase_name};
+use crate::store::{RolloutRow, Snapshot, Steer, StoreError, phase_name};
 
 /// The service.
 #[derive(Debug)]
@@ -27,24 +27,20 @@ impl ControlService {
         Self { core }
     }
 
+    /// What the store knows now.
+    async fn snapshot(&self) -> Result<Snapshot, Status> {
+        let snapshot = self.core.store.snapshot().await;
+        snapshot.map_err(|error| refused(&error))
+    }
+
     async fn nodes_now(&self, look: &Look) -> Result<Vec<v1::NodeState>, Status> {
-        let nodes = self
-            .core
-            .store
-            .snapshot()
-            .await
-            .map_err(|error| refused(&error))?;
+        let nodes = self.snapshot().await?;
         Ok(status::nodes(&look.observed, &nodes, &self.core.fleet))
     }
 
     /// Where the rotation of the CA is.
     async fn ca(&self) -> Result<v1::CaState, Status> {
-        let snapshot = self
-            .core
-            .store
-            .snapshot()
-            .await
-            .map_err(|error| refused(&error))?;
+        let snapshot = self.snapshot().await?;
         let look = self.core.looks.borrow().clone();
         let (step, waits) =
             rotation::waits(&self.core, &look.observed, &snapshot).ok_or_else(no_ca)?;
@@ -74,12 +70,7 @@ impl ControlService {
         &self,
         asked: &v1::StartRolloutRequest,
     ) -> Result<(Intent, RolloutIntent), Status> {
-        let snapshot = self
-            .core
-            .store
-            .snapshot()
-            .await
-            .map_err(|error| refused(&error))?;
+        let snapshot = self.snapshot().await?;
         let intent = crate::reconcile::intent(&self.core, &snapshot);
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let ask = Ask {
