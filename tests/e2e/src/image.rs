@@ -10,45 +10,33 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use crate::packer::{self, Build};
-use crate::stage::{Options, Runtime, Stage, control};
+use crate::region::Region;
+use crate::stage::{Options, Runtime, Stage};
 
 const HOME: &str = "us-east-1";
 const AGENT: &str = "usr/bin/mattermost-agent";
 /// Folder of the image's files, for processes.
 const TREE: &str = "image";
 
-/// A lab that is to have an image.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Of its API.
-    pub endpoint: &'a str,
-    /// With its keys.
-    pub environment: &'a [(String, String)],
-    /// Of the stage.
-    pub directory: &'a Path,
-}
-
 /// Makes the image; its id.
-pub async fn make(options: &Options, place: &Place<'_>, version: &str) -> anyhow::Result<String> {
+pub async fn make(options: &Options, region: &Region, version: &str) -> anyhow::Result<String> {
     let agent = options.bin.join("mattermost-agent");
     match &options.runtime {
         Runtime::Process => {
-            let tree = place.directory.join(TREE);
+            let tree = region.directory.join(TREE);
             install(&agent, &tree.join(AGENT))
                 .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
             let name = format!("mattermost-base-{version}-20260101000000");
-            register(place.endpoint, &name, &tree).await
+            register(region, &name, &tree).await
         }
         Runtime::Machine(base) => {
-            register(place.endpoint, packer::BASE_IMAGE, base).await?;
+            register(region, packer::BASE_IMAGE, base).await?;
             let request = Build {
-                endpoint: place.endpoint,
-                environment: place.environment,
+                region,
                 agent: &agent,
                 mattermost_version: version,
                 home: HOME,
                 copy_to: &[],
-                directory: place.directory,
             };
             let built = packer::build(&request, |_| ()).await?;
             built
@@ -65,7 +53,7 @@ pub async fn again(stage: &Stage) -> anyhow::Result<String> {
     let name = format!("mattermost-base-{}-20270101000000", stage.versions[0]);
     let tree = stage.directory.path().join(TREE);
     if tree.is_dir() {
-        return register(&stage.endpoint, &name, &tree).await;
+        return register(&stage.region, &name, &tree).await;
     }
     let arguments = ["ec2", "copy-image", "--source-region", HOME];
     let more = ["--source-image-id", &stage.image, "--name", &name];
@@ -88,9 +76,9 @@ pub async fn again(stage: &Stage) -> anyhow::Result<String> {
 }
 
 /// Gives the lab an image; its id.
-async fn register(endpoint: &str, name: &str, tree: &Path) -> anyhow::Result<String> {
+async fn register(region: &Region, name: &str, tree: &Path) -> anyhow::Result<String> {
     let image = json!({ "name": name, "tree": tree, "region": HOME });
-    let made = control(endpoint, "ec2/images", image).await?;
+    let made = region.control("ec2/images", image).await?;
     made["image_id"]
         .as_str()
         .map(str::to_owned)

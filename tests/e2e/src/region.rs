@@ -1,5 +1,6 @@
 //! A lab as a program of its own, and what can be asked of it: by the AWS CLI, and by its control endpoint.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,14 +17,19 @@ pub struct Region {
     pub endpoint: String,
     /// What an AWS tool needs to know to speak to it.
     pub environment: Vec<(String, String)>,
-    directory: PathBuf,
+    /// Where it lies, and what belongs to it.
+    pub directory: PathBuf,
     ready: Value,
     program: Program,
 }
 
 impl Region {
     /// Starts `lab run` with these arguments; everything lies in `directory`.
-    pub async fn start(bin: &Path, directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub async fn start(
+        bin: &Path,
+        directory: &Path,
+        arguments: &[impl AsRef<OsStr>],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(bin.join("lab"));
         command
             .arg("run")
@@ -35,14 +41,12 @@ impl Region {
         let line = program
             .first_line(Duration::from_secs(30))
             .await
-            .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
+            .with_context(|| {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                format!("the lab does not start: {}", said.trim())
+            })?;
         let ready: Value = serde_json::from_str(&line)?;
-        let text = |key: &str| {
-            ready[key]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("the lab did not say `{key}`"))
-        };
+        let text = |key: &str| said(&ready, key);
         let endpoint = text("endpoint")?;
         let environment = vec![
             ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
@@ -65,6 +69,11 @@ impl Region {
     /// What the lab said when it was ready.
     pub fn ready(&self) -> &Value {
         &self.ready
+    }
+
+    /// A text of that.
+    pub fn said(&self, key: &str) -> anyhow::Result<String> {
+        said(&self.ready, key)
     }
 
     /// The AWS CLI against the lab, in one of its regions.
@@ -106,16 +115,36 @@ impl Region {
     /// Reads from the lab itself (docs/lab.md, control endpoint).
     pub async fn read(&self, path: &str) -> anyhow::Result<Value> {
         let reply = reqwest::get(format!("{}/lab/{path}", self.endpoint)).await?;
-        let status = reply.status();
-        let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
-        if !status.is_success() {
-            bail!("/lab/{path}: {value}");
-        }
-        Ok(value)
+        answer(path, reply).await
     }
 
-    /// Ends it, with all that runs in it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.program.stop(Duration::from_secs(60)).await
+    /// Asks the lab itself for something (docs/lab.md, control endpoint).
+    pub async fn control(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        let request = reqwest::Client::new()
+            .post(format!("{}/lab/{path}", self.endpoint))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        answer(path, request.send().await?).await
     }
+
+    /// Ends it, with all that runs in it; it is killed when it takes longer than this.
+    pub async fn stop(mut self, within: Duration) -> anyhow::Result<()> {
+        self.program.stop(within).await
+    }
+}
+
+fn said(ready: &Value, key: &str) -> anyhow::Result<String> {
+    ready[key]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("the lab did not say `{key}`"))
+}
+
+async fn answer(path: &str, reply: reqwest::Response) -> anyhow::Result<Value> {
+    let status = reply.status();
+    let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
+    if !status.is_success() {
+        bail!("/lab/{path}: {value}");
+    }
+    Ok(value)
 }

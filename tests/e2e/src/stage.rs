@@ -4,15 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use standin::release::Behaviour;
 use tempfile::TempDir;
-use tokio::process::Command;
 
-use crate::image::{self, Place};
+use crate::image;
 use crate::orchestrator::Orchestrator;
-use crate::processes::{Program, left_behind};
+use crate::processes::left_behind;
+use crate::region::Region;
 use crate::releases::Releases;
 
 /// What the lab's instances are.
@@ -84,8 +83,8 @@ pub const BAD: &str = "11.10.1";
 pub struct Stage {
     /// Where everything lies.
     pub directory: TempDir,
-    /// The API endpoint.
-    pub endpoint: String,
+    /// The lab.
+    pub region: Region,
     /// Releases.
     pub releases: Releases,
     /// Versions to go through, in order.
@@ -95,7 +94,6 @@ pub struct Stage {
     /// The command line.
     pub orchestrator: Orchestrator,
     options: Options,
-    lab: Program,
 }
 
 /// Licence text that the stand-in takes for a cluster licence.
@@ -114,34 +112,22 @@ impl Stage {
         // The lab's Postgres runs as a user of its own and must get to its folder.
         make_traversable(base)?;
         let address = options.address();
-        let mut command = Command::new(options.bin.join("lab"));
-        command
-            .arg("run")
-            .args(["--listen", &format!("{address}:0")])
-            .arg("--directory")
-            .arg(base.join("lab"))
-            .args(["--speed", &options.speed.to_string()])
-            .args(["--seed", &options.seed.to_string()])
-            .args(["--octet", &options.octet.to_string()])
-            .args(["--instance-profile", "mattermost-node"]);
+        let mut arguments = vec![
+            "--listen".to_owned(),
+            format!("{address}:0"),
+            "--speed".to_owned(),
+            options.speed.to_string(),
+            "--seed".to_owned(),
+            options.seed.to_string(),
+            "--octet".to_owned(),
+            options.octet.to_string(),
+            "--instance-profile".to_owned(),
+            "mattermost-node".to_owned(),
+        ];
         if let Runtime::Machine(_) = options.runtime {
-            command.args(["--runtime", "machine"]);
+            arguments.extend(["--runtime".to_owned(), "machine".to_owned()]);
         }
-        let log = base.join("lab.log");
-        let mut lab = Program::start("lab", &command, &log)?;
-        let first = lab.first_line(Duration::from_secs(20)).await;
-        let first = first.with_context(|| {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            format!("the lab does not start: {}", said.trim())
-        })?;
-        let ready: Value = serde_json::from_str(&first)?;
-        let text = |key: &str| {
-            ready[key]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("the lab did not say `{key}`"))
-        };
-        let endpoint = text("endpoint")?;
+        let region = Region::start(&options.bin, base, &arguments).await?;
         // After the lab: with machines the address is the lab's network's.
         let releases = if options.tarballs.is_empty() {
             let mut versions: Vec<(&str, Behaviour)> =
@@ -157,21 +143,7 @@ impl Stage {
         } else {
             releases.in_order()
         };
-        let environment = vec![
-            ("AWS_ENDPOINT_URL".to_owned(), endpoint.clone()),
-            ("AWS_REGION".to_owned(), "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID".to_owned(), text("access_key_id")?),
-            (
-                "AWS_SECRET_ACCESS_KEY".to_owned(),
-                text("secret_access_key")?,
-            ),
-        ];
-        let place = Place {
-            endpoint: &endpoint,
-            environment: &environment,
-            directory: base,
-        };
-        let image = image::make(&options, &place, &versions[0]).await?;
+        let image = image::make(&options, &region, &versions[0]).await?;
         let orchestrator = SocketAddr::from((address, free_port(address)?));
         let spec = base.join("mattermost.toml");
         std::fs::write(
@@ -181,7 +153,7 @@ impl Stage {
                 &releases,
                 &versions,
                 &image,
-                &text("ca")?,
+                &region.said("ca")?,
                 orchestrator,
             ),
         )?;
@@ -189,19 +161,18 @@ impl Stage {
             binary: options.bin.join("orchestrator"),
             spec,
             runtime: base.join("run"),
-            environment,
+            environment: region.environment.clone(),
             log: base.join("orchestrator.log"),
             console: format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
         };
         let stage = Self {
             directory,
-            endpoint,
+            region,
             releases,
             versions,
             image,
             orchestrator,
             options,
-            lab,
         };
         if let Some(licence) = &stage.options.licence {
             stage
@@ -225,49 +196,12 @@ impl Stage {
 
     /// As [`Stage::aws`], in another region.
     pub async fn aws_in(&self, region: &str, arguments: &[&str]) -> anyhow::Result<Value> {
-        let binary = std::env::var_os("VENV").map_or_else(
-            || PathBuf::from("aws"),
-            |venv| Path::new(&venv).join("bin/aws"),
-        );
-        let output = Command::new(&binary)
-            .args(arguments)
-            .args([
-                "--output",
-                "json",
-                "--region",
-                region,
-                "--endpoint-url",
-                &self.endpoint,
-            ])
-            .env_clear()
-            .envs(self.orchestrator.environment.iter().cloned())
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.directory.path())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| {
-                format!(
-                    "running `{}`; hint: `make setup` installs it",
-                    binary.display()
-                )
-            })?;
-        if !output.status.success() {
-            bail!(
-                "aws {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        if output.stdout.is_empty() {
-            return Ok(Value::Null);
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        self.region.aws(region, arguments).await
     }
 
     /// Asks the lab itself for something (docs/lab.md, control endpoint).
     pub async fn control(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        control(&self.endpoint, path, body).await
+        self.region.control(path, body).await
     }
 
     /// A second image with the same agent in it, by id: for a rollout of the image alone.
@@ -290,14 +224,9 @@ impl Stage {
         self.options.licence.is_some()
     }
 
-    /// The lab's process id, for measurements.
-    pub fn lab_pid(&self) -> Option<u32> {
-        self.lab.pid()
-    }
-
     /// Ends the lab, and says what was left behind.
-    pub async fn strike(mut self) -> anyhow::Result<Vec<String>> {
-        self.lab.stop(Duration::from_secs(30)).await?;
+    pub async fn strike(self) -> anyhow::Result<Vec<String>> {
+        self.region.stop(Duration::from_secs(30)).await?;
         let needle = self.directory.path().display().to_string();
         // A killed process is gone once the kernel has taken its memory back.
         let until = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -311,8 +240,8 @@ impl Stage {
     }
 
     /// Leaves everything where it is; returns the directory.
-    pub fn keep(self) -> (PathBuf, Program, Releases) {
-        (self.directory.keep(), self.lab, self.releases)
+    pub fn keep(self) -> (PathBuf, Region, Releases) {
+        (self.directory.keep(), self.region, self.releases)
     }
 }
 
@@ -320,22 +249,6 @@ fn make_traversable(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-/// Asks a lab for something by its control endpoint.
-pub(crate) async fn control(endpoint: &str, path: &str, body: Value) -> anyhow::Result<Value> {
-    let reply = reqwest::Client::new()
-        .post(format!("{endpoint}/lab/{path}"))
-        .header("content-type", "application/json")
-        .body(body.to_string())
-        .send()
-        .await?;
-    let status = reply.status();
-    let value: Value = serde_json::from_slice(&reply.bytes().await?)?;
-    if !status.is_success() {
-        bail!("/lab/{path}: {value}");
-    }
-    Ok(value)
 }
 
 fn free_port(address: Ipv4Addr) -> anyhow::Result<u16> {

@@ -120,8 +120,8 @@ async fn folder_of(stage: &Stage, id: &str) -> anyhow::Result<Option<PathBuf>> {
 }
 
 async fn instances(stage: &Stage) -> anyhow::Result<Vec<Value>> {
-    let all = reqwest::get(format!("{}/lab/ec2/instances", stage.endpoint)).await?;
-    Ok(serde_json::from_slice(&all.bytes().await?)?)
+    let all = stage.region.read("ec2/instances").await?;
+    Ok(serde_json::from_value(all)?)
 }
 
 /// Records of a machine's journal, read from outside it.

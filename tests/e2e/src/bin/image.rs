@@ -93,16 +93,8 @@ async fn image(arguments: &Arguments, timeline: &Timeline) -> anyhow::Result<()>
         region.endpoint,
         region.ready()["images"][packer::BASE_IMAGE]
     ));
-    let result = build(
-        arguments,
-        timeline,
-        &region,
-        directory.path(),
-        &base,
-        &agent,
-    )
-    .await;
-    region.stop().await?;
+    let result = build(arguments, timeline, &region, &base, &agent).await;
+    region.stop(Duration::from_secs(60)).await?;
     result?;
     let left = processes::left_behind(&directory.path().display().to_string());
     ensure!(
@@ -117,19 +109,16 @@ async fn build(
     arguments: &Arguments,
     timeline: &Timeline,
     region: &Region,
-    directory: &Path,
     base: &Path,
     agent: &Path,
 ) -> anyhow::Result<()> {
     timeline.step("3. packer build packer/");
     let request = Build {
-        endpoint: &region.endpoint,
-        environment: &region.environment,
+        region,
         agent,
         mattermost_version: &arguments.mattermost_version,
         home: HOME,
         copy_to: &[COPY],
-        directory,
     };
     let built = packer::build(&request, |line| timeline.note(line)).await?;
     ensure!(

@@ -19,6 +19,8 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::region::Region;
+
 /// The top of the repository: the template names its files from there.
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// The longest that a build on a busy machine may take.
@@ -29,10 +31,8 @@ pub const BASE_IMAGE: &str = "debian-12-amd64-20260101-0000";
 /// What is to be built, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Build<'a> {
-    /// Of the lab.
-    pub endpoint: &'a str,
-    /// With the lab's keys.
-    pub environment: &'a [(String, String)],
+    /// The lab. Packer's log and home lie in its directory.
+    pub region: &'a Region,
     /// The agent's binary.
     pub agent: &'a Path,
     /// What the image is named after.
@@ -41,8 +41,6 @@ pub struct Build<'a> {
     pub home: &'a str,
     /// Where it is copied to.
     pub copy_to: &'a [&'a str],
-    /// Packer's log and home lie there.
-    pub directory: &'a Path,
 }
 
 /// What was built.
@@ -85,7 +83,7 @@ pub async fn build(build: &Build<'_>, tell: impl Fn(&str)) -> anyhow::Result<Bui
     let mut command = Command::new("packer");
     command.args(["build", "-machine-readable"]);
     for (name, value) in [
-        ("endpoint", build.endpoint),
+        ("endpoint", build.region.endpoint.as_str()),
         ("region", build.home),
         ("copy_to", &copy_to),
         ("mattermost_version", build.mattermost_version),
@@ -96,15 +94,15 @@ pub async fn build(build: &Build<'_>, tell: impl Fn(&str)) -> anyhow::Result<Bui
     ] {
         command.arg("-var").arg(format!("{name}={value}"));
     }
-    let log = build.directory.join("packer.log");
+    let log = build.region.directory.join("packer.log");
     let began = Instant::now();
     command
         .arg("packer/")
         .current_dir(TOP)
         .env_clear()
-        .envs(build.environment.iter().cloned())
+        .envs(build.region.environment.iter().cloned())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", build.directory)
+        .env("HOME", &build.region.directory)
         // Seconds between two looks at an image's state; AWS takes minutes, the lab does not.
         .env("AWS_POLL_DELAY_SECONDS", "1")
         .env("AWS_EC2_METADATA_DISABLED", "true")

@@ -103,7 +103,7 @@ async fn demo(arguments: &Arguments, timeline: &Arc<Timeline>) -> anyhow::Result
     let stage = Stage::set(options).await?;
     timeline.note(&format!(
         "lab at {} (its clock runs {speed} times as fast as AWS)",
-        stage.endpoint
+        stage.region.endpoint
     ));
     timeline.note(&format!(
         "image {} with the agent in it; releases {} over HTTPS",
