@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 /// For one thing that a node does; all take seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// For one script in an instance, which takes a second or two.
+const SCRIPT: Duration = Duration::from_secs(30);
 
 /// What a script prints in an instance; nothing when it fails or the instance does not run.
 async fn inside(instance: &str, script: &str) -> String {
@@ -23,10 +25,10 @@ async fn inside(instance: &str, script: &str) -> String {
     let output = Command::new("nsenter")
         .args(["--target", &pid, "--all", "--", "/bin/sh", "-c", script])
         .kill_on_drop(true)
-        .output()
-        .await;
-    match output {
-        Ok(output) if output.status.success() => {
+        .output();
+    // nsenter stops with what it runs when the machine goes down, and then waits for ever.
+    match tokio::time::timeout(SCRIPT, output).await {
+        Ok(Ok(output)) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
         _ => String::new(),

@@ -9,6 +9,8 @@ use lab::{Config, Lab};
 use crate::support::{EAST, World, until};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../base-image.sh");
+/// For one script in a machine; all take a second or two on an idle host.
+const SCRIPT_SECONDS: &str = "15";
 
 /// The tree to boot; none, with the reason on standard error, where there can be no machines.
 pub fn base_tree() -> Option<PathBuf> {
@@ -110,8 +112,11 @@ fn init(id: &str) -> Option<String> {
 }
 
 fn enter(id: &str, script: &str) -> Option<Command> {
-    let mut command = Command::new("nsenter");
+    // A machine that goes down stops what runs in it before it kills it. nsenter then stops, too, and
+    // for ever: its script is dead, and the machine does not end before nsenter has taken note of that.
+    let mut command = Command::new("timeout");
     command
+        .args(["--signal=KILL", SCRIPT_SECONDS, "nsenter"])
         .args(["--target", &init(id)?, "--all", "--", "/bin/bash", "-c"])
         .arg(script);
     Some(command)
