@@ -23,33 +23,37 @@ pub fn memory_mb(pid: u32, field: &str) -> anyhow::Result<f64> {
     Ok(kib * 1024.0 / MB)
 }
 
-/// CPU time that a process used so far, all its threads, in seconds; to the nanosecond, from the
-/// scheduler's own books.
+/// CPU time that a process used so far, in seconds, to two ticks: with the threads that ended, which the
+/// scheduler's finer books of its threads no longer have.
 pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let mut nanoseconds: f64 = 0.0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = thread?.path().join("schedstat");
-        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let on_cpu = text.split_whitespace().next();
-        nanoseconds += on_cpu.context("an empty schedstat")?.parse::<f64>()?;
-    }
-    Ok(nanoseconds / 1e9)
+    let fields = stat(pid)?;
+    // User and system time are fields 14 and 15.
+    Ok((field(&fields, 14)? + field(&fields, 15)?) / TICKS)
 }
 
 /// How long ago a process was started, in seconds.
 pub fn age_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .with_context(|| format!("process {pid}"))?;
     let uptime = std::fs::read_to_string("/proc/uptime")?;
     let uptime: f64 = uptime
         .split_whitespace()
         .next()
         .context("no uptime")?
         .parse()?;
-    // After the name, which may hold anything: state is field 3, the start 22.
+    Ok(uptime - field(&stat(pid)?, 22)? / TICKS)
+}
+
+/// The fields of `/proc/<pid>/stat` behind the name, which may hold anything: from the third on.
+fn stat(pid: u32) -> anyhow::Result<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid}"))?;
     let (_, rest) = stat.rsplit_once(')').context("no name in /proc/pid/stat")?;
-    let start = rest.split_whitespace().nth(19).context("a short line")?;
-    Ok(uptime - start.parse::<f64>()? / TICKS)
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// One of them, by its number in proc(5).
+fn field(stat: &[String], number: usize) -> anyhow::Result<f64> {
+    let text = stat.get(number - 3).context("a short /proc/pid/stat")?;
+    Ok(text.parse()?)
 }
 
 /// Processes that were started as a program below `tree` that is called `name`. By their arguments: of

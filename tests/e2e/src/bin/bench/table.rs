@@ -77,9 +77,9 @@ impl Table {
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value if value >= 0.1 => format!("{value:.2}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
     }
 }

@@ -42,7 +42,7 @@ pub async fn measure(cache: &Path, table: &mut Table) -> anyhow::Result<()> {
     let resident = memory_mb(pid, "VmRSS")?;
     table.value("prometheus-node-exporter: resident memory", "MB", resident);
     table.value(
-        "prometheus-node-exporter: CPU while nobody asks, over 20 s",
+        "prometheus-node-exporter: CPU while nobody asks, over a minute",
         "% of a core",
         cpu / IDLE.as_secs_f64() * 100.0,
     );
