@@ -1,7 +1,9 @@
 //! The agent as nodes run it (profile `node`): its size, its memory, its idle CPU, how soon it is
 //! enrolled; beside them what everybody knows from every server, Debian's `prometheus-node-exporter`.
 
-use std::os::unix::fs::symlink;
+use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,11 @@ const SETTLE: Duration = Duration::from_secs(5);
 const OCTET: u8 = 62;
 /// Starts that are measured; the middle one counts.
 const STARTS: usize = 5;
+/// How systemd starts the agent.
+const UNIT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../systemd/mattermost-agent.service"
+);
 /// What the agent says when it has its certificate.
 const ENROLLED: &str = "enrolled with";
 
@@ -54,16 +61,26 @@ pub async fn measure(bin: &Path, cache: &Path, table: &mut Table) -> anyhow::Res
     result
 }
 
-/// A folder of programs as `bin`, with another agent.
+/// A folder of programs as `bin`, with another agent, that runs in the environment its unit gives it.
 fn with_agent(bin: &Path, agent: &Path) -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
     for name in ["lab", "orchestrator", "mattermost"] {
         symlink(bin.join(name).canonicalize()?, folder.path().join(name))?;
     }
-    symlink(
-        agent.canonicalize()?,
-        folder.path().join("mattermost-agent"),
-    )?;
+    let unit = std::fs::read_to_string(UNIT).context(UNIT)?;
+    let environment = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
+    let mut script = "#!/bin/bash\n".to_owned();
+    for assignment in environment {
+        let _ = writeln!(script, "export {assignment}");
+    }
+    // By the name that it is started with: the image's.
+    let agent = agent.canonicalize()?;
+    let _ = writeln!(script, r#"exec -a "$0" {} "$@""#, agent.display());
+    let path = folder.path().join("mattermost-agent");
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
     Ok(folder)
 }
 
