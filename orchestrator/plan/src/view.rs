@@ -69,17 +69,9 @@ impl<'a> View<'a> {
             .filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack))
     }
 
-    /// Why a read failed, if one did that would have shown `field`. A failed read that we cannot place
-    /// makes everything unknown: nothing may be concluded from an absence.
+    /// See [`unknown`].
     pub fn unknown(&self, field: &str) -> Option<(&'a str, &'a str)> {
-        self.observed
-            .unknown
-            .iter()
-            .find(|(read, _)| {
-                let head = read.split('/').next().unwrap_or_default();
-                head == field || !READS.contains(&head)
-            })
-            .map(|(read, why)| (read.as_str(), why.as_str()))
+        unknown(self.observed, field)
     }
 
     pub fn reads_in_a_row(&self) -> u32 {
@@ -205,6 +197,19 @@ impl<'a> View<'a> {
                 .count() as u32
         })
     }
+}
+
+/// Why a read failed, if one did that would have shown `field`. A failed read that we cannot place
+/// makes everything unknown: nothing may be concluded from an absence.
+pub(crate) fn unknown<'a>(observed: &'a Observed, field: &str) -> Option<(&'a str, &'a str)> {
+    observed
+        .unknown
+        .iter()
+        .find(|(read, _)| {
+            let head = read.split('/').next().unwrap_or_default();
+            head == field || !READS.contains(&head)
+        })
+        .map(|(read, why)| (read.as_str(), why.as_str()))
 }
 
 /// So many seconds later.

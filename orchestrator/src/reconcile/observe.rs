@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use cloud::Scope;
 use jiff::Timestamp;
-use plan::Observed;
 use plan::intent::Phase;
 use plan::observed::{Databases, streak_db, streak_target};
+use plan::{DATABASE, History, Observed, Want};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -152,6 +152,7 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
         .db_instances
         .get(&names.database())
         .and_then(|db| Some((db.endpoint.clone()?, db.port?)));
+    let mut store = None;
     if let Some(endpoint) = endpoint {
         let mattermost = memory
             .login(core, observed, &names.mattermost_secret())
@@ -161,7 +162,7 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
             .await;
         let master = memory.login(core, observed, &names.master_secret()).await;
         let roles: Vec<(String, String, SecretString)> =
-            [("mattermost", &mattermost), ("orchestrator", &orchestrator)]
+            [("mattermost", &mattermost), (DATABASE, &orchestrator)]
                 .into_iter()
                 .filter_map(|(database, login)| {
                     let login = login.as_ref()?;
@@ -181,18 +182,10 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
             )
             .await;
         }
-        if let Some(login) = orchestrator
-            && !core.store.is_durable().await
-            && matches!(core.want, plan::Want::Up)
-            && observed
-                .databases
-                .as_ref()
-                .is_some_and(|seen| seen.roles.contains(&login.username))
-        {
-            attach(core, login.access(core, endpoint.clone(), "orchestrator")).await;
-        }
+        store = orchestrator.map(|login| login.access(core, endpoint.clone(), DATABASE));
         facts.database = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
+    history(core, observed, store).await;
     // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
     // a licence Mattermost ignores replicas.
     if core.spec.mattermost.cluster {
@@ -241,6 +234,24 @@ async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
     memory.licence.as_ref().map(|(_, text)| text.clone())
 }
 
+/// Puts the store where the history lies, or notes why that is not known.
+async fn history(core: &Arc<Core>, observed: &Observed, access: Option<Access>) {
+    if core.store.is_durable().await {
+        return;
+    }
+    if let Want::Down { .. } = core.want {
+        core.store.believe_memory();
+        return;
+    }
+    let role = access.as_ref().map(|access| access.user.as_str());
+    match (plan::history(core.want, &core.spec, observed, role), access) {
+        (History::Memory, _) => core.store.believe_memory(),
+        (History::Database, Some(access)) => attach(core, access).await,
+        (History::Database, None) => {}
+        (History::Unclear(why), _) => core.store.doubt_memory(&why),
+    }
+}
+
 /// Puts the store into its database.
 async fn attach(core: &Arc<Core>, access: Access) {
     match core.store.attach(access).await {
@@ -253,10 +264,11 @@ async fn attach(core: &Arc<Core>, access: Access) {
                 log::warn!("leases of earlier processes: {}", crate::chain(&error));
             }
         }
-        Err(error) => log::warn!(
-            "the store stays in memory for now: {}",
-            crate::chain(&error)
-        ),
+        Err(error) => {
+            let why = crate::chain(&error);
+            core.store.doubt_memory(&why);
+            log::warn!("the store stays in memory for now: {why}");
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fleet_proto::tls;
 
+use crate::store::KNOWN_WITHIN;
+
 /// The bounds of a node service.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -23,6 +25,8 @@ pub struct Bounds {
     pub identities: usize,
     /// A report that says `verified` may still be on its way when the node asks for its secrets.
     pub report: Duration,
+    /// So long a call waits for an orchestrator that does not know yet who enrolled: it just started.
+    pub known: Duration,
     /// A session asks this often whether its instance is still ours; each asks the store, and ten
     /// thousand do. It ends with its certificate in any case.
     pub still: Duration,
@@ -41,6 +45,7 @@ impl Default for Bounds {
             strangers: 256,
             identities: 32,
             report: Duration::from_secs(10),
+            known: KNOWN_WITHIN,
             still: Duration::from_secs(300),
             wake: Duration::from_secs(2),
         }

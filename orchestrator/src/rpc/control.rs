@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet_proto::v1;
 use plan::intent::{Intent, Phase, RolloutIntent};
@@ -13,37 +14,46 @@ use crate::authority::Step;
 use crate::core::{Core, Look};
 use crate::reconcile::rotation;
 use crate::status;
-use crate::store::{RolloutRow, Snapshot, Steer, StoreError, phase_name};
+use crate::store::{KNOWN_WITHIN, RolloutRow, Snapshot, Steer, Store, StoreError, phase_name};
 
 /// The service.
 #[derive(Debug)]
 pub struct ControlService {
     core: Arc<Core>,
+    /// So long an operator waits for what is not known yet.
+    pub(super) known: Duration,
 }
 
 impl ControlService {
     /// For this orchestrator.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self {
+            core,
+            known: KNOWN_WITHIN,
+        }
+    }
+
+    /// The store, once it knows what was: before, an absence in it is none.
+    async fn store(&self) -> Result<&Store, Status> {
+        let known = self.core.store.known(self.known).await;
+        known.map_err(|error| refused(&error))
     }
 
     /// What the store knows now.
     async fn snapshot(&self) -> Result<Snapshot, Status> {
-        let snapshot = self.core.store.snapshot().await;
+        let snapshot = self.store().await?.snapshot().await;
         snapshot.map_err(|error| refused(&error))
     }
 
-    async fn nodes_now(&self, look: &Look) -> Result<Vec<v1::NodeState>, Status> {
-        let nodes = self.snapshot().await?;
-        Ok(status::nodes(&look.observed, &nodes, &self.core.fleet))
+    fn nodes_now(&self, look: &Look, snapshot: &Snapshot) -> Vec<v1::NodeState> {
+        status::nodes(&look.observed, snapshot, &self.core.fleet)
     }
 
     /// Where the rotation of the CA is.
-    async fn ca(&self) -> Result<v1::CaState, Status> {
-        let snapshot = self.snapshot().await?;
+    fn ca(&self, snapshot: &Snapshot) -> Result<v1::CaState, Status> {
         let look = self.core.looks.borrow().clone();
         let (step, waits) =
-            rotation::waits(&self.core, &look.observed, &snapshot).ok_or_else(no_ca)?;
+            rotation::waits(&self.core, &look.observed, snapshot).ok_or_else(no_ca)?;
         let sha256 = self
             .core
             .authority
@@ -87,8 +97,8 @@ impl ControlService {
         )?;
         // Names of groups come from the generation: one that was rolled back is not used again.
         let count = self
-            .core
-            .store
+            .store()
+            .await?
             .rollout_count()
             .await
             .map_err(|error| refused(&error))?;
@@ -153,27 +163,30 @@ impl v1::control_server::Control for ControlService {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
+        // Whoever asks this wants to know what is waited for: it waits for nothing itself.
+        let store = &self.core.store;
         let look = self.core.looks.borrow().clone();
-        let rollout = self
-            .core
-            .store
+        let snapshot = store.snapshot().await.map_err(|error| refused(&error))?;
+        let rollout = store
             .rollout(None)
             .await
             .ok()
             .map(|row| rollout_message(&row));
-        let leader = self
-            .core
-            .store
+        let leader = store
             .holder()
             .await
             .ok()
             .flatten()
             .unwrap_or_else(|| self.core.holder.clone());
         let mut reply = status::summary(&self.core.spec, &look);
-        reply.nodes = self.nodes_now(&look).await?;
+        if let Some(why) = store.doubt() {
+            let text = format!("rollouts and nodes' reports are not known yet: {why}");
+            reply.reasons.insert(0, text);
+        }
+        reply.nodes = self.nodes_now(&look, &snapshot);
         reply.rollout = rollout;
         reply.leader = leader;
-        if let Ok(ca) = self.ca().await {
+        if let Ok(ca) = self.ca(&snapshot) {
             reply.resources.push(v1::ResourceState {
                 kind: "fleet CA".to_owned(),
                 name: ca.step,
@@ -188,9 +201,10 @@ impl v1::control_server::Control for ControlService {
         &self,
         _: Request<v1::NodesRequest>,
     ) -> Result<Response<v1::NodesReply>, Status> {
+        let snapshot = self.snapshot().await?;
         let look = self.core.looks.borrow().clone();
         Ok(Response::new(v1::NodesReply {
-            nodes: self.nodes_now(&look).await?,
+            nodes: self.nodes_now(&look, &snapshot),
         }))
     }
 
@@ -221,8 +235,8 @@ impl v1::control_server::Control for ControlService {
         }
         let (_, intent) = self.asked_for(&asked).await?;
         let row = self
-            .core
-            .store
+            .store()
+            .await?
             .request_rollout(&intent, &asked.request_key, &asked.operator)
             .await
             .map_err(|error| refused(&error))?;
@@ -246,8 +260,8 @@ impl v1::control_server::Control for ControlService {
         let id = request.into_inner().id;
         let id = (!id.is_empty()).then_some(id.as_str());
         let row = self
-            .core
-            .store
+            .store()
+            .await?
             .rollout(id)
             .await
             .map_err(|error| refused(&error))?;
@@ -270,8 +284,8 @@ impl v1::control_server::Control for ControlService {
         };
         let id = match asked.id.as_str() {
             "" => {
-                self.core
-                    .store
+                self.store()
+                    .await?
                     .rollout(None)
                     .await
                     .map_err(|error| refused(&error))?
@@ -281,8 +295,8 @@ impl v1::control_server::Control for ControlService {
             id => id.to_owned(),
         };
         let row = self
-            .core
-            .store
+            .store()
+            .await?
             .steer(&id, steer)
             .await
             .map_err(|error| refused(&error))?;
@@ -297,7 +311,7 @@ impl v1::control_server::Control for ControlService {
     }
 
     async fn get_ca(&self, _: Request<v1::GetCaRequest>) -> Result<Response<v1::CaState>, Status> {
-        Ok(Response::new(self.ca().await?))
+        Ok(Response::new(self.ca(&self.snapshot().await?)?))
     }
 
     async fn rotate_ca(
@@ -321,7 +335,7 @@ impl v1::control_server::Control for ControlService {
         rotation::advance(&self.core, &step, &asked.operator)
             .await
             .map_err(|error| Status::unavailable(format!("{error:#}")))?;
-        Ok(Response::new(self.ca().await?))
+        Ok(Response::new(self.ca(&self.snapshot().await?)?))
     }
 
     async fn events(

@@ -130,17 +130,18 @@ impl EnrolmentService {
         )?;
         self.seen(|observed| checks::instance(observed, &instance, source))
             .await?;
-        self.core
-            .store
-            .enrol(instance.as_str(), csr.key_sha256())
-            .await
-            .map_err(|error| match error {
-                StoreError::OtherKey(_) => Refused::OtherKey,
-                other => {
-                    log::error!("enrolment of {instance}: {}", crate::chain(&other));
-                    Refused::Store
-                }
-            })?;
+        // Not before it is known who enrolled: memory would take a second key for the first.
+        let enrolled = async {
+            let store = self.core.store.known(self.bounds.known).await?;
+            store.enrol(instance.as_str(), csr.key_sha256()).await
+        };
+        enrolled.await.map_err(|error| match error {
+            StoreError::OtherKey(_) => Refused::OtherKey,
+            other => {
+                log::error!("enrolment of {instance}: {}", crate::chain(&other));
+                Refused::Store
+            }
+        })?;
         let certificate = self
             .core
             .certificate(&csr, instance.as_str())

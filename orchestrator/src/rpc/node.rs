@@ -76,10 +76,15 @@ impl NodeService {
         if self.core.now().as_second() > caller.ends {
             return Err(self.deny(instance, Denied::CertificateExpired));
         }
-        let row = self
-            .core
-            .store
-            .node(instance)
+        let row = async {
+            self.core
+                .store
+                .known(self.bounds.known)
+                .await?
+                .node(instance)
+                .await
+        };
+        let row = row
             .await
             .map_err(|error| self.unavailable(instance, &error))?;
         match row {

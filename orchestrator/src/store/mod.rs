@@ -13,13 +13,14 @@ mod connect;
 mod document;
 mod event;
 mod journal;
+mod known;
 mod lease;
 mod node;
 pub mod provision;
 mod rollout;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ use tokio_postgres::Client;
 pub use connect::{Access, ConnectError};
 pub use document::{Document, NodeRow, PhaseTime, RolloutRow, phase_name};
 pub use event::{Event, NewEvent};
+pub use known::KNOWN_WITHIN;
 pub use rollout::Steer;
 
 /// What can go wrong, by what the caller does about it.
@@ -51,6 +53,9 @@ pub enum StoreError {
     /// The rollout ended.
     #[error("rollout `{0}` has ended: nothing can be asked of it any more")]
     NotLive(String),
+    /// It is not known yet where the history lies: come again.
+    #[error("what was asked of the stack before is not read yet: {0}")]
+    NotKnown(String),
     /// The instance enrolled before with another key.
     #[error("instance `{0}` enrolled before with another key")]
     OtherKey(String),
@@ -108,6 +113,8 @@ pub struct Store {
     stack: String,
     memory: Mutex<Document>,
     remote: Mutex<Option<Remote>>,
+    /// Why what memory lacks may yet be in Postgres.
+    known: watch::Sender<Result<(), String>>,
     /// Somebody wrote something: look again. Local writes and NOTIFY both ring it.
     pub changed: watch::Sender<u64>,
 }
@@ -138,6 +145,7 @@ impl Store {
             stack: stack.to_owned(),
             memory: Mutex::new(Document::default()),
             remote: Mutex::new(None),
+            known: watch::Sender::new(Err("the first look is not done".to_owned())),
             changed: watch::Sender::new(0),
         }
     }
@@ -168,6 +176,7 @@ impl Store {
             client: Some(client),
         });
         drop(memory);
+        self.believe_memory();
         ring(&self.changed);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod enrolment;
+mod known;
 mod node;
 mod rotation;
 
@@ -50,13 +51,24 @@ struct Identity {
 
 impl World {
     async fn start() -> Self {
-        let spec = Spec::parse(&template(&Answers::default()), "test.toml").unwrap();
-        // Port 1 of loopback: nobody listens there.
-        let cloud = corpus::region::connect("http://127.0.0.1:1");
+        let (spec, cloud) = Self::parts();
         Self::with(spec, cloud, Bounds::default()).await
     }
 
+    fn parts() -> (Spec, cloud::Cloud) {
+        let spec = Spec::parse(&template(&Answers::default()), "test.toml").unwrap();
+        // Port 1 of loopback: nobody listens there.
+        (spec, corpus::region::connect("http://127.0.0.1:1"))
+    }
+
     async fn with(spec: Spec, cloud: cloud::Cloud, bounds: Bounds) -> Self {
+        let world = Self::unsure(spec, cloud, bounds).await;
+        world.core.store.believe_memory();
+        world
+    }
+
+    /// As it is before its loop looked for the first time.
+    async fn unsure(spec: Spec, cloud: cloud::Cloud, bounds: Bounds) -> Self {
         let core = Core::new(Parts {
             spec,
             want: plan::Want::Up,

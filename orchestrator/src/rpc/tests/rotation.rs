@@ -29,6 +29,7 @@ async fn secrets(clock: fn() -> Timestamp) -> (Arc<Lab>, tempfile::TempDir, Arc<
         holds_host_lock: false,
         clock,
     });
+    core.store.believe_memory();
     let secret = Authority::generate(STACK, core.now()).unwrap();
     let name = core.spec.names().ca_secret();
     core.cloud

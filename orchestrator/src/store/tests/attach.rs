@@ -105,6 +105,26 @@ async fn a_stack_that_is_there_wins_over_memory() {
 }
 
 #[tokio::test]
+async fn whoever_asks_early_is_answered_from_the_database() {
+    let access = shared().await.database().await;
+    let first = filled().await;
+    first.attach(access.clone()).await.unwrap();
+    let late = Store::in_memory("chat");
+    let unread = late.known(Duration::ZERO).await.unwrap_err();
+    assert!(matches!(unread, StoreError::NotKnown(_)), "{unread:?}");
+    let asked = async {
+        let store = late.known(Duration::from_secs(3600)).await?;
+        store.rollout(Some("r-8")).await
+    };
+    let (row, attached) = tokio::join!(asked, late.attach(access));
+    attached.unwrap();
+    assert_eq!(row.unwrap(), first.rollout(None).await.unwrap());
+    // What is known stays known, whatever a later look fails to show.
+    late.doubt_memory("not read");
+    assert_eq!(late.doubt(), None);
+}
+
+#[tokio::test]
 async fn stacks_in_one_database_do_not_see_each_other() {
     let access = shared().await.database().await;
     let chat = attached(&access).await;

@@ -130,7 +130,8 @@ fn target(version: &str) -> Target {
     }
 }
 
-fn rollout(number: u64) -> RolloutIntent {
+/// A rollout that was just asked for.
+pub(crate) fn rollout(number: u64) -> RolloutIntent {
     RolloutIntent {
         id: format!("r-{number}"),
         generation: number,
