@@ -15,7 +15,7 @@ use crate::authority::{self, Authority, AuthorityError};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::rpc::{Addresses, EnrolmentService};
-use crate::store::{NewEvent, Store};
+use crate::store::{Holder, NewEvent, Store};
 
 /// One look of the loop: what was seen, and what was decided from it.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Look {
     pub observed: Observed,
     /// What was decided; none while another orchestrator holds the lease.
     pub decision: Option<Decision>,
+    /// Who holds the lease, when it is another orchestrator.
+    pub held_by: Option<Holder>,
     /// What stands against going on, beyond the decision's reasons: refusals, lost lease, store.
     pub trouble: Vec<String>,
 }

@@ -40,6 +40,7 @@ pub(crate) fn remove(view: &View<'_>, draft: &mut Draft, delete_database: bool) 
     for field in READS {
         draft.knows(view, field);
     }
+    end_rollout(view, draft);
     let fleet_gone = groups(view, draft) & alarms(view, draft);
     if fleet_gone {
         let balancer_gone = balancer(view, draft);
@@ -62,6 +63,18 @@ pub(crate) fn remove(view: &View<'_>, draft: &mut Draft, delete_database: bool) 
     } else {
         Phase::Removing
     }
+}
+
+/// Both of its groups go: the next `up` must not find it live.
+fn end_rollout(view: &View<'_>, draft: &mut Draft) {
+    let live = view.live_rollout().is_some();
+    let Some(rollout) = draft.rollout.as_mut().filter(|_| live) else {
+        return;
+    };
+    rollout.phase = Phase::RolledBack;
+    rollout.entered = view.now;
+    rollout.failure.push("the stack was taken down".to_owned());
+    draft.record.generation = draft.record.generation.max(rollout.generation);
 }
 
 fn ours(view: &View<'_>, tags: &Tags) -> bool {

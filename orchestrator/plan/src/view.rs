@@ -134,12 +134,14 @@ impl<'a> View<'a> {
     }
 
     /// Nothing is recorded, yet groups exist that a first `up` cannot have made: the store, which knows
-    /// what serves, has not answered yet. Nothing may be concluded about who owns the traffic.
+    /// what serves, has not answered yet. Nothing may be concluded about who owns the traffic. After a
+    /// `down` the record still holds the generation, so that names are not used again.
     pub fn record_is_missing(&self) -> bool {
         let record = self.record();
         let first = self.names.group(1);
         record.proven.is_none()
             && record.group.is_none()
+            && record.generation == 0
             && self
                 .observed
                 .groups

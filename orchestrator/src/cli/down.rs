@@ -8,7 +8,9 @@ use plan::Want;
 use plan::intent::Phase;
 
 use super::{Cli, Exit, follow, output};
+use crate::core::Look;
 use crate::host::{Host, Options};
+use crate::store::Holder;
 
 /// Flags of `down`.
 #[derive(Debug, ClapArgs)]
@@ -65,12 +67,12 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     )
     .await?;
     let core = host.core.clone();
-    let exit = follow::follow(cli, &core, |look| match &look.decision.as_ref()?.next {
-        Phase::Gone => Some(Exit::Done),
-        Phase::Stuck { .. } => Some(Exit::Stuck),
-        _ => None,
-    })
-    .await;
+    let exit = follow::follow(cli, &core, ended).await;
+    if let Some(holder) = &core.looks.borrow().held_by
+        && matches!(exit, Ok(Exit::Refused))
+    {
+        output::talk(&refusal(&stack, holder));
+    }
     if matches!(exit, Ok(Exit::Done)) {
         if cli.json() {
             output::json(&serde_json::json!({ "stack": stack, "phase": "gone" }));
@@ -80,4 +82,74 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
     host.stop().await;
     exit
+}
+
+/// How it ended, if it did.
+fn ended(look: &Look) -> Option<Exit> {
+    if look.held_by.is_some() {
+        return Some(Exit::Refused);
+    }
+    match &look.decision.as_ref()?.next {
+        // What is gone is also written down, or the next `up` would look for it.
+        Phase::Gone if look.trouble.is_empty() => Some(Exit::Done),
+        Phase::Stuck { .. } => Some(Exit::Stuck),
+        _ => None,
+    }
+}
+
+fn refusal(stack: &str, holder: &Holder) -> String {
+    format!(
+        "refused: another orchestrator, `{}`, holds the lease of stack `{stack}` until {}\n\
+         hint: stop `orchestrator serve` on every control host; the lease of one that is dead ends by itself",
+        holder.name,
+        holder.until.strftime("%H:%M:%S UTC")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::now;
+
+    fn deciding(next: Phase, trouble: &[&str]) -> Look {
+        Look {
+            decision: Some(plan::Decision {
+                next,
+                actions: Vec::new(),
+                nodes: std::collections::BTreeMap::new(),
+                requeue: plan::Requeue::Now,
+                reasons: Vec::new(),
+                record: None,
+                rollout: None,
+            }),
+            trouble: trouble.iter().map(|text| (*text).to_owned()).collect(),
+            ..Look::default()
+        }
+    }
+
+    #[test]
+    fn it_ends_when_all_is_gone_and_written_down_or_another_one_holds_the_lease() {
+        assert_eq!(ended(&Look::default()), None);
+        assert_eq!(ended(&deciding(Phase::Removing, &[])), None);
+        assert_eq!(ended(&deciding(Phase::Gone, &["not written"])), None);
+        assert_eq!(ended(&deciding(Phase::Gone, &[])), Some(Exit::Done));
+        let stuck = Phase::Stuck {
+            reason: "it".to_owned(),
+        };
+        assert_eq!(ended(&deciding(stuck, &[])), Some(Exit::Stuck));
+        let holder = Holder {
+            name: "other/1".to_owned(),
+            until: now(),
+        };
+        let text = refusal("chat", &holder);
+        assert!(
+            text.contains("`other/1`") && text.contains("`chat` until "),
+            "{text}"
+        );
+        let held = Look {
+            held_by: Some(holder),
+            ..deciding(Phase::Gone, &[])
+        };
+        assert_eq!(ended(&held), Some(Exit::Refused));
+    }
 }

@@ -75,7 +75,8 @@ pub async fn follow(
 ) -> anyhow::Result<Exit> {
     let mut progress = Progress::new();
     let mut looks = core.looks.subscribe();
-    let mut after = 0;
+    // A store in Postgres also holds what happened before this process.
+    let mut after = core.now().as_millisecond() - 1;
     loop {
         let look = looks.borrow_and_update().clone();
         // Events live in memory first and in Postgres later, with numbers of its own.

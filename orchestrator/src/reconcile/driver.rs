@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use plan::intent::Intent;
-use plan::{Action, Decision, Requeue};
+use plan::{Action, Decision, Requeue, Want};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ use crate::store::{Commit, Epoch, Snapshot, StoreError};
 const LEASE: Duration = Duration::from_secs(30);
 /// It is renewed this often, also while effects run.
 const RENEW: Duration = Duration::from_secs(8);
+/// Who does not hold it asks this often, so that one that was given back is soon taken.
+const ASK: Duration = Duration::from_secs(2);
 /// Without news the loop looks this often at the latest, whatever the planner says.
 const AT_LEAST: Duration = Duration::from_secs(30);
 /// What an effect changed shows within about a second, mostly; then the next thing may be due.
@@ -93,16 +95,13 @@ async fn hold_lease(core: Arc<Core>, epochs: watch::Sender<Option<Epoch>>) {
                 None
             }
         };
-        epochs.send_if_modified(|held| {
-            let changed = *held != epoch;
-            *held = epoch;
-            changed
-        });
+        epochs.send_if_modified(|held| std::mem::replace(held, epoch) != epoch);
         let mut changes = core.store.changed.subscribe();
         let durable = core.store.is_durable().await;
+        let again = if epoch.is_some() { RENEW } else { ASK };
         tokio::select! {
-            () = tokio::time::sleep(RENEW) => {}
-            // The store moved into Postgres: the lease must be taken there at once.
+            () = tokio::time::sleep(again) => {}
+            // The store moved: the lease must be taken where it is now, at once.
             () = async {
                 while changes.changed().await.is_ok() {
                     if core.store.is_durable().await != durable {
@@ -131,16 +130,23 @@ async fn turn(
     let snapshot = match core.store.snapshot().await {
         Ok(snapshot) => snapshot,
         Err(error) => {
+            look.observed = match core.want {
+                Want::Up => core.looks.borrow().observed.clone(),
+                // It may be that the database goes because we asked for it: the look tells.
+                Want::Down { .. } => observe::look(core, None, memory, now).await,
+            };
+            if !core.store.is_durable().await {
+                return (look, Duration::ZERO);
+            }
             look.trouble.push(format!(
                 "the store does not answer: {}",
                 crate::chain(&error)
             ));
-            look.observed = core.looks.borrow().observed.clone();
             return (look, Duration::from_secs(2));
         }
     };
     let durable = core.store.is_durable().await;
-    look.observed = observe::look(core, &snapshot, memory, now).await;
+    look.observed = observe::look(core, Some(&snapshot), memory, now).await;
     if core.store.is_durable().await != durable {
         // What the store knows may be more than what memory knew: decide from it, not from memory.
         return (look, Duration::ZERO);
@@ -151,13 +157,29 @@ async fn turn(
     // Sessions and enrolments look at it before effects are made.
     core.looks
         .send_modify(|newest| Arc::make_mut(newest).observed = look.observed.clone());
+    // What creates may begin without a lease, for it converges; what deletes may not while there may be one.
+    if let Some(why) = core.store.doubt()
+        && matches!(core.want, Want::Down { .. })
+    {
+        let text =
+            format!("the lease, which lies in the stack's own database, cannot be taken: {why}");
+        look.trouble.push(text);
+        return (look, Duration::from_secs(2));
+    }
     // A lease from memory is worth nothing once the store is in Postgres.
     let Some(epoch) = held.filter(|epoch| !durable || *epoch != Epoch(0)) else {
-        let trouble = match held {
-            Some(_) => "the lease is being taken in the stack's own database",
-            None => "another orchestrator holds the lease; this one serves nodes and waits",
+        look.held_by = match held {
+            Some(_) => None,
+            None => core.store.holder().await.ok().flatten(),
         };
-        look.trouble.push(trouble.to_owned());
+        look.trouble.push(match &look.held_by {
+            Some(holder) => format!(
+                "another orchestrator, `{}`, holds the lease until {}; this one serves nodes and waits",
+                holder.name,
+                holder.until.strftime("%H:%M:%S UTC")
+            ),
+            None => "the lease is being taken in the stack's own database".to_owned(),
+        });
         return (look, NOT_HOLDING);
     };
     let gone: Vec<String> = look
@@ -222,12 +244,12 @@ pub async fn decide_once(
 ) -> Result<(Intent, plan::Observed, Decision), StoreError> {
     let mut memory = Memory::new(core.now());
     let mut snapshot = core.store.snapshot().await?;
-    let mut observed = observe::look(core, &snapshot, &mut memory, core.now()).await;
+    let mut observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
     // A fact counts when it was seen several times in a row; the stack may just have been looked at
     // for the first time by this process. The first look may also have found the store.
     for _ in 1..core.spec.rollout.reads_in_a_row.max(2) {
         snapshot = core.store.snapshot().await?;
-        observed = observe::look(core, &snapshot, &mut memory, core.now()).await;
+        observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
     }
     let intent = intent(core, &snapshot);
     let decision = plan::plan(&intent, &observed, core.now());

@@ -32,6 +32,8 @@ pub struct Memory {
     databases: Option<(Instant, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
     licence: Option<(Instant, SecretString)>,
+    /// The store's newest answer.
+    last: Snapshot,
     started: Timestamp,
 }
 
@@ -43,6 +45,7 @@ impl Memory {
             databases: None,
             secrets: BTreeMap::new(),
             licence: None,
+            last: Snapshot::default(),
             started,
         }
     }
@@ -87,13 +90,17 @@ impl Memory {
     }
 }
 
-/// Looks.
+/// Looks with what the store says now; without an answer (none), with what it said last.
 pub async fn look(
     core: &Arc<Core>,
-    snapshot: &Snapshot,
+    answer: Option<&Snapshot>,
     memory: &mut Memory,
     now: Timestamp,
 ) -> Observed {
+    if let Some(snapshot) = answer {
+        memory.last.clone_from(snapshot);
+    }
+    let snapshot = &memory.last.clone();
     let scope = Scope {
         spec: core.spec.clone(),
         image_id: snapshot.record.image_id.clone(),
@@ -185,7 +192,7 @@ async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
         store = orchestrator.map(|login| login.access(core, endpoint.clone(), DATABASE));
         facts.database = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
-    history(core, observed, store).await;
+    history(core, observed, store, &memory.last).await;
     // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
     // a licence Mattermost ignores replicas.
     if core.spec.mattermost.cluster {
@@ -235,16 +242,18 @@ async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
 }
 
 /// Puts the store where the history lies, or notes why that is not known.
-async fn history(core: &Arc<Core>, observed: &Observed, access: Option<Access>) {
-    if core.store.is_durable().await {
-        return;
-    }
-    if let Want::Down { .. } = core.want {
-        core.store.believe_memory();
-        return;
-    }
+async fn history(core: &Arc<Core>, observed: &Observed, access: Option<Access>, last: &Snapshot) {
     let role = access.as_ref().map(|access| access.user.as_str());
-    match (plan::history(core.want, &core.spec, observed, role), access) {
+    let found = plan::history(core.want, &core.spec, observed, role);
+    if core.store.is_durable().await {
+        // Only `down` takes the database away from under its own store.
+        if found == History::Memory && matches!(core.want, Want::Down { .. }) {
+            log::info!("the store leaves the stack's database, which is being deleted");
+            core.store.detach(last).await;
+        }
+        return;
+    }
+    match (found, access) {
         (History::Memory, _) => core.store.believe_memory(),
         (History::Database, Some(access)) => attach(core, access).await,
         (History::Database, None) => {}

@@ -177,7 +177,7 @@ impl v1::control_server::Control for ControlService {
             .await
             .ok()
             .flatten()
-            .unwrap_or_else(|| self.core.holder.clone());
+            .map_or_else(|| self.core.holder.clone(), |holder| holder.name);
         let mut reply = status::summary(&self.core.spec, &look);
         if let Some(why) = store.doubt() {
             let text = format!("rollouts and nodes' reports are not known yet: {why}");

@@ -122,6 +122,14 @@ impl Document {
         }
     }
 
+    /// What a snapshot holds, in place of what was known before.
+    pub(super) fn resume(&mut self, last: &Snapshot) {
+        self.record = last.record.clone();
+        self.journal = last.journal.clone();
+        self.nodes = last.nodes.clone();
+        self.rollouts.clear();
+    }
+
     pub(super) fn commit(&mut self, commit: Commit, now: Timestamp) {
         if let Some(record) = commit.record {
             self.record = record;

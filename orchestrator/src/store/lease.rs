@@ -2,9 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_postgres::Transaction;
 
 use super::{Epoch, Store, StoreError, usable};
+
+/// Whoever holds the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// `host/pid`.
+    pub name: String,
+    /// By the database's clock, if it is not renewed; it is every few seconds.
+    pub until: Timestamp,
+}
 
 impl Store {
     /// Takes or renews the lease for `ttl`; none while another holder's is still good.
@@ -61,18 +71,22 @@ impl Store {
     }
 
     /// Who holds the lease now.
-    pub async fn holder(&self) -> Result<Option<String>, StoreError> {
+    pub async fn holder(&self) -> Result<Option<Holder>, StoreError> {
         let mut remote = self.remote.lock().await;
         let Some(client) = usable(&mut remote, &self.changed).await? else {
             return Ok(None);
         };
         let row = client
             .query_opt(
-                "SELECT holder FROM lease WHERE stack = $1 AND expires >= now()",
+                "SELECT holder, (extract(epoch FROM expires) * 1000)::bigint FROM lease
+                 WHERE stack = $1 AND expires >= now()",
                 &[&self.stack],
             )
             .await?;
-        Ok(row.map(|row| row.get(0)))
+        Ok(row.map(|row| Holder {
+            name: row.get(0),
+            until: Timestamp::from_millisecond(row.get(1)).unwrap_or_default(),
+        }))
     }
 }
 

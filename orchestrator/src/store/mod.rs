@@ -3,6 +3,7 @@
 //! ```text
 //!   before RDS exists            once the primary answers
 //!   Memory  --- attach() --->    Postgres (database `orchestrator` on the stack's own primary)
+//!           <-- detach() ----    when `down` deletes it
 //! ```
 //!
 //! Names, tags and tokens make a first `up` converge without a store; what was learnt in memory is
@@ -34,6 +35,7 @@ pub use connect::{Access, ConnectError};
 pub use document::{Document, NodeRow, PhaseTime, RolloutRow, phase_name};
 pub use event::{Event, NewEvent};
 pub use known::KNOWN_WITHIN;
+pub use lease::Holder;
 pub use rollout::Steer;
 
 /// What can go wrong, by what the caller does about it.
@@ -179,6 +181,17 @@ impl Store {
         self.believe_memory();
         ring(&self.changed);
         Ok(())
+    }
+
+    /// Goes back into memory with what was read last: the stack's own database is being deleted, and its
+    /// lease and fences go with it. Rollouts that ended are not taken along.
+    pub async fn detach(&self, last: &Snapshot) {
+        let mut remote = self.remote.lock().await;
+        if remote.take().is_some() {
+            self.memory.lock().await.resume(last);
+        }
+        drop(remote);
+        ring(&self.changed);
     }
 
     /// The rows that the planner needs.

@@ -39,6 +39,127 @@ const MOMENTS: [&str; 4] = [
     "is migrating",
 ];
 
+/// Kills `down` while nodes leave, when the database and its store go, and after that.
+const LAST_MOMENTS: [&str; 4] = [
+    "set_group_size",
+    "delete_listener",
+    "the store leaves the stack's database",
+    "delete_security_group",
+];
+
+/// Starts a verb and kills it when its talk shows `moment`; gives all of the talk.
+async fn kill_at(stage: &Stage, arguments: &[&str], moment: &str) -> anyhow::Result<String> {
+    let log = tempfile::NamedTempFile::new_in(stage.directory.path())?;
+    let talk = || std::fs::read_to_string(log.path());
+    let command = stage.orchestrator.command(arguments);
+    let mut verb = Program::start(&format!("orchestrator {arguments:?}"), &command, log.path())?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(90);
+    while !talk()?.contains(moment) {
+        ensure!(
+            verb.is_running()?,
+            "it ended before `{moment}`:\n{}",
+            talk()?
+        );
+        ensure!(
+            tokio::time::Instant::now() < until,
+            "`{moment}` did not come:\n{}",
+            talk()?
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    verb.kill().await?;
+    Ok(talk()?)
+}
+
+/// Says something to the store's database, as the orchestrator's own role.
+async fn sql(stage: &Stage, statement: &str) -> anyhow::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let secret = stage
+        .aws(&[
+            "secretsmanager",
+            "get-secret-value",
+            "--secret-id",
+            "chat/database/orchestrator",
+        ])
+        .await?;
+    let login: Value = serde_json::from_str(&text(&secret["SecretString"]))?;
+    let primary = stage
+        .aws(&[
+            "rds",
+            "describe-db-instances",
+            "--db-instance-identifier",
+            "chat-db",
+        ])
+        .await?;
+    let endpoint = &primary["DBInstances"][0]["Endpoint"];
+    let database = format!(
+        "host={} port={} user={} dbname=orchestrator sslmode=require",
+        text(&endpoint["Address"]),
+        endpoint["Port"],
+        text(&login["username"])
+    );
+    let said = tokio::process::Command::new("psql")
+        .args(["-v", "ON_ERROR_STOP=1", "-c", statement, &database])
+        .env("PGPASSWORD", text(&login["password"]))
+        .output()
+        .await?;
+    ensure!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    Ok(())
+}
+
+/// `down`: refused while an orchestrator of another host holds the lease, killed at several moments, and
+/// then finished. It knows its nodes from the start.
+async fn take_down(stage: &Stage) -> anyhow::Result<()> {
+    const DOWN: [&str; 4] = ["-v", "down", "--delete-database", "--yes"];
+    let lease = |seconds: u32| {
+        format!(
+            "UPDATE lease SET holder = 'elsewhere/1', epoch = epoch + 1, expires = now() + interval '{seconds} s'"
+        )
+    };
+    sql(stage, &lease(3600)).await?;
+    let refused = stage
+        .orchestrator
+        .run(&DOWN, Duration::from_secs(60))
+        .await?
+        .expect(3)?;
+    ensure!(
+        refused
+            .stderr
+            .contains("`elsewhere/1`, holds the lease of stack `chat` until "),
+        "{}",
+        refused.stderr
+    );
+    ensure!(
+        plan(stage).await?.is_empty(),
+        "a refused `down` touched something: {:?}",
+        plan(stage).await?
+    );
+    sql(stage, &lease(0)).await?;
+    let mut talk = String::new();
+    for moment in LAST_MOMENTS {
+        talk += &kill_at(stage, &DOWN, moment).await?;
+    }
+    talk += &stage
+        .orchestrator
+        .run(&DOWN, Duration::from_secs(150))
+        .await?
+        .expect(0)?
+        .stderr;
+    let strange: Vec<&str> = talk
+        .lines()
+        .filter(|line| line.contains("not_enrolled") || line.contains(" enrolled i-"))
+        .collect();
+    ensure!(
+        strange.is_empty(),
+        "nodes were taken for strangers: {strange:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
@@ -51,28 +172,8 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         "the first plan makes nothing: {first:?}"
     );
 
-    for (number, moment) in MOMENTS.iter().enumerate() {
-        let log = stage.directory.path().join(format!("killed-{number}.log"));
-        let mut up = Program::start(
-            "orchestrator up",
-            &stage.orchestrator.command(&["-v", "up"]),
-            &log,
-        )?;
-        let until = tokio::time::Instant::now() + Duration::from_secs(90);
-        while !std::fs::read_to_string(&log)?.contains(moment) {
-            ensure!(
-                up.is_running()?,
-                "`up` ended before `{moment}`:\n{}",
-                std::fs::read_to_string(&log)?
-            );
-            ensure!(
-                tokio::time::Instant::now() < until,
-                "`{moment}` did not come:\n{}",
-                std::fs::read_to_string(&log)?
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        up.kill().await?;
+    for moment in MOMENTS {
+        kill_at(&stage, &["-v", "up"], moment).await?;
     }
     stage
         .orchestrator
@@ -177,14 +278,7 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         "the door is still open: {ingress}"
     );
 
-    stage
-        .orchestrator
-        .run(
-            &["down", "--delete-database", "--yes"],
-            Duration::from_secs(150),
-        )
-        .await?
-        .expect(0)?;
+    take_down(&stage).await?;
     let left = stage
         .aws(&[
             "ec2",

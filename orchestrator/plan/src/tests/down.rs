@@ -1,6 +1,7 @@
 //! `down`: what goes, and what stays.
 
-use crate::fixtures::{clustered, ready, until};
+use super::begin;
+use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::{Phase, Want};
 
 #[test]
@@ -35,9 +36,8 @@ fn down_removes_what_is_ours_and_keeps_the_database() {
             && seen.images["us-west-2"].is_empty()
             && seen.images["us-east-1"].len() == 2
     );
-    // And up again on the same database.
+    // And up again on the same database, whose store remembers everything that was done.
     intent.want = Want::Up;
-    intent.journal.clear();
     until(&mut world, &mut intent, 200, |phase| *phase == Phase::Ready);
 }
 
@@ -57,4 +57,28 @@ fn down_with_the_database_leaves_a_final_snapshot() {
         seen.db_snapshots.keys().collect::<Vec<_>>(),
         ["demo-final-g1"]
     );
+}
+
+#[test]
+fn down_ends_the_rollout_that_it_finds() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 200, |phase| {
+        *phase == Phase::Canary
+    });
+    let generation = intent.rollout.as_ref().unwrap().generation;
+    intent.want = Want::Down {
+        delete_database: false,
+    };
+    turn(&mut world, &mut intent);
+    let ended = intent.rollout.clone().unwrap();
+    assert_eq!(ended.phase, Phase::RolledBack);
+    assert_eq!(ended.failure, ["the stack was taken down"]);
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
+    assert!(world.observed.groups.is_empty());
+    // Names of its groups are not used again.
+    assert_eq!(intent.record.generation, generation);
+    intent.want = Want::Up;
+    intent.rollout = None;
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Ready);
 }

@@ -125,6 +125,35 @@ async fn whoever_asks_early_is_answered_from_the_database() {
 }
 
 #[tokio::test]
+async fn a_store_whose_database_goes_keeps_what_it_read_last() {
+    let access = shared().await.database().await;
+    filled().await.attach(access.clone()).await.unwrap();
+    let store = attached(&access).await;
+    let last = store.snapshot().await.unwrap();
+    assert!(!last.nodes.is_empty() && !last.journal.is_empty());
+    let drop = format!("DROP DATABASE {} WITH (FORCE)", access.database);
+    let server = shared().await.postgres.connect("postgres").await.unwrap();
+    server.execute(&drop, &[]).await.unwrap();
+    for _ in 0..2 {
+        store.detach(&last).await;
+        assert!(!store.is_durable().await);
+    }
+    let kept = Snapshot {
+        rollout: None,
+        ..last
+    };
+    assert_eq!(store.snapshot().await.unwrap(), kept);
+    let lease = store.lease("us/1", Duration::from_secs(30)).await;
+    assert_eq!(lease.unwrap(), Some(Epoch(0)));
+    let gone = Commit {
+        record: Some(Record::default()),
+        ..Commit::default()
+    };
+    store.commit(Epoch(7), gone, at(9)).await.unwrap();
+    assert_eq!(store.doubt(), None);
+}
+
+#[tokio::test]
 async fn stacks_in_one_database_do_not_see_each_other() {
     let access = shared().await.database().await;
     let chat = attached(&access).await;
