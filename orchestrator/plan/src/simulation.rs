@@ -197,7 +197,7 @@ fn rollout_ends(
         ..Ask::default()
     };
     run.intent.rollout = Some(
-        request(&run.intent, &ask, run.world.now)
+        request(&run.intent, &run.world.observed, &ask, run.world.now)
             .map_err(|refused| TestCaseError::fail(refused.text))?,
     );
     run.rollouts += 1;

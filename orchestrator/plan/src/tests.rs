@@ -21,7 +21,7 @@ fn begin(intent: &mut Intent, world: &World, version: &str) {
         sha256: Some("b".repeat(64)),
         ..Ask::default()
     };
-    intent.rollout = Some(request(intent, &ask, world.now).unwrap());
+    intent.rollout = Some(request(intent, &world.observed, &ask, world.now).unwrap());
 }
 
 /// Phases in the order in which they are entered, until an end.

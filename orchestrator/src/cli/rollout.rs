@@ -22,7 +22,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Ask for a rollout and follow it to its end (the default)
+    /// Ask for a rollout and follow it to its end (the default). Without version and image it brings what the specification says now of instances and settings
     Start(Start),
     /// Where a rollout stands
     Status(Which),
@@ -134,12 +134,6 @@ async fn steer(
 }
 
 async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<Exit> {
-    if args.mattermost.is_none() && args.image.is_none() {
-        output::talk(
-            "a rollout goes to something else\nhint: --mattermost VERSION, --image ami-…, or both",
-        );
-        return Ok(Exit::Usage);
-    }
     let key = args.request_key.clone().unwrap_or_else(|| {
         // Different every minute, so that going back and forth is possible, and the same for an
         // impatient second try.

@@ -89,12 +89,12 @@ impl ControlService {
             url: given(&asked.url),
             image_id: given(&asked.image_id),
         };
-        let mut rollout = plan::rollout::request(&intent, &ask, self.core.now()).map_err(
-            |refusal| match refusal.code.as_str() {
-                "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
-                _ => Status::failed_precondition(refusal.text),
-            },
-        )?;
+        let look = self.core.looks.borrow().clone();
+        let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
+        let mut rollout = rollout.map_err(|refusal| match refusal.code.as_str() {
+            "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
+            _ => Status::failed_precondition(refusal.text),
+        })?;
         // Names of groups come from the generation: one that was rolled back is not used again.
         let count = self
             .store()

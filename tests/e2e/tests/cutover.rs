@@ -83,6 +83,8 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
         .unwrap_or_default();
     ensure!(version.starts_with("11.9.0"), "X-Version-Id is `{version}`");
     serve.stop(Duration::from_secs(20)).await?;
+    let mut serve = other_instances(&stage).await?;
+    serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
     Ok(())
@@ -124,5 +126,46 @@ async fn rotate(orchestrator: &Orchestrator, mut serve: Program) -> anyhow::Resu
         .await?;
     let after = ca(&["ca", "--output", "json"]).await?;
     ensure!(after["sha256"] == signing["sha256"], "{after}");
+    Ok(serve)
+}
+
+/// Another instance type in the specification, and nothing else: `plan` says what brings it, and a rollout
+/// that names neither version nor image does.
+async fn other_instances(stage: &Stage) -> anyhow::Result<Program> {
+    let orchestrator = &stage.orchestrator;
+    let spec = std::fs::read_to_string(&orchestrator.spec)?;
+    ensure!(spec.contains("\"t3.medium\""));
+    std::fs::write(&orchestrator.spec, spec.replace("t3.medium", "t3.large"))?;
+    let plan = orchestrator
+        .run(&["plan"], Duration::from_secs(60))
+        .await?
+        .expect(0)?;
+    ensure!(
+        plan.stdout.contains("instance type t3.medium → t3.large")
+            && plan.stdout.contains("`orchestrator rollout"),
+        "{}",
+        plan.stdout
+    );
+    let serve = orchestrator.serve().await?;
+    orchestrator
+        .until("the node is back", Duration::from_secs(60), |status| {
+            status["nodes"][0]["phase"] == "serving" && status["nodes"][0]["connected"] == true
+        })
+        .await?;
+    orchestrator
+        .run(&["rollout", "--yes"], Duration::from_secs(240))
+        .await?
+        .expect(0)?;
+    let running = stage
+        .aws(&[
+            "ec2",
+            "describe-instances",
+            "--filters",
+            "Name=instance-state-name,Values=running",
+            "--query",
+            "Reservations[].Instances[].InstanceType",
+        ])
+        .await?;
+    ensure!(running == serde_json::json!(["t3.large"]), "{running}");
     Ok(serve)
 }

@@ -6,6 +6,7 @@ use super::{Course, Forecast};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::observed::Observed;
 use crate::rollout::{Skew, connection_budget, skew, word};
+use crate::stack::{launch_differences, proven_version};
 use crate::view::View;
 
 /// Seconds that a stop, a start and the switch of the listener take together, as a rule: a server is
@@ -97,6 +98,12 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
             .collect();
         let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
         facts.push(fact("settings", names.join(", ")));
+    }
+    if let Some(version) = proven_version(view.record(), view.observed) {
+        let differs = launch_differences(&view.spec().fleet, version);
+        if !differs.is_empty() {
+            facts.push(fact("launch", differs.join(", ")));
+        }
     }
     facts.push(fact(
         "way",

@@ -50,7 +50,7 @@ fn rollout(intent: &Intent, world: &World, version: &str) -> String {
         sha256: Some("b".repeat(64)),
         ..Ask::default()
     };
-    let rollout = request(intent, &ask, world.now).unwrap();
+    let rollout = request(intent, &world.observed, &ask, world.now).unwrap();
     forecast_rollout(intent, &rollout, &world.observed, world.now).to_string()
 }
 
@@ -58,6 +58,32 @@ fn rollout(intent: &Intent, world: &World, version: &str) -> String {
 fn a_rollout_says_its_way_and_its_way_back() {
     let (world, intent) = ready(&clustered(2));
     insta::assert_snapshot!(rollout(&intent, &world, "11.11.0"));
+}
+
+#[test]
+fn what_waits_for_a_rollout_is_shown_with_the_command_to_type() {
+    let (world, mut intent) = ready(&clustered(2));
+    intent.spec.fleet.instance_type = "m7i.xlarge".to_owned();
+    intent.spec.mattermost.version = "11.11.0".to_owned();
+    let text = forecast(&intent, &world.observed, world.now).to_string();
+    assert!(
+        text.ends_with("(instance type m7i.large → m7i.xlarge, Mattermost 11.10.0 → 11.11.0): `orchestrator rollout --mattermost 11.11.0` brings it\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_rollout_of_another_instance_type_says_so() {
+    let (world, mut intent) = ready(&clustered(2));
+    intent.spec.fleet.instance_type = "m7i.xlarge".to_owned();
+    let rollout = request(&intent, &world.observed, &Ask::default(), world.now).unwrap();
+    let text = forecast_rollout(&intent, &rollout, &world.observed, world.now).to_string();
+    assert!(
+        text.contains("  launch       instance type m7i.large → m7i.xlarge\n")
+            && text.contains("  migration    none\n")
+            && text.contains("  + Auto Scaling group  demo-g2"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::intent::{Intent, Mode, Phase, RolloutIntent, Target, Want};
+use crate::observed::Observed;
 use crate::spec::is_version;
+use crate::stack::{launch_differences, proven_version};
 
 /// What the operator names; the rest stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +38,14 @@ fn refused<T>(code: &str, text: impl Into<String>) -> Result<T, Refused> {
     })
 }
 
-/// The row of a new rollout.
-pub fn request(intent: &Intent, ask: &Ask, now: Timestamp) -> Result<RolloutIntent, Refused> {
+/// The row of a new rollout. Without a wish of the operator's it brings what the specification says now of
+/// launch parameters and settings.
+pub fn request(
+    intent: &Intent,
+    observed: &Observed,
+    ask: &Ask,
+    now: Timestamp,
+) -> Result<RolloutIntent, Refused> {
     let record = &intent.record;
     if intent.want != Want::Up {
         return refused("going_down", "the stack is being removed");
@@ -67,13 +75,7 @@ pub fn request(intent: &Intent, ask: &Ask, now: Timestamp) -> Result<RolloutInte
         ..from.clone()
     };
     if serving == to {
-        return refused(
-            "nothing_to_do",
-            format!(
-                "Mattermost {} on {} is what serves already",
-                from.version, from.image_id
-            ),
-        );
+        launches_otherwise(intent, observed, &from)?;
     }
     let skew = skew(&from.version, &to.version).or_else(|text| refused("version_skew", text))?;
     let generation = record.generation.max(1) + 1;
@@ -105,6 +107,29 @@ pub fn request(intent: &Intent, ask: &Ask, now: Timestamp) -> Result<RolloutInte
         history: Vec::new(),
         window: None,
     })
+}
+
+/// New nodes of the same target would be launched otherwise than those that serve.
+fn launches_otherwise(intent: &Intent, observed: &Observed, from: &Target) -> Result<(), Refused> {
+    let Some(version) = proven_version(&intent.record, observed) else {
+        return refused(
+            "launch_unknown",
+            format!(
+                "what serves is launched from a version of `{}` that is not visible (yet): ask again, or name `--mattermost` or `--image`",
+                intent.spec.names().template()
+            ),
+        );
+    };
+    if launch_differences(&intent.spec.fleet, version).is_empty() {
+        return refused(
+            "nothing_to_do",
+            format!(
+                "Mattermost {} on {}, {} with the specification's settings, is what serves already; `--mattermost` and `--image` name something else",
+                from.version, from.image_id, version.instance_type
+            ),
+        );
+    }
+    Ok(())
 }
 
 fn target(intent: &Intent, from: &Target, ask: &Ask) -> Result<Target, Refused> {

@@ -2,6 +2,7 @@
 //! colours left behind.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
 use crate::draft::Draft;
@@ -10,7 +11,9 @@ use crate::lifecycle::replace_failed;
 use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::rollout::pin;
 use crate::stack::load_balancer::Balancer;
-use crate::stack::{Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, nodes};
+use crate::stack::{
+    Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, launch_differences, nodes,
+};
 use crate::view::View;
 
 /// Seconds after `InService` before a failed probe of the load balancer counts: its probes need a few
@@ -95,7 +98,7 @@ fn template_version(
             .as_ref()
             .and_then(|seen| seen.versions.get(&number))
     {
-        note_what_waits_for_a_rollout(view, draft, &wanted, proven);
+        note_what_waits_for_a_rollout(view, draft, proven);
         if launches_alike(&wanted, proven) {
             return Some(number);
         }
@@ -116,45 +119,26 @@ fn launches_alike(wanted: &TemplateContent, proven: &TemplateVersion) -> bool {
     wanted.security_groups == proven.security_groups && wanted.user_data == proven.user_data
 }
 
-fn note_what_waits_for_a_rollout(
-    view: &View<'_>,
-    draft: &mut Draft,
-    wanted: &TemplateContent,
-    proven: &TemplateVersion,
-) {
-    let mut differs = Vec::new();
-    if wanted.instance_type != proven.instance_type {
-        differs.push(format!(
-            "instance type {} → {}",
-            proven.instance_type, wanted.instance_type
-        ));
-    }
-    if wanted.instance_profile != proven.instance_profile {
-        differs.push(format!(
-            "instance profile {} → {}",
-            proven.instance_profile, wanted.instance_profile
-        ));
-    }
+fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &TemplateVersion) {
+    let ours = &view.spec().mattermost;
+    let mut differs = launch_differences(&view.spec().fleet, proven);
+    let mut command = "orchestrator rollout".to_owned();
     if let Some(target) = &view.record().proven {
-        if target.settings != view.spec().mattermost.settings {
+        if target.settings != ours.settings {
             differs.push("settings".to_owned());
         }
-        if target.version != view.spec().mattermost.version {
-            differs.push(format!(
-                "Mattermost {} → {}",
-                target.version,
-                view.spec().mattermost.version
-            ));
+        if target.version != ours.version {
+            differs.push(format!("Mattermost {} → {}", target.version, ours.version));
+            // The file does not decide the version of a stack that serves.
+            let _ = write!(command, " --mattermost {}", ours.version);
         }
     }
     if !differs.is_empty() {
-        draft.wait(
-            NOTICE,
-            format!(
-                "the specification differs from what serves ({}): `orchestrator rollout` brings it",
-                differs.join(", ")
-            ),
+        let text = format!(
+            "the specification differs from what serves ({}): `{command}` brings it",
+            differs.join(", ")
         );
+        draft.wait(NOTICE, text);
     }
 }
 

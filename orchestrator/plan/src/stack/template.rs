@@ -6,7 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::action::{Action, TemplateContent};
 use crate::draft::Draft;
-use crate::observed::{PART_TAG, STACK_TAG, Tags};
+use crate::intent::Record;
+use crate::observed::{Observed, PART_TAG, STACK_TAG, Tags, TemplateVersion};
+use crate::spec::Fleet;
 use crate::stack::is_ours;
 use crate::view::View;
 
@@ -42,6 +44,36 @@ fn user_data(view: &View<'_>, ca_sha256: &str) -> String {
         "ca_sha256": ca_sha256,
     })
     .to_string()
+}
+
+/// What nodes launched from this version lack of the specification: a rollout brings it, with new nodes.
+/// Security groups and user data are the loop's affair.
+pub(crate) fn launch_differences(fleet: &Fleet, version: &TemplateVersion) -> Vec<String> {
+    [
+        (
+            "instance type",
+            &version.instance_type,
+            &fleet.instance_type,
+        ),
+        (
+            "instance profile",
+            &version.instance_profile,
+            &fleet.instance_profile,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, is, wanted)| is != wanted)
+    .map(|(what, is, wanted)| format!("{what} {is} → {wanted}"))
+    .collect()
+}
+
+/// The version that nodes of the proven target are launched from, when the launch template shows it.
+pub(crate) fn proven_version<'a>(
+    record: &Record,
+    observed: &'a Observed,
+) -> Option<&'a TemplateVersion> {
+    let number = record.proven.as_ref()?.template_version?;
+    observed.template.as_ref()?.versions.get(&number)
 }
 
 /// Digest of a content, 32 hexadecimal digits: the description of its version.

@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::Phase;
 use crate::plan;
+use crate::spec::Spec;
 
 #[test]
 fn no_traffic_is_not_health() {
@@ -32,14 +33,14 @@ fn no_traffic_is_not_health() {
 
 #[test]
 fn a_request_is_refused_with_what_would_be_right() {
-    let (_, intent) = ready(&clustered(1));
+    let (world, intent) = ready(&clustered(1));
     let refuse = |version: &str, sha256: Option<&str>| {
         let ask = crate::rollout::Ask {
             version: Some(version.to_owned()),
             sha256: sha256.map(str::to_owned),
             ..crate::rollout::Ask::default()
         };
-        crate::rollout::request(&intent, &ask, crate::fixtures::epoch())
+        crate::rollout::request(&intent, &world.observed, &ask, crate::fixtures::epoch())
             .unwrap_err()
             .code
     };
@@ -49,6 +50,62 @@ fn a_request_is_refused_with_what_would_be_right() {
     assert_eq!(refuse("11.11.0", None), "digest");
     assert_eq!(refuse("11.11.0", Some("abc")), "digest");
     assert_eq!(refuse("11.13.0", Some(&digest)), "version_skew");
+}
+
+type Edit = fn(&mut Spec);
+
+/// Asks for a rollout without naming anything, with the specification changed.
+fn asked_plainly(change: Edit) -> Result<(), String> {
+    let (world, mut intent) = ready(&clustered(1));
+    change(&mut intent.spec);
+    let ask = crate::rollout::Ask::default();
+    let rollout = crate::rollout::request(&intent, &world.observed, &ask, world.now);
+    rollout.map(drop).map_err(|refused| refused.code)
+}
+
+#[test]
+fn a_plain_rollout_brings_what_the_specification_changed() {
+    let nothing = Err("nothing_to_do".to_owned());
+    let cases: [(&str, Edit, _); 7] = [
+        ("nothing", |_| {}, nothing.clone()),
+        (
+            "instance type",
+            |spec| spec.fleet.instance_type = "m7i.xlarge".to_owned(),
+            Ok(()),
+        ),
+        (
+            "instance profile",
+            |spec| spec.fleet.instance_profile = "other-node".to_owned(),
+            Ok(()),
+        ),
+        (
+            "settings",
+            |spec| {
+                let settings = &mut spec.mattermost.settings;
+                settings.insert("MM_X".to_owned(), "1".to_owned());
+            },
+            Ok(()),
+        ),
+        ("size", |spec| spec.fleet.max = 9, nothing.clone()),
+        (
+            "addresses",
+            |spec| spec.orchestrator.addresses.push("10.0.0.9:7443".to_owned()),
+            nothing.clone(),
+        ),
+        (
+            "version",
+            |spec| spec.mattermost.version = "11.11.0".to_owned(),
+            nothing,
+        ),
+    ];
+    for (what, change, expected) in cases {
+        assert_eq!(asked_plainly(change), expected, "{what}");
+    }
+    let (mut world, intent) = ready(&clustered(1));
+    world.observed.template = None;
+    let ask = crate::rollout::Ask::default();
+    let refused = crate::rollout::request(&intent, &world.observed, &ask, world.now);
+    assert_eq!(refused.unwrap_err().code, "launch_unknown");
 }
 
 #[test]

@@ -195,7 +195,8 @@ fn an_image_rollout_copies_it_and_migrates_nothing() {
         image_id: Some("ami-0old".to_owned()),
         ..crate::rollout::Ask::default()
     };
-    intent.rollout = Some(crate::rollout::request(&intent, &ask, world.now).unwrap());
+    intent.rollout =
+        Some(crate::rollout::request(&intent, &world.observed, &ask, world.now).unwrap());
     assert_eq!(
         phases(&mut world, &mut intent, 2000)
             .last()
@@ -212,7 +213,8 @@ fn an_image_rollout_copies_it_and_migrates_nothing() {
         ..crate::rollout::Ask::default()
     };
     until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
-    intent.rollout = Some(crate::rollout::request(&intent, &ask, world.now).unwrap());
+    intent.rollout =
+        Some(crate::rollout::request(&intent, &world.observed, &ask, world.now).unwrap());
     assert_eq!(
         phases(&mut world, &mut intent, 200)
             .last()
@@ -220,4 +222,33 @@ fn an_image_rollout_copies_it_and_migrates_nothing() {
         Some("rolled_back")
     );
     assert!(intent.rollout.unwrap().failure[0].contains("`ami-0gone` is not in `us-east-1`"));
+}
+
+#[test]
+fn another_instance_type_alone_is_rolled_out_blue_green() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    intent.spec.fleet.instance_type = "m7i.xlarge".to_owned();
+    // Until then a node that is replaced is what was proven.
+    let decision = until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    let notice = &decision.reasons[0].text;
+    assert!(
+        notice.contains("(instance type m7i.large → m7i.xlarge): `orchestrator rollout` brings"),
+        "{notice}"
+    );
+    let ask = crate::rollout::Ask::default();
+    let rollout = crate::rollout::request(&intent, &world.observed, &ask, world.now).unwrap();
+    assert_eq!(rollout.from.version, rollout.to.version);
+    intent.rollout = Some(rollout);
+    let seen = phases(&mut world, &mut intent, 2000);
+    assert!(seen.contains(&"shifting(50)".to_owned()), "{seen:?}");
+    assert_eq!(seen.last().map(String::as_str), Some("done"));
+    assert_eq!(world.migrations.len(), 1, "only the first `up` migrated");
+    let number = intent.record.proven.clone().unwrap().template_version;
+    let versions = &world.observed.template.as_ref().unwrap().versions;
+    assert_eq!(versions[&number.unwrap()].instance_type, "m7i.xlarge");
+    let owner = intent.record.group.clone().unwrap();
+    assert_eq!(Some(world.observed.groups[&owner].template_version), number);
+    // And then nothing waits any more.
+    let decision = until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    assert_eq!(decision.reasons, []);
 }
