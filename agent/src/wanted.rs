@@ -160,6 +160,8 @@ pub struct Serving {
     pub migration: Migration,
     /// When it is verified.
     pub verification: Verification,
+    /// How clients of a server that must be restarted are handed over.
+    pub pace: Drain,
 }
 
 impl Wanted {
@@ -251,6 +253,7 @@ fn serving(desired: &Desired) -> Result<Serving, WantedError> {
             interval: Duration::from_millis(or(verification.interval_ms.into(), 2000)),
             start_timeout: Duration::from_secs(or(verification.start_timeout_s.into(), 600)),
         },
+        pace: drain(desired),
     })
 }
 

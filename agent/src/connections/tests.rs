@@ -1,6 +1,7 @@
 //! Against the kernel's real sockets.
 
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,4 +134,69 @@ async fn what_is_under_way_ends_first() {
     };
     let ((), seen) = tokio::join!(draining, asking);
     assert_eq!(seen, (true, true, true), "closed, answered, then closed");
+}
+
+/// Clients of which so many out of four come back here, each from another port, when they are closed.
+struct Returning {
+    fourths: usize,
+    here: Mutex<Vec<u16>>,
+    closed: Mutex<Vec<u16>>,
+}
+
+impl Returning {
+    fn new(fourths: usize) -> Self {
+        Self {
+            fourths,
+            here: Mutex::new((1..=100).collect()),
+            closed: Mutex::default(),
+        }
+    }
+}
+
+impl Connections for Returning {
+    fn established(&self) -> io::Result<Vec<Established>> {
+        let ports = self.here.lock().unwrap().clone();
+        let one = |port| Established {
+            client: (Ipv4Addr::LOCALHOST, port).into(),
+            busy: false,
+            handle: kernel::Handle::default(),
+        };
+        Ok(ports.into_iter().map(one).collect())
+    }
+
+    fn close(&self, connection: &Established) -> io::Result<()> {
+        let port = connection.client.port();
+        let mut here = self.here.lock().unwrap();
+        here.retain(|other| *other != port);
+        if usize::from(port) % 4 < self.fourths {
+            here.push(port + 1000);
+        }
+        self.closed.lock().unwrap().push(port);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn before_a_restart_those_go_who_are_there_and_find_another_node() {
+    let pace = Drain {
+        batch: 10,
+        interval: Duration::from_millis(1),
+        deadline: Duration::from_secs(30),
+    };
+    // From alone (all come back) to beside nodes that take all of them.
+    for (fourths, expected) in [(4, 40), (3, 40), (2, 100), (1, 100), (0, 100)] {
+        let clients = Returning::new(fourths);
+        let reporter = Reporter::new();
+        hand_over(&clients, pace, &reporter).await;
+        let closed = clients.closed.lock().unwrap();
+        assert_eq!(closed.len(), expected, "{fourths} of four come back");
+        assert!(
+            closed.iter().all(|port| *port <= 100),
+            "a newcomer was closed"
+        );
+        let here = clients.here.lock().unwrap().len();
+        if expected == 100 {
+            assert_eq!(reporter.current().connections as usize, here);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   installed -> secrets -> database checked -> schema (migrate | wait) -> current -> environment
+//!             -> clients handed over, when a server must be restarted
 //!             -> started -> ready -> full ping, version, schema -> serving
 //! ```
 
@@ -15,6 +16,7 @@ use tonic::transport::Channel;
 
 use super::{Failed, StartError, Worker};
 use crate::coded::Coded;
+use crate::connections;
 use crate::database;
 use crate::disk::{ensure_directory, write_atomically};
 use crate::environment::Environment;
@@ -261,10 +263,17 @@ impl Worker {
         Ok(())
     }
 
-    /// Switches to the release and ensures that a process of exactly this configuration runs.
+    /// Switches to the release and ensures that a process of exactly this configuration runs. Clients of
+    /// one that has to go for it are closed batch by batch first, as when the node leaves.
     async fn start(&self, wanted: &Serving, environment: &Environment) -> Result<(), Failed> {
         let failed = || Failed::at(Phase::Starting);
         let in_force = self.in_force(wanted)?;
+        if !in_force && self.service.status().borrow().state == State::Active {
+            self.reporter
+                .note("clients go to other nodes, before the restart");
+            connections::hand_over(&*self.connections, wanted.pace, &self.reporter).await;
+            self.reporter.note("");
+        }
         install::activate(&self.layout, &wanted.artefact.version)
             .map_err(DiskTrouble)
             .map_err(failed())?;

@@ -1,8 +1,12 @@
 //! A node's life: first boot to serving, upgrade, crash, orphanhood, leaving.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use fleet_proto::v1::{Desired, Goal, Phase};
+use fleet_proto::v1::{Desired, Drain, Goal, Phase};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::mattermost;
 use crate::scenario::Scenario;
@@ -200,6 +204,54 @@ async fn node_serves_on_and_comes_back_without_any_orchestrator() {
         "a restarted node does not enrol again"
     );
     assert_eq!(calls.secrets.len(), 1, "nor does it need its secrets again");
+}
+
+#[tokio::test]
+async fn clients_of_a_server_that_restarts_are_closed_in_batches() {
+    const CLIENTS: usize = 12;
+    const INTERVAL: Duration = Duration::from_millis(300);
+    let mut node = Scenario::new("127.77.1.8").await;
+    let first = node.release(1, "11.10.0");
+    node.orchestrator.want(first.clone());
+    node.orchestrator
+        .until("serving", |report| report.phase() == Phase::Serving)
+        .await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect("127.77.1.8:8065").await.unwrap();
+        clients.spawn(async move {
+            let closed = client.read(&mut [0; 1]).await;
+            assert!(!matches!(closed, Ok(1..)), "the server spoke");
+            Instant::now()
+        });
+    }
+    // New facts: the same release with another configuration.
+    node.orchestrator.want(Desired {
+        generation: 2,
+        configuration_digest: "ab".repeat(32),
+        drain: Some(Drain {
+            batch: 3,
+            interval_ms: INTERVAL.as_millis() as u32,
+            deadline_s: 60,
+        }),
+        ..first
+    });
+    node.orchestrator
+        .until("restarted", |report| {
+            report.phase() == Phase::Serving && report.generation == 2
+        })
+        .await;
+    let mut closed = clients.join_all().await;
+    closed.sort();
+    if node.log().contains("cannot be closed one by one") {
+        eprintln!("SKIPPED: closing other processes' connections needs CAP_NET_ADMIN");
+        return;
+    }
+    let lasted = closed[CLIENTS - 1] - closed[0];
+    assert!(
+        lasted >= INTERVAL * 5 / 2,
+        "{CLIENTS} clients by threes are four batches, and all were gone within {lasted:?}"
+    );
 }
 
 #[tokio::test]

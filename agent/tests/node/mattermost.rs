@@ -43,7 +43,9 @@ fn server() {
     println!("listening on {listen}");
     sd_notify::notify(&[sd_notify::NotifyState::Ready]).unwrap();
     for stream in listener.incoming() {
-        answer(&version, stream.unwrap());
+        // A client that says nothing keeps nobody else waiting.
+        let version = version.clone();
+        std::thread::spawn(move || answer(&version, stream.unwrap()));
     }
 }
 
