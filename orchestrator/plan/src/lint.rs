@@ -153,10 +153,11 @@ impl Judge<'_> {
             Action::DeleteDbInstance { id, final_snapshot } => {
                 self.database(id, final_snapshot.as_deref())
             }
-            Action::DeleteDbSnapshot { id } => self.tagged(
-                self.observed.db_snapshots.get(id).map(|seen| &seen.tags),
-                id,
-            ),
+            Action::DeleteDbSnapshot { id } => {
+                let seen = self.observed.db_snapshots.get(id);
+                self.tagged(seen.map(|seen| &seen.tags), id)?;
+                self.not_the_way_back(id)
+            }
             Action::DeleteDbSubnetGroup { .. } | Action::DeleteDbParameterGroup { .. } => {
                 if self.deletes_database() {
                     Ok(())

@@ -132,6 +132,9 @@ pub struct Database {
     pub max_connections: Option<u32>,
     /// Refuse deletion until `down --delete-database` lifts it.
     pub deletion_protection: bool,
+    /// How many of the snapshots that rollouts took before their migration are kept, 1–100 (AWS's default
+    /// quota of an account's own snapshots in a region); the newest stay, and any that is still a way back.
+    pub rollout_snapshots: u8,
     /// PEM file with the roots that the server's certificate must chain to: RDS's bundle of the
     /// region, as AWS publishes it. None: `/usr/share/mattermost-orchestrator/rds-ca.pem`.
     pub trust_file: Option<String>,
@@ -148,6 +151,7 @@ impl Default for Database {
             backup_days: 7,
             max_connections: None,
             deletion_protection: true,
+            rollout_snapshots: 2,
             trust_file: None,
         }
     }

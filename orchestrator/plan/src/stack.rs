@@ -21,6 +21,7 @@ mod network;
 mod nodes;
 mod replicas;
 mod secrets;
+mod snapshots;
 mod template;
 
 pub(crate) use alarms::ensure_alarms;
@@ -90,6 +91,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
         served = fleet::fleet(view, draft, base, image.as_deref());
     }
     leftovers::janitor(view, draft);
+    snapshots::janitor(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

@@ -1,10 +1,39 @@
 //! Migrations and the way back.
 
-use super::{Judge, Refusal};
+use super::{Judge, Refusal, Verdict};
 use crate::decision::NodeGoal;
 use crate::intent::Phase;
 
 impl Judge<'_> {
+    /// A snapshot goes while the stack is up only beside a newer one that a rollout took, and in no rollout.
+    pub(super) fn not_the_way_back(&self, id: &str) -> Verdict {
+        if self.deletes_database() {
+            return Ok(());
+        }
+        let rollout = self.intent.rollout.as_ref();
+        if rollout.is_some_and(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack))
+        {
+            return Err(("way_back", "a rollout is under way".to_owned()));
+        }
+        let names = self.intent.spec.names();
+        let own = names.rollout_snapshot_generation(id);
+        let newest = self
+            .observed
+            .db_snapshots
+            .values()
+            .filter(|seen| seen.status == "available")
+            .filter_map(|seen| names.rollout_snapshot_generation(&seen.id))
+            .max();
+        if own.is_some() && own < newest {
+            Ok(())
+        } else {
+            Err((
+                "way_back",
+                "no rollout took a newer snapshot that is `available`".to_owned(),
+            ))
+        }
+    }
+
     /// One migrator at most, never of the old colour, and after a snapshot.
     pub(super) fn migrations(&self) -> Vec<Refusal> {
         let mut found = Vec::new();

@@ -54,6 +54,12 @@ impl Names {
         format!("{}-before-g{generation}", self.stack)
     }
 
+    /// The generation of the rollout that took this snapshot, when one did.
+    pub fn rollout_snapshot_generation(&self, id: &str) -> Option<u64> {
+        let generation = id.rsplit("-before-g").next()?.parse().ok()?;
+        (self.rollout_snapshot(generation) == id).then_some(generation)
+    }
+
     /// The snapshot that `down --delete-database` leaves; a stack of the same name that went before
     /// left one too, so the primary's generation is in it.
     pub fn final_snapshot(&self, generation: u64) -> String {
@@ -98,6 +104,12 @@ impl Names {
     /// A generation's Auto Scaling group. The first generation is 1.
     pub fn group(&self, generation: u64) -> String {
         format!("{}-g{}", self.stack, generation.max(1))
+    }
+
+    /// The generation of a group of this stack, by its name.
+    pub fn group_generation(&self, name: &str) -> Option<u64> {
+        let generation = name.rsplit("-g").next()?.parse().ok()?;
+        (self.group(generation) == name).then_some(generation)
     }
 
     /// A group's policy that adds a node.

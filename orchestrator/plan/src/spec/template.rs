@@ -100,6 +100,8 @@ backup_days = 7
 # max_connections = 1000
 # `orchestrator down --delete-database` lifts it.
 deletion_protection = true
+# Snapshots that rollouts took before their migration: so many of the newest are kept.
+rollout_snapshots = 2
 # Roots that the server's certificate must chain to.
 # trust_file = "/usr/share/mattermost-orchestrator/rds-ca.pem"
 

@@ -127,7 +127,7 @@ fn a_secret_in_the_settings_is_refused_and_not_shown() {
 }
 
 /// One wrong value each: line changed, and what the message must say.
-const REFUSED: [(&str, &str, &str); 30] = [
+const REFUSED: [(&str, &str, &str); 32] = [
     (
         "zones = [\"us-east-1a\"",
         "zones = [\"us-east-1\"",
@@ -149,6 +149,12 @@ const REFUSED: [(&str, &str, &str); 30] = [
         "backup_days = 7",
         "backup_days = 0",
         "a replica needs at least 1",
+    ),
+    ("rollout_snapshots = 2", "rollout_snapshots = 0", "1 to 100"),
+    (
+        "rollout_snapshots = 2",
+        "rollout_snapshots = 101",
+        "1 to 100",
     ),
     (
         "# engine_version = \"16\"",

@@ -1,6 +1,9 @@
 //! What the second opinion refuses.
 
+use super::begin;
 use crate::fixtures::{clustered, ready};
+use crate::intent::Want;
+use crate::observed::DbSnapshot;
 use crate::{Action, lint, plan};
 
 #[test]
@@ -97,4 +100,49 @@ fn lint_refuses_what_no_planner_should_ask() {
         let refusals = lint(&decision, &world.observed, &intent).unwrap_err();
         assert_eq!(refusals[0].rule, rule, "{action:?}: {refusals:?}");
     }
+}
+
+#[test]
+fn lint_keeps_the_snapshots_that_are_a_way_back() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let tags = world.observed.groups["demo-g1"].tags.clone();
+    for (id, status) in [
+        ("demo-before-g2", "available"),
+        ("demo-before-g3", "available"),
+        ("demo-before-g4", "creating"),
+        ("demo-final-g1", "available"),
+    ] {
+        let snapshot = DbSnapshot {
+            id: id.to_owned(),
+            status: status.to_owned(),
+            tags: tags.clone(),
+            ..DbSnapshot::default()
+        };
+        world.observed.db_snapshots.insert(id.to_owned(), snapshot);
+    }
+    let decision = plan(&intent, &world.observed, world.now);
+    let allows = |intent: &crate::Intent, id: &str| {
+        let mut decision = decision.clone();
+        decision.actions = vec![Action::DeleteDbSnapshot { id: id.to_owned() }];
+        match lint(&decision, &world.observed, intent) {
+            Ok(()) => true,
+            Err(refusals) => {
+                assert_eq!(refusals[0].rule, "way_back", "{id}: {refusals:?}");
+                false
+            }
+        }
+    };
+    assert!(allows(&intent, "demo-before-g2"));
+    assert!(
+        !allows(&intent, "demo-before-g3"),
+        "the newest that is whole"
+    );
+    assert!(!allows(&intent, "demo-final-g1"), "not a rollout's");
+    begin(&mut intent, &world, "11.11.0");
+    assert!(!allows(&intent, "demo-before-g2"), "in a rollout");
+    intent.rollout = None;
+    intent.want = Want::Down {
+        delete_database: true,
+    };
+    assert!(allows(&intent, "demo-before-g3"));
 }

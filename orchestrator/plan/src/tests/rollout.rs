@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::{Intent, Phase};
 use crate::plan;
+use crate::world::World;
 
 #[test]
 fn a_rollout_goes_through_every_phase() {
@@ -251,4 +252,35 @@ fn another_instance_type_alone_is_rolled_out_blue_green() {
     // And then nothing waits any more.
     let decision = until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
     assert_eq!(decision.reasons, []);
+}
+
+#[test]
+fn old_snapshots_go_once_the_group_before_is_released() {
+    let (mut world, mut intent) = ready(&clustered(1));
+    let ids =
+        |world: &World| -> Vec<String> { world.observed.db_snapshots.keys().cloned().collect() };
+    for minor in 11..=14 {
+        begin(&mut intent, &world, &format!("11.{minor}.0"));
+        let seen = phases(&mut world, &mut intent, 2000);
+        assert_eq!(seen.last().map(String::as_str), Some("done"));
+        until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    }
+    let four = [
+        "demo-before-g2",
+        "demo-before-g3",
+        "demo-before-g4",
+        "demo-before-g5",
+    ];
+    // Every group that was replaced is kept for its window still.
+    assert_eq!(intent.record.retained.len(), 4);
+    assert_eq!(ids(&world), four);
+    world.now = crate::view::later(world.now, intent.spec.rollout.retention_seconds);
+    let text = crate::forecast(&intent, &world.observed, world.now).to_string();
+    for line in ["- DB snapshot", "demo-before-g2", "demo-before-g3"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("demo-before-g4"), "{text}");
+    until(&mut world, &mut intent, 50, |phase| *phase == Phase::Ready);
+    assert_eq!(intent.record.retained, []);
+    assert_eq!(ids(&world), four[2..]);
 }

@@ -56,6 +56,14 @@ pub(super) fn database(spec: &Spec, document: &mut Document) {
         35,
         " days; a replica needs at least 1",
     );
+    range(
+        document,
+        "database.rollout_snapshots",
+        u32::from(ours.rollout_snapshots),
+        1,
+        100,
+        "",
+    );
     if let Some(connections) = ours.max_connections {
         range(
             document,
