@@ -45,6 +45,18 @@ impl ControlService {
         snapshot.map_err(|error| refused(&error))
     }
 
+    /// The newest look, once there is one: what nobody looked for yet is not absent.
+    async fn look(&self) -> Result<Arc<Look>, Status> {
+        let mut looks = self.core.looks.subscribe();
+        let first = looks.wait_for(|look| look.number > 0);
+        match tokio::time::timeout(self.known, first).await {
+            Ok(Ok(look)) => Ok(Arc::clone(&look)),
+            Ok(Err(_)) | Err(_) => Err(Status::unavailable(
+                "the first look at the stack is not done: ask again",
+            )),
+        }
+    }
+
     fn nodes_now(&self, look: &Look, snapshot: &Snapshot) -> Vec<v1::NodeState> {
         status::nodes(&look.observed, snapshot, &self.core.fleet)
     }
@@ -89,7 +101,7 @@ impl ControlService {
             url: given(&asked.url),
             image_id: given(&asked.image_id),
         };
-        let look = self.core.looks.borrow().clone();
+        let look = self.look().await?;
         let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
         let mut rollout = rollout.map_err(|refusal| match refusal.code.as_str() {
             "version" | "digest" | "url" => Status::invalid_argument(refusal.text),

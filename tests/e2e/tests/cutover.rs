@@ -147,6 +147,12 @@ async fn other_instances(stage: &Stage) -> anyhow::Result<Program> {
         plan.stdout
     );
     let serve = orchestrator.serve().await?;
+    // It has only just begun to look for its store.
+    let report = orchestrator
+        .run(&["rollout", "report", "r-2"], Duration::from_secs(20))
+        .await?
+        .expect(0)?;
+    ensure!(report.stdout.contains("11.9.0"), "{}", report.stdout);
     orchestrator
         .until("the node is back", Duration::from_secs(60), |status| {
             status["nodes"][0]["phase"] == "serving" && status["nodes"][0]["connected"] == true

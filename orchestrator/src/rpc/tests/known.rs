@@ -56,7 +56,7 @@ async fn operators_hear_what_is_waited_for() {
         control.get_rollout(wanted("r-7")).await.err(),
         control.get_rollout(wanted("")).await.err(),
         control
-            .start_rollout(tonic::Request::new(start))
+            .start_rollout(tonic::Request::new(start.clone()))
             .await
             .err(),
         control
@@ -73,7 +73,18 @@ async fn operators_hear_what_is_waited_for() {
         assert_eq!(status.code(), Code::Unavailable, "call {number}");
         assert!(status.message().contains(WHY), "call {number}: {status}");
     }
-    // The status says at once why it says so little.
+    // What serves is in AWS, not in the store.
+    world.core.store.believe_memory();
+    let plan = control.plan_rollout(tonic::Request::new(start)).await;
+    let refused = plan.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("first look"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_status_waits_for_nothing() {
+    let world = starting(Bounds::default()).await;
+    world.core.store.doubt_memory(WHY);
     let control = ControlService::new(Arc::clone(&world.core));
     let status = control
         .status(tonic::Request::new(v1::StatusRequest {}))
