@@ -111,6 +111,26 @@ async fn sql(stage: &Stage, statement: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `down` and `up` again on the database that stayed, whose store remembers all that was done before: until
+/// a node serves. The image's copy is made again in the next hour only, by its client token.
+async fn down_and_up_again(stage: &Stage) -> anyhow::Result<()> {
+    stage
+        .orchestrator
+        .run(&["down", "--yes"], Duration::from_secs(120))
+        .await?
+        .expect(0)?;
+    let there = plan(stage).await?;
+    ensure!(
+        there
+            .iter()
+            .any(|change| change == "add Auto Scaling group chat-g1")
+            && !there.iter().any(|change| change.contains("DB instance")),
+        "not all but the database is made again: {there:?}"
+    );
+    kill_at(stage, &["-v", "up"], "complete_lifecycle/mattermost-launch").await?;
+    Ok(())
+}
+
 /// `down`: refused while an orchestrator of another host holds the lease, killed at several moments, and
 /// then finished. It knows its nodes from the start.
 async fn take_down(stage: &Stage) -> anyhow::Result<()> {
@@ -139,6 +159,7 @@ async fn take_down(stage: &Stage) -> anyhow::Result<()> {
         plan(stage).await?
     );
     sql(stage, &lease(0)).await?;
+    down_and_up_again(stage).await?;
     let mut talk = String::new();
     for moment in LAST_MOMENTS {
         talk += &kill_at(stage, &DOWN, moment).await?;
