@@ -17,6 +17,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply};
 use crate::elbv2;
 use crate::iam::ACCOUNT;
+pub(crate) use certificate::tags_by_arn;
 use certificate::{Certificate, Facts, Kind};
 
 /// How long validation of a requested certificate takes. AWS's page on DNS validation speaks of

@@ -18,6 +18,7 @@ use crate::Lab;
 /// | `GET /lab` | endpoint, regions, speed, CA path |
 /// | `POST /lab/speed {"speed": 60}` | changes the clock |
 /// | `POST /lab/faults {…}` / `DELETE /lab/faults` | adds a [`crate::fault::Fault`]; clears all |
+/// | `GET /lab/iam` | what each statement of each role's policies allowed so far |
 /// | `/lab/ec2/…`, `/lab/rds/…`, … | the services' own, see their `control` functions |
 pub async fn answer(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Response<Full<Bytes>> {
     let body = match body.collect().await {
@@ -70,6 +71,7 @@ async fn route(
             lab.faults.clear();
             Ok(json!({}))
         }
+        ("GET", ["iam"]) => Ok(lab.directory.usage()),
         (_, ["ec2", rest @ ..]) => crate::ec2::control(lab, method, rest, body).await,
         (_, ["cloudwatch", rest @ ..]) => crate::cloudwatch::control(lab, method, rest, body).await,
         (_, ["rds", rest @ ..]) => crate::rds::control(lab, method, rest, body).await,

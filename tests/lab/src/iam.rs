@@ -1,5 +1,5 @@
-//! Who may sign: the operator's key, and the role credentials of each instance. Roles and instance
-//! profiles exist as far as EC2 and STS need them; policies are not evaluated (docs/lab.md says so).
+//! Who may sign: the operator's key, and credentials of roles, of instances and by `AssumeRole`. What they
+//! may do is judged in [`crate::authorize`].
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,8 @@ pub struct Caller {
     pub account: String,
     /// The instance whose role signed, if it was one.
     pub instance_id: Option<String>,
+    /// The role whose policies say what the caller may do; none is an administrator.
+    pub role: Option<String>,
 }
 
 /// A key that may sign.
@@ -66,6 +68,7 @@ impl Iam {
                 user_id: "AIDALABOPERATOR000000".to_owned(),
                 account: ACCOUNT.to_owned(),
                 instance_id: None,
+                role: None,
             },
         });
         iam

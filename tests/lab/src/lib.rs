@@ -5,6 +5,8 @@
 //!                                   |
 //!                       api: sigv4, faults, parameters
 //!                                   |
+//!                       authorize: the policies of the caller's role
+//!                                   |
 //!      ec2   asg   elbv2   rds   cloudwatch   sts   iam   secrets   acm      <- one module a service
 //!       |     |      |      |        |
 //!    runtime  |    proxy  postgres  collector          clock: the only source of progress
@@ -20,6 +22,7 @@
 pub mod acm;
 pub mod api;
 pub mod asg;
+mod authorize;
 pub mod ca;
 pub mod clock;
 pub mod cloudwatch;
@@ -227,8 +230,9 @@ impl Lab {
     }
 }
 
-/// Sends a call to its service.
+/// Sends a call to its service, when its caller may make it.
 pub(crate) async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+    authorize::check(lab, call)?;
     match call.service {
         Service::Ec2 => ec2::dispatch(lab, call).await,
         Service::AutoScaling => asg::dispatch(lab, call).await,

@@ -1,12 +1,23 @@
-//! STS: `GetCallerIdentity`, which any valid signature may ask.
+//! STS: `GetCallerIdentity`, which any valid signature may ask, and `AssumeRole`.
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
+use crate::authorize::may_assume;
+use crate::iam::{ACCOUNT, AccessKey, Caller};
+
+/// Seconds that a session lasts when nothing is asked (STS API reference, `AssumeRole`).
+const DEFAULT_SESSION: i64 = 3600;
+/// And at least.
+const SHORTEST_SESSION: i64 = 900;
+/// At most for a role that was taken by a role ("role chaining").
+const LONGEST_CHAINED: i64 = 3600;
 
 /// Answers an STS call.
-pub fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
+pub fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "GetCallerIdentity" => {
             call.params.finish()?;
@@ -17,6 +28,80 @@ pub fn dispatch(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 .text("Account", &caller.account)
                 .into())
         }
+        "AssumeRole" => assume_role(lab, call),
         action => Err(ApiError::invalid_action(action)),
     }
+}
+
+/// Temporary credentials of a role, for whom its trust policy names. They last by the wall clock, which the
+/// lab's speed does not change. Session policies and tags are refused, as every parameter that is not read.
+fn assume_role(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let (arn, session) = (p.str("RoleArn")?, p.str("RoleSessionName")?);
+    let seconds = p.opt_int("DurationSeconds")?.unwrap_or(DEFAULT_SESSION);
+    p.finish()?;
+    let invalid = |message: String| ApiError::new("ValidationError", message);
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_+=,.@-".contains(letter);
+    if !(2..=64).contains(&session.len()) || !session.chars().all(allowed) {
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{session}' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*, and have 2 to 64 characters"
+        )));
+    }
+    // A role that does not exist is refused in the same words: nothing is told of other accounts' roles.
+    let role = lab
+        .directory
+        .to_take(&arn)
+        .filter(|role| may_assume(&role.trust, &arn, &call.caller, &call.region))
+        .ok_or_else(|| {
+            let message = format!(
+                "User: {} is not authorized to perform: sts:AssumeRole on resource: {arn}",
+                call.caller.arn
+            );
+            log::warn!("{message}");
+            ApiError::new("AccessDenied", message).status(403)
+        })?;
+    let chained = call.caller.role.is_some();
+    if chained && seconds > LONGEST_CHAINED {
+        return Err(invalid(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.".to_owned(),
+        ));
+    }
+    if !(SHORTEST_SESSION..=role.max_session).contains(&seconds) {
+        return Err(invalid(format!(
+            "The requested DurationSeconds {seconds} is below {SHORTEST_SESSION} or exceeds the MaxSessionDuration set for this role."
+        )));
+    }
+    let id = format!("{}:{session}", role.id);
+    let key = AccessKey {
+        id: format!("ASIA{}", lab.ids.hex(16).to_uppercase()),
+        secret: lab.ids.hex(40),
+        session_token: Some(lab.ids.hex(120)),
+        expires: Some(lab.clock.now() + SignedDuration::from_secs(seconds)),
+        caller: Caller {
+            arn: format!(
+                "arn:aws:sts::{ACCOUNT}:assumed-role/{}/{session}",
+                role.name
+            ),
+            user_id: id.clone(),
+            account: ACCOUNT.to_owned(),
+            instance_id: None,
+            role: Some(role.name),
+        },
+    };
+    let credentials = Xml::new()
+        .text("AccessKeyId", &key.id)
+        .text("SecretAccessKey", &key.secret)
+        .opt("SessionToken", key.session_token.as_ref());
+    let credentials = match key.expires {
+        Some(at) => credentials.time("Expiration", at),
+        None => credentials,
+    };
+    let user = Xml::new()
+        .text("AssumedRoleId", id)
+        .text("Arn", &key.caller.arn);
+    lab.iam.add(key);
+    Ok(Xml::new()
+        .child("Credentials", credentials)
+        .child("AssumedRoleUser", user)
+        .into())
 }

@@ -236,3 +236,12 @@ fn token(one: &str, other: &str) -> String {
 fn seconds(at: Timestamp) -> Value {
     json!(at.as_millisecond() as f64 / 1000.0)
 }
+
+/// The tags of the certificate that an ARN names; none when it does not exist.
+pub(crate) fn tags_by_arn(lab: &crate::Lab, arn: &str) -> BTreeMap<String, String> {
+    let certificates = lab.acm.lock();
+    certificates
+        .get(arn)
+        .map(|it| it.tags.clone())
+        .unwrap_or_default()
+}

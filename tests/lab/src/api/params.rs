@@ -81,6 +81,13 @@ impl Params {
         ))
     }
 
+    /// The same parameters with reads of their own, for whoever looks at a call that is not theirs to
+    /// carry out.
+    #[must_use]
+    pub fn unread(&self) -> Self {
+        Self::from_value(self.value.clone())
+    }
+
     fn key(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()

@@ -207,6 +207,28 @@ pub fn group_of(lab: &Lab, region: &str, instance_id: &str) -> Option<String> {
     lab.asg.find(region, instance_id).map(|(_, name)| name)
 }
 
+/// What a policy may speak of in a group.
+pub(crate) struct GroupFacts {
+    pub arn: String,
+    pub tags: BTreeMap<String, String>,
+    /// Ids.
+    pub subnets: Vec<String>,
+}
+
+/// A group that exists.
+pub(crate) fn group_facts(lab: &Lab, region: &str, name: &str) -> Option<GroupFacts> {
+    let key = (region.to_owned(), name.to_owned());
+    lab.asg.with(&key, |group| GroupFacts {
+        arn: group.arn.clone(),
+        tags: group
+            .tags
+            .iter()
+            .map(|(key, tag)| (key.clone(), tag.value.clone()))
+            .collect(),
+        subnets: group.subnets.iter().map(|it| it.id.clone()).collect(),
+    })
+}
+
 /// Every instance of every group of a region, with its group's name.
 pub fn instances_of(lab: &Lab, region: &str) -> Vec<(String, String)> {
     let state = lab.asg.lock();

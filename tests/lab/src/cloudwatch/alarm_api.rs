@@ -1,5 +1,6 @@
 //! Alarms: put, delete, set, tags.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -248,6 +249,15 @@ fn tagged<'a>(regional: &'a mut Regional, arn: &str) -> Result<&'a mut Alarm, Ap
             )
             .status(404)
         })
+}
+
+/// The tags of the alarm that an ARN names; none when it does not exist.
+pub(crate) fn tags_by_arn(lab: &Lab, region: &str, arn: &str) -> BTreeMap<String, String> {
+    lab.cloudwatch.region(region, |regional| {
+        tagged(regional, arn)
+            .map(|alarm| alarm.tags.clone())
+            .unwrap_or_default()
+    })
 }
 
 /// `TagResource`.

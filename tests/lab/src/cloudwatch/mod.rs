@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply};
 use alarm::Alarm;
+pub(crate) use alarm_api::tags_by_arn;
 use metrics::{MetricKey, Sample, Series};
 
 /// Alarm history that is kept in each region.

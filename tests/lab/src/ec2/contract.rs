@@ -246,3 +246,45 @@ pub fn release_address(lab: &Lab, region: &str, address: Ipv4Addr) {
         region.addresses.remove(&address);
     }
 }
+
+/// What policies speak of in a launch from a template's version.
+pub(crate) struct LaunchFacts {
+    /// The template's id.
+    pub template: String,
+    pub image: Option<String>,
+    /// Ids.
+    pub security_groups: Vec<String>,
+    /// The ARN of the role in the instance profile.
+    pub role: Option<String>,
+    /// Type of resource, and the tags that it gets.
+    pub tags: Vec<(String, Vec<(String, String)>)>,
+}
+
+impl LaunchFacts {
+    /// Of the template with that id or name; none when there is none, or not that version.
+    pub fn of(lab: &Lab, region: &str, id_or_name: &str, version: &str) -> Option<Self> {
+        let (id, name) = match id_or_name.strip_prefix("lt-") {
+            Some(_) => (Some(id_or_name), None),
+            None => (None, Some(id_or_name)),
+        };
+        let (template, _, _, data) =
+            super::templates::resolve(lab, region, id, name, version).ok()?;
+        let interfaces = data.network_interfaces.iter();
+        let groups = interfaces.flat_map(|interface| interface.groups.clone());
+        let role = data
+            .profile
+            .as_ref()
+            .and_then(|profile| crate::iam_api::role_arn_of_profile(lab, profile));
+        Some(Self {
+            template,
+            image: data.image_id.clone(),
+            security_groups: data.group_ids.iter().cloned().chain(groups).collect(),
+            role,
+            tags: data
+                .tags
+                .iter()
+                .map(|it| (it.resource_type.clone(), it.tags.clone()))
+                .collect(),
+        })
+    }
+}

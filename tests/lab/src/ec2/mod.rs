@@ -38,6 +38,7 @@ use crate::imds::{self, Imds};
 use crate::runtime::Runtime;
 use crate::{Config, Lab};
 
+pub(crate) use contract::LaunchFacts;
 pub use contract::{
     GroupLaunch, InstanceView, SubnetView, allocate_address, default_security_group,
     default_subnets, instance, live_instances, release_address, resolve_template, run_for_group,

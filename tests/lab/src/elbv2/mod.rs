@@ -55,6 +55,7 @@ use crate::api::{ApiError, Call, Reply};
 pub use listener_tls::{certificate_changed, certificate_users};
 pub use proxy::check_key_pair;
 pub use state::Elbv2;
+pub(crate) use tags::tags_by_arn;
 pub use targets::{deregister, register, target_group_exists, target_state, uses_security_group};
 
 /// Starts the service's tasks.

@@ -32,6 +32,13 @@ pub(super) fn parse(params: &Params) -> Result<BTreeMap<String, String>, ApiErro
     Ok(tags)
 }
 
+/// The tags of what an ARN names; none when it does not exist.
+pub(crate) fn tags_by_arn(lab: &Lab, region: &str, arn: &str) -> BTreeMap<String, String> {
+    lab.elbv2.with(region, |state| {
+        state.tags.get(arn).cloned().unwrap_or_default()
+    })
+}
+
 /// Whether the resource exists; the error is of its kind.
 fn check(state: &RegionState, arn: &str) -> Result<(), ApiError> {
     let resource = arn.splitn(6, ':').nth(5).unwrap_or_default();

@@ -68,6 +68,7 @@ pub(crate) fn issue(lab: &Lab, region: &str, instance_id: &str) -> Option<Sessio
             user_id: format!("{}:{instance_id}", role.id),
             account: ACCOUNT.to_owned(),
             instance_id: Some(instance_id.to_owned()),
+            role: Some(role.name.clone()),
         },
     });
     lab.sessions

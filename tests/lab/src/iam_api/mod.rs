@@ -1,14 +1,16 @@
-//! IAM's API: roles and instance profiles, as far as EC2 and STS use them. Policies are kept and shown,
-//! and never evaluated (docs/lab/ec2.md says so).
+//! IAM's API: roles and instance profiles, as far as EC2 and STS use them. Inline policies are judged
+//! ([`crate::authorize`]); attached ones are kept and shown, and allow nothing (docs/lab/ec2.md says so).
 //!
 //! IAM is global: one directory for all regions.
 
 pub(crate) mod credentials;
+mod judged;
 mod policies;
 mod profiles;
 mod roles;
 
 pub use credentials::Sessions;
+pub(crate) use judged::role_arn_of_profile;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +43,7 @@ struct RoleRecord {
     description: Option<String>,
     max_session: i64,
     tags: BTreeMap<String, String>,
-    inline: BTreeMap<String, String>,
+    inline: BTreeMap<String, judged::Inline>,
     attached: BTreeMap<String, String>,
 }
 

@@ -7,6 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
+use crate::authorize::{self, Of};
 
 use super::{
     RoleRecord, check_name, conflict, exists, long_id, no_entity, page, parse_tags, tag_list,
@@ -32,10 +33,12 @@ pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let name = p.str("RoleName")?;
     check_name("roleName", &name, 64)?;
     let trust = p.str("AssumeRolePolicyDocument")?;
-    if serde_json::from_str::<serde_json::Value>(&trust).is_err() {
+    authorize::parse(&trust, Of::Trust)?;
+    let max_session = p.opt_int("MaxSessionDuration")?.unwrap_or(3600);
+    if !(3600..=43_200).contains(&max_session) {
         return Err(ApiError::new(
-            "MalformedPolicyDocument",
-            "AssumeRolePolicyDocument is not JSON",
+            "ValidationError",
+            format!("MaxSessionDuration must be between 3600 and 43200 seconds, not {max_session}"),
         ));
     }
     let role = RoleRecord {
@@ -44,7 +47,7 @@ pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         created: lab.clock.now(),
         trust,
         description: p.opt("Description"),
-        max_session: p.opt_int("MaxSessionDuration")?.unwrap_or(3600),
+        max_session,
         tags: parse_tags(call)?,
         inline: BTreeMap::new(),
         attached: BTreeMap::new(),

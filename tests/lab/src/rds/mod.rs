@@ -62,6 +62,7 @@ use crate::api::{ApiError, Call, Params, Reply};
 use crate::iam::ACCOUNT;
 use engine::Engine;
 use model::{Instance, Region};
+pub(crate) use tags::tags_by_arn;
 
 /// The service's state and its engine.
 #[derive(Debug, Default)]
@@ -105,6 +106,22 @@ impl Rds {
                 ApiError::new("InsufficientDBInstanceCapacity", error.to_string())
             })
     }
+}
+
+/// What policies speak of in an instance, besides its tags.
+pub(crate) struct InstanceFacts {
+    pub engine_version: String,
+    pub subnet_group: String,
+    pub copy_tags: bool,
+}
+
+/// An instance that exists.
+pub(crate) fn instance_facts(lab: &Lab, region: &str, id: &str) -> Option<InstanceFacts> {
+    lab.rds.edit(region, id, |instance| InstanceFacts {
+        engine_version: instance.engine_version.clone(),
+        subnet_group: instance.subnet_group.clone(),
+        copy_tags: instance.copy_tags,
+    })
 }
 
 /// How long the overview waits (real time) for an instance that is being worked on.

@@ -24,6 +24,15 @@ pub fn read(params: &Params) -> Result<Tags, ApiError> {
         .collect()
 }
 
+/// The tags of what an ARN names, for policies; none when it does not exist.
+pub(crate) fn tags_by_arn(lab: &Lab, region: &str, arn: &str) -> Tags {
+    lab.rds.with(region, |state| {
+        of(state, region, arn)
+            .map(|tags| tags.clone())
+            .unwrap_or_default()
+    })
+}
+
 /// The tags of the resource that an ARN names.
 fn of<'a>(state: &'a mut Region, region: &str, arn: &str) -> Result<&'a mut Tags, ApiError> {
     let prefix = format!("arn:aws:rds:{region}:{ACCOUNT}:");

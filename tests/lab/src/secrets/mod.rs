@@ -44,6 +44,14 @@ impl Secrets {
     }
 }
 
+/// ARN and tags of a secret, by name or ARN; none when it does not exist.
+pub(crate) fn facts(lab: &Lab, region: &str, id: &str) -> Option<(String, Vec<(String, String)>)> {
+    lab.secrets.with(region, |state| {
+        let secret = state.find(id).ok()?;
+        Some((secret.arn.clone(), secret.tags.clone()))
+    })
+}
+
 fn invalid_parameter(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidParameterException", message)
 }

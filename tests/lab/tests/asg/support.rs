@@ -71,6 +71,7 @@ impl World {
                 user_id: "AIDALABOPERATOR000000".to_owned(),
                 account: ACCOUNT.to_owned(),
                 instance_id: None,
+                role: None,
             },
             params,
             request_id: "test".to_owned(),

@@ -1,0 +1,92 @@
+//! May this caller do this? A role's policies are judged before its call reaches a service.
+//!
+//! ```text
+//!   Call ── table: which actions on which resources, with which condition keys ──► Ask, Ask, …
+//!                                                                                     │ every one
+//!   role's inline policies ── document: statements ──────────────────────► evaluate ──┘
+//!                                                                              │
+//!                     explicit denial · allowed, by statement · nothing allows it
+//! ```
+//!
+//! The operator's key is an administrator's and is not judged. A role has what its inline policies allow;
+//! without one it may ask `sts:GetCallerIdentity`, which needs no permission, and nothing else. An action
+//! that the table does not know is refused and logged, never allowed by accident.
+//!
+//! docs/lab.md says what of IAM's evaluation is not here: resource policies, boundaries, session policies,
+//! organizations, managed policies.
+
+mod condition;
+mod document;
+mod evaluate;
+mod pattern;
+mod table;
+mod trust;
+
+pub(crate) use document::{Document, Of, parse};
+pub(crate) use trust::may_assume;
+
+use evaluate::{Ask, Decision, evaluate};
+
+use crate::Lab;
+use crate::api::{ApiError, Call, Protocol, Service};
+
+/// Judges a call; the error is what AWS answers to who may not.
+pub(crate) fn check(lab: &Lab, call: &Call) -> Result<(), ApiError> {
+    let Some(role) = &call.caller.role else {
+        return Ok(());
+    };
+    let action = format!("{}:{}", prefix(call.service), call.action);
+    if action == "sts:GetCallerIdentity" {
+        return Ok(());
+    }
+    let Some(asks) = table::asks(lab, call) else {
+        log::error!(
+            "the authorization table has no entry for {action}: role {role} is refused; add one to tests/lab/src/authorize/table"
+        );
+        return Err(refusal(call, &Ask::new(action, "*"), &Decision::NotAllowed));
+    };
+    let policies = lab.directory.policies(role);
+    for ask in asks {
+        match evaluate(&policies, &ask) {
+            Decision::Allowed(by) => lab.directory.used(role, &by, &ask.action),
+            decision => return Err(refusal(call, &ask, &decision)),
+        }
+    }
+    Ok(())
+}
+
+/// What a service is called in policies.
+fn prefix(service: Service) -> &'static str {
+    match service {
+        Service::CloudWatch => "cloudwatch",
+        other => other.scope(),
+    }
+}
+
+/// The refusal in the words of the service (IAM user guide, "Troubleshoot access denied error messages").
+fn refusal(call: &Call, ask: &Ask, decision: &Decision) -> ApiError {
+    let why = match decision {
+        Decision::Denied => "with an explicit deny in an identity-based policy".to_owned(),
+        _ => format!(
+            "because no identity-based policy allows the {} action",
+            ask.action
+        ),
+    };
+    let message = format!(
+        "User: {} is not authorized to perform: {} on resource: {} {why}",
+        call.caller.arn, ask.action, ask.resource
+    );
+    log::warn!("{} {message}", call.region);
+    match call.service.protocol() {
+        Protocol::Ec2Query => ApiError::new(
+            "UnauthorizedOperation",
+            format!("You are not authorized to perform this operation. {message}"),
+        )
+        .status(403),
+        Protocol::Json => ApiError::new("AccessDeniedException", message),
+        Protocol::Query | Protocol::Cbor => ApiError::new("AccessDenied", message).status(403),
+    }
+}
+
+#[cfg(test)]
+mod tests;

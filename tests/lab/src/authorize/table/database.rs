@@ -1,0 +1,151 @@
+//! RDS: a call is asked on everything that it names, and on the default option group where it names none,
+//! which the reference requires of replicas and the user guide's example policies name for instances.
+
+use super::Asking;
+use crate::authorize::evaluate::Ask;
+
+pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
+    let p = &it.params;
+    Some(match it.call.action.as_str() {
+        "DescribeAccountAttributes" | "DescribeDBEngineVersions" => it.anything(),
+        "DescribeDBInstances" | "RebootDBInstance" => {
+            vec![it.on_db("db", "DBInstanceIdentifier")]
+        }
+        "DeleteDBParameterGroup"
+        | "DescribeDBParameterGroups"
+        | "DescribeDBParameters"
+        | "ModifyDBParameterGroup"
+        | "ResetDBParameterGroup" => vec![it.on_db("pg", "DBParameterGroupName")],
+        "DescribeDBSnapshots" => vec![
+            it.on_db("db", "DBInstanceIdentifier"),
+            it.on_db("snapshot", "DBSnapshotIdentifier"),
+        ],
+        "DeleteDBSubnetGroup" | "DescribeDBSubnetGroups" | "ModifyDBSubnetGroup" => {
+            vec![it.on_db("subgrp", "DBSubnetGroupName")]
+        }
+        "ListTagsForResource" => vec![it.on_rds_arn(&it.text("ResourceName"))],
+        "AddTagsToResource" | "RemoveTagsFromResource" => {
+            vec![
+                it.on_rds_arn(&it.text("ResourceName"))
+                    .requesting(&it.tags()),
+            ]
+        }
+        "CreateDBInstance" => {
+            let mut named = vec![it.new_db("db", "DBInstanceIdentifier")];
+            named.extend(it.named("pg", "DBParameterGroupName"));
+            named.extend(it.named("subgrp", "DBSubnetGroupName"));
+            let version = p.given("EngineVersion").unwrap_or_default();
+            named.push(it.ask(it.option_group(&version)));
+            it.tagged_creation(named, "db", "DBInstanceIdentifier")
+        }
+        "CreateDBInstanceReadReplica" => {
+            let source = it.text("SourceDBInstanceIdentifier");
+            let source = source.rsplit(':').next().unwrap_or(&source);
+            let facts = crate::rds::instance_facts(it.lab, &it.call.region, source);
+            let mut named = vec![
+                it.new_db("db", "DBInstanceIdentifier"),
+                it.on_rds_arn(&it.arn(&format!("db:{source}"))),
+            ];
+            named.extend(it.named("pg", "DBParameterGroupName"));
+            if let Some(facts) = facts {
+                named.push(it.on_rds_arn(&it.arn(&format!("subgrp:{}", facts.subnet_group))));
+                named.push(it.ask(it.option_group(&facts.engine_version)));
+            }
+            it.tagged_creation(named, "db", "DBInstanceIdentifier")
+        }
+        "CreateDBParameterGroup" => {
+            let named = vec![it.new_db("pg", "DBParameterGroupName")];
+            it.tagged_creation(named, "pg", "DBParameterGroupName")
+        }
+        "CreateDBSubnetGroup" => {
+            let named = vec![it.new_db("subgrp", "DBSubnetGroupName")];
+            it.tagged_creation(named, "subgrp", "DBSubnetGroupName")
+        }
+        "CreateDBSnapshot" => {
+            let named = vec![
+                it.on_db("db", "DBInstanceIdentifier"),
+                it.new_db("snapshot", "DBSnapshotIdentifier"),
+            ];
+            it.tagged_creation(named, "snapshot", "DBSnapshotIdentifier")
+        }
+        "ModifyDBInstance" => {
+            let mut asks = vec![it.on_db("db", "DBInstanceIdentifier")];
+            asks.extend(it.named("pg", "DBParameterGroupName"));
+            asks
+        }
+        "DeleteDBInstance" => it.deletion(),
+        "DeleteDBSnapshot" => vec![it.on_db("snapshot", "DBSnapshotIdentifier")],
+        _ => return None,
+    })
+}
+
+impl Asking<'_> {
+    /// The ARN of what a parameter names. RDS keeps names in lower case.
+    fn rds(&self, kind: &str, parameter: &str) -> String {
+        let name = self.text(parameter).to_ascii_lowercase();
+        self.arn(&format!("{kind}:{name}"))
+    }
+
+    fn on_rds_arn(&self, arn: &str) -> Ask {
+        let tags = crate::rds::tags_by_arn(self.lab, &self.call.region, arn);
+        self.ask(arn)
+            .tagged(tags.iter().map(|(key, value)| (key, value)))
+    }
+
+    fn on_db(&self, kind: &str, parameter: &str) -> Ask {
+        self.on_rds_arn(&self.rds(kind, parameter))
+    }
+
+    fn named(&self, kind: &str, parameter: &str) -> Option<Ask> {
+        self.params
+            .given(parameter)
+            .map(|_| self.on_db(kind, parameter))
+    }
+
+    fn new_db(&self, kind: &str, parameter: &str) -> Ask {
+        self.ask(self.rds(kind, parameter)).requesting(&self.tags())
+    }
+
+    /// `default:postgres-17` for 17.6.
+    fn option_group(&self, version: &str) -> String {
+        let given = self.params.given("OptionGroupName");
+        let major = version.split('.').next().filter(|major| !major.is_empty());
+        let name = given.unwrap_or_else(|| format!("default:postgres-{}", major.unwrap_or("*")));
+        self.arn(&format!("og:{name}"))
+    }
+
+    /// With `AddTagsToResource` on what is made, when it is tagged.
+    fn tagged_creation(&self, mut asks: Vec<Ask>, kind: &str, parameter: &str) -> Vec<Ask> {
+        let tags = self.tags();
+        if !tags.is_empty() {
+            let made = self.rds(kind, parameter);
+            asks.push(self.other("rds:AddTagsToResource", made).requesting(&tags));
+        }
+        asks
+    }
+
+    /// A final snapshot is made, and gets the instance's tags when the instance is set so.
+    fn deletion(&self) -> Vec<Ask> {
+        let db = self.rds("db", "DBInstanceIdentifier");
+        let mut asks = vec![self.on_rds_arn(&db)];
+        if self.params.given("FinalDBSnapshotIdentifier").is_none() {
+            return asks;
+        }
+        let snapshot = self.rds("snapshot", "FinalDBSnapshotIdentifier");
+        let tags = crate::rds::tags_by_arn(self.lab, &self.call.region, &db);
+        asks.push(
+            self.other("rds:CreateDBSnapshot", &db)
+                .tagged(tags.iter().map(|(key, value)| (key, value))),
+        );
+        asks.push(self.other("rds:CreateDBSnapshot", &snapshot));
+        let name = self.text("DBInstanceIdentifier").to_ascii_lowercase();
+        let facts = crate::rds::instance_facts(self.lab, &self.call.region, &name);
+        if facts.is_some_and(|facts| facts.copy_tags) {
+            asks.push(
+                self.other("rds:AddTagsToResource", snapshot)
+                    .requesting(&tags),
+            );
+        }
+        asks
+    }
+}

@@ -1,0 +1,110 @@
+//! Which questions a call asks: its action and the ones that depend on it, each on the resources that AWS
+//! names for it, with the condition keys that it fills.
+//!
+//! From AWS's *Service Authorization Reference* (a page a service, as of November 2026), for what the
+//! orchestrator calls. An action for which the reference names no resource type is asked on `*`, which
+//! only a statement for `*` allows. A resource that does not exist is asked about by its name, without
+//! tags: a statement that demands a tag does not reach it.
+
+mod autoscaling;
+mod database;
+mod ec2;
+mod launch;
+mod load_balancing;
+mod other;
+
+use std::collections::BTreeMap;
+
+use super::evaluate::Ask;
+use crate::Lab;
+use crate::api::{Call, Params, Service};
+use crate::iam::ACCOUNT;
+
+/// Tags as requests send them.
+type SentTags = Vec<(String, String)>;
+
+/// The questions of a call; none when the table does not know its action.
+pub(super) fn asks(lab: &Lab, call: &Call) -> Option<Vec<Ask>> {
+    let it = Asking {
+        lab,
+        call,
+        // What the table reads must not count as read by the service.
+        params: call.params.unread(),
+    };
+    match call.service {
+        Service::Ec2 => ec2::asks(&it),
+        Service::AutoScaling => autoscaling::asks(&it),
+        Service::Elbv2 => load_balancing::asks(&it),
+        Service::Rds => database::asks(&it),
+        Service::CloudWatch => other::cloudwatch(&it),
+        Service::SecretsManager => other::secrets(&it),
+        Service::Acm => other::acm(&it),
+        Service::Sts => other::sts(&it),
+        Service::Iam => None,
+    }
+}
+
+/// A call being asked about.
+struct Asking<'a> {
+    lab: &'a Lab,
+    call: &'a Call,
+    params: Params,
+}
+
+impl Asking<'_> {
+    /// The ARN of a resource of this service in the call's region and the account.
+    fn arn(&self, resource: &str) -> String {
+        let (service, region) = (super::prefix(self.call.service), &self.call.region);
+        format!("arn:aws:{service}:{region}:{ACCOUNT}:{resource}")
+    }
+
+    /// The call's own action on a resource.
+    fn ask(&self, resource: impl Into<String>) -> Ask {
+        self.other(
+            &format!("{}:{}", super::prefix(self.call.service), self.call.action),
+            resource,
+        )
+    }
+
+    /// Another action that the call needs, on a resource.
+    fn other(&self, action: &str, resource: impl Into<String>) -> Ask {
+        Ask::new(action, resource).with("aws:RequestedRegion", &self.call.region)
+    }
+
+    /// The call's own action where nobody can narrow it.
+    fn anything(&self) -> Vec<Ask> {
+        vec![self.ask("*")]
+    }
+
+    /// A parameter, or `*` when it is not there: what AWS refuses for its absence is not judged by it.
+    fn text(&self, name: &str) -> String {
+        self.params.given(name).unwrap_or_else(|| "*".to_owned())
+    }
+
+    /// A list, or `*` for an empty one: everything.
+    fn texts(&self, name: &str) -> Vec<String> {
+        let texts = self.params.list(name);
+        if texts.is_empty() {
+            vec!["*".to_owned()]
+        } else {
+            texts
+        }
+    }
+
+    /// The parameter `Tags` of everybody but EC2.
+    fn tags(&self) -> SentTags {
+        sent(&self.params, "Tags")
+    }
+}
+
+/// The tags in a list of structures with `Key` and `Value`.
+fn sent(params: &Params, name: &str) -> SentTags {
+    params
+        .structs(name)
+        .iter()
+        .filter_map(|tag| Some((tag.opt("Key")?, tag.opt("Value").unwrap_or_default())))
+        .collect()
+}
+
+/// Tags as services keep them.
+type Tags = BTreeMap<String, String>;
