@@ -5,4 +5,5 @@ mod api;
 mod images;
 mod machines;
 mod metadata;
+mod policies;
 mod support;

@@ -165,6 +165,10 @@ async fn role_credentials_sign_as_the_instance_until_it_ends() {
     );
     assert!(answer.text("UserId").ends_with(&format!(":{id}")));
     assert_eq!(who(None).await.status, 403, "the token belongs to the key");
+    // The role has no policy: beyond its own name there is nothing for it.
+    let (scope, key) = ((EAST, "ec2"), (key.as_str(), secret.as_str()));
+    let refused = signed(world.address, key, Some(&token), scope, "DescribeVpcs", &[]).await;
+    assert_eq!(refused.text("Code"), "UnauthorizedOperation");
 
     world
         .ok("TerminateInstances", &[("InstanceId.1", &id)])
