@@ -4,6 +4,8 @@
 //! creations, allowed only with our stack's tag in the request; changes and deletions, allowed only on
 //! what carries it. A service that knows no tags for a call is narrowed by the resource's name instead.
 
+mod data;
+
 use plan::Spec;
 use plan::observed::STACK_TAG;
 use serde_json::{Value, json};
@@ -32,8 +34,8 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(ec2(spec, &place));
     statements.extend(fleet(&place));
     statements.extend(load_balancing(&place));
-    statements.extend(database(&place));
-    statements.extend(secrets(&place));
+    statements.extend(data::database(&place));
+    statements.extend(data::secrets(&place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),
@@ -338,88 +340,6 @@ fn load_balancing(place: &Place<'_>) -> Vec<Value> {
                 "elasticloadbalancing:SetSubnets",
             ],
             &json!([balancer, listener, targets]),
-            Some(place.ours("aws:ResourceTag")),
-        ),
-    ]
-}
-
-fn database(place: &Place<'_>) -> Vec<Value> {
-    let stack = place.stack;
-    let instances = [
-        place.arn("rds", &format!("db:{stack}-db")),
-        place.arn("rds", &format!("db:{stack}-db-replica-*")),
-    ];
-    let groups = [
-        place.arn("rds", &format!("subgrp:{stack}-db")),
-        place.arn("rds", &format!("pg:{stack}-db-*")),
-    ];
-    let snapshots = place.arn("rds", &format!("snapshot:{stack}-*"));
-    let all: Vec<&String> = instances
-        .iter()
-        .chain(&groups)
-        .chain([&snapshots])
-        .collect();
-    vec![
-        allow(
-            "CreateDatabase",
-            &[
-                "rds:AddTagsToResource",
-                "rds:CreateDBInstance",
-                "rds:CreateDBInstanceReadReplica",
-                "rds:CreateDBParameterGroup",
-                "rds:CreateDBSnapshot",
-                "rds:CreateDBSubnetGroup",
-            ],
-            &json!(all),
-            None,
-        ),
-        allow(
-            "ChangeDatabase",
-            &[
-                "rds:DeleteDBInstance",
-                "rds:DeleteDBParameterGroup",
-                "rds:DeleteDBSnapshot",
-                "rds:DeleteDBSubnetGroup",
-                "rds:ModifyDBInstance",
-                "rds:ModifyDBParameterGroup",
-                "rds:ModifyDBSubnetGroup",
-                "rds:RebootDBInstance",
-                "rds:ResetDBParameterGroup",
-            ],
-            &json!(all),
-            Some(place.ours("aws:ResourceTag")),
-        ),
-    ]
-}
-
-fn secrets(place: &Place<'_>) -> Vec<Value> {
-    let resource = json!(place.arn("secretsmanager", &format!("secret:{}/*", place.stack)));
-    vec![
-        allow(
-            "CreateSecrets",
-            &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
-            &resource,
-            Some(place.tagged()),
-        ),
-        allow(
-            "UseSecrets",
-            &[
-                "secretsmanager:DeleteSecret",
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:RestoreSecret",
-            ],
-            &resource,
-            Some(place.ours("aws:ResourceTag")),
-        ),
-        // The CA's alone: passwords are rotated by whoever may, not by the orchestrator.
-        allow(
-            "RotateCa",
-            &["secretsmanager:PutSecretValue"],
-            &json!(place.arn(
-                "secretsmanager",
-                &format!("secret:{}/orchestrator-ca-*", place.stack)
-            )),
             Some(place.ours("aws:ResourceTag")),
         ),
     ]

@@ -1,0 +1,87 @@
+//! What keeps data: the database, its groups and snapshots, and secrets.
+
+use serde_json::{Value, json};
+
+use super::{Place, allow};
+
+pub(super) fn database(place: &Place<'_>) -> Vec<Value> {
+    let stack = place.stack;
+    let instances = [
+        place.arn("rds", &format!("db:{stack}-db")),
+        place.arn("rds", &format!("db:{stack}-db-replica-*")),
+    ];
+    let groups = [
+        place.arn("rds", &format!("subgrp:{stack}-db")),
+        place.arn("rds", &format!("pg:{stack}-db-*")),
+    ];
+    let snapshots = place.arn("rds", &format!("snapshot:{stack}-*"));
+    let all: Vec<&String> = instances
+        .iter()
+        .chain(&groups)
+        .chain([&snapshots])
+        .collect();
+    vec![
+        allow(
+            "CreateDatabase",
+            &[
+                "rds:AddTagsToResource",
+                "rds:CreateDBInstance",
+                "rds:CreateDBInstanceReadReplica",
+                "rds:CreateDBParameterGroup",
+                "rds:CreateDBSnapshot",
+                "rds:CreateDBSubnetGroup",
+            ],
+            &json!(all),
+            None,
+        ),
+        allow(
+            "ChangeDatabase",
+            &[
+                "rds:DeleteDBInstance",
+                "rds:DeleteDBParameterGroup",
+                "rds:DeleteDBSnapshot",
+                "rds:DeleteDBSubnetGroup",
+                "rds:ModifyDBInstance",
+                "rds:ModifyDBParameterGroup",
+                "rds:ModifyDBSubnetGroup",
+                "rds:RebootDBInstance",
+                "rds:ResetDBParameterGroup",
+            ],
+            &json!(all),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
+
+pub(super) fn secrets(place: &Place<'_>) -> Vec<Value> {
+    let resource = json!(place.arn("secretsmanager", &format!("secret:{}/*", place.stack)));
+    vec![
+        allow(
+            "CreateSecrets",
+            &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+            &resource,
+            Some(place.tagged()),
+        ),
+        allow(
+            "UseSecrets",
+            &[
+                "secretsmanager:DeleteSecret",
+                "secretsmanager:DescribeSecret",
+                "secretsmanager:GetSecretValue",
+                "secretsmanager:RestoreSecret",
+            ],
+            &resource,
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        // The CA's alone: passwords are rotated by whoever may, not by the orchestrator.
+        allow(
+            "RotateCa",
+            &["secretsmanager:PutSecretValue"],
+            &json!(place.arn(
+                "secretsmanager",
+                &format!("secret:{}/orchestrator-ca-*", place.stack)
+            )),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
