@@ -4,10 +4,12 @@
 //! of them harmless reads are tried, which shows whether the service is reachable and readable at all.
 //! An effect's permission is `Unknown` there until it is made.
 
+use aws_sdk_ec2::types::ResourceType;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, join};
 
 use crate::connect::Cloud;
+use crate::ec2::tag_specification;
 use crate::error::{Called, Failure, ReadError};
 
 /// A permission and whether we have it.
@@ -42,8 +44,9 @@ pub struct Quota {
 }
 
 impl Cloud {
-    /// Every permission that can be tried without consequence, in the home region.
-    pub async fn dry_run_permissions(&self) -> Vec<Permission> {
+    /// Every permission that can be tried without consequence, in the home region. `vpc` is the stack's, by
+    /// id, where it is known.
+    pub async fn dry_run_permissions(&self, vpc: Option<&str>) -> Vec<Permission> {
         let look = self.look();
         let (ec2, elb, rds) = (&look.ec2, &look.elb, &look.rds);
         let mut probes: Vec<(&'static str, BoxFuture<'_, Result<(), Failure>>)> = Vec::new();
@@ -55,16 +58,21 @@ impl Cloud {
                 ));
             };
         }
-        // Dry runs: EC2 judges the permission before it looks at what is named.
+        // Dry runs: EC2 judges the permission before it looks at what is named. They carry our tag and name
+        // our VPC as the real calls do, for without them our own policy does not allow them.
+        let tagged = |kind| tag_specification(kind, &self.our_tags([]));
         probe!("ec2:CreateSecurityGroup", {
             ec2.create_security_group()
                 .dry_run(true)
+                .set_vpc_id(vpc.map(str::to_owned))
+                .tag_specifications(tagged(ResourceType::SecurityGroup))
                 .group_name(format!("{}-doctor", self.stack()))
                 .description("Never made: a dry run")
         });
         probe!("ec2:CreateLaunchTemplate", {
             ec2.create_launch_template()
                 .dry_run(true)
+                .tag_specifications(tagged(ResourceType::LaunchTemplate))
                 .launch_template_name(format!("{}-doctor", self.stack()))
                 .launch_template_data(
                     aws_sdk_ec2::types::RequestLaunchTemplateData::builder().build(),

@@ -177,16 +177,6 @@ fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
             &json!(place.arn("ec2", "security-group/*")),
             Some(place.ours("aws:ResourceTag")),
         ),
-        // The rules that come with a group have no tags of their own.
-        allow(
-            "ChangeSecurityGroupRules",
-            &[
-                "ec2:AuthorizeSecurityGroupIngress",
-                "ec2:RevokeSecurityGroupIngress",
-            ],
-            &json!(place.arn("ec2", "security-group-rule/*")),
-            None,
-        ),
         allow(
             "CreateTemplate",
             &["ec2:CreateLaunchTemplate"],
@@ -236,11 +226,25 @@ fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
                 ]
             } })),
         ),
-        // Auto Scaling checks, when a group is made, that its maker could have launched from the template.
+        // Auto Scaling checks, when a group is made or gets another version, that whoever asks could launch
+        // from the template: the stack's template, and with it whatever it names.
         allow(
             "LaunchFromTemplate",
             &["ec2:RunInstances"],
-            &json!("*"),
+            &json!(place.arn("ec2", "launch-template/*")),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "LaunchWhatItNames",
+            &["ec2:RunInstances"],
+            &json!([
+                format!("arn:aws:ec2:{}::image/*", place.home),
+                place.arn("ec2", "instance/*"),
+                place.arn("ec2", "network-interface/*"),
+                place.arn("ec2", "security-group/*"),
+                place.arn("ec2", "subnet/*"),
+                place.arn("ec2", "volume/*"),
+            ]),
             Some(json!({ "ArnLike": {
                 "ec2:LaunchTemplate": place.arn("ec2", "launch-template/*")
             } })),

@@ -129,7 +129,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 detail: "none: users speak plain HTTP to the load balancer; `load_balancer.certificate_arn` names one".to_owned(),
             });
         }
-        for permission in core.cloud.dry_run_permissions().await {
+        let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
+        for permission in core.cloud.dry_run_permissions(vpc).await {
             checks.push(permission_check(&permission));
         }
         match core.cloud.quotas().await {

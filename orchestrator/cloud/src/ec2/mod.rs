@@ -29,7 +29,7 @@ fn tags_of(tags: &[Tag]) -> Tags {
         .collect()
 }
 
-fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
+pub(crate) fn tag_specification(kind: ResourceType, tags: &Tags) -> TagSpecification {
     TagSpecification::builder()
         .resource_type(kind)
         .set_tags(Some(tag_list(tags)))

@@ -1,5 +1,6 @@
 //! What keeps data: the database, its groups and snapshots, and secrets.
 
+use plan::observed::STACK_TAG;
 use serde_json::{Value, json};
 
 use super::{Place, allow};
@@ -20,6 +21,9 @@ pub(super) fn database(place: &Place<'_>) -> Vec<Value> {
         .chain(&groups)
         .chain([&snapshots])
         .collect();
+    // An instance whose call names no option group gets its engine's default one, and is judged by it, too.
+    let options = place.arn("rds", "og:default:postgres-*");
+    let made_with: Vec<&String> = all.iter().copied().chain([&options]).collect();
     vec![
         allow(
             "CreateDatabase",
@@ -31,7 +35,7 @@ pub(super) fn database(place: &Place<'_>) -> Vec<Value> {
                 "rds:CreateDBSnapshot",
                 "rds:CreateDBSubnetGroup",
             ],
-            &json!(all),
+            &json!(made_with),
             None,
         ),
         allow(
@@ -62,12 +66,23 @@ pub(super) fn secrets(place: &Place<'_>) -> Vec<Value> {
             &resource,
             Some(place.tagged()),
         ),
+        // Whether a secret is there is asked before it is made, and what does not exist has no tag: a
+        // condition that demanded one would answer "not allowed" instead of "not found".
         allow(
-            "UseSecrets",
+            "LookAtSecrets",
             &[
-                "secretsmanager:DeleteSecret",
                 "secretsmanager:DescribeSecret",
                 "secretsmanager:GetSecretValue",
+            ],
+            &resource,
+            Some(json!({ "StringEqualsIfExists": {
+                format!("aws:ResourceTag/{STACK_TAG}"): place.stack
+            } })),
+        ),
+        allow(
+            "ChangeSecrets",
+            &[
+                "secretsmanager:DeleteSecret",
                 "secretsmanager:RestoreSecret",
             ],
             &resource,

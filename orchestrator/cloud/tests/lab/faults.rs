@@ -244,7 +244,7 @@ async fn permissions_and_quotas_are_told() {
             message: "You are not authorized to perform this operation.".to_owned(),
         },
     ));
-    let permissions = world.cloud.dry_run_permissions().await;
+    let permissions = world.cloud.dry_run_permissions(None).await;
     for permission in &permissions {
         let denied = permission.name == "ec2:CreateLaunchTemplate";
         assert_eq!(
