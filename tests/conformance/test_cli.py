@@ -68,3 +68,36 @@ def test_an_error_is_told(aws):
     done = aws("rds", "describe-db-instances", "--db-instance-identifier", "nope")
     assert done.returncode != 0
     assert "(DBInstanceNotFound)" in done.stderr
+
+
+def test_a_profile_that_takes_a_role(aws, lab, tmp_path):
+    """What the credential chain of every AWS tool does with `role_arn`."""
+    account = json.loads(aws("sts", "get-caller-identity").stdout)["Account"]
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"},
+    }
+    role = ["--role-name", "by-profile"]
+    made = aws("iam", "create-role", *role, "--assume-role-policy-document", json.dumps(trust))
+    assert made.returncode == 0, made.stderr
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile by-profile]\nrole_arn = arn:aws:iam::{account}:role/by-profile\n"
+        "credential_source = Environment\nregion = us-east-1\n"
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_ENDPOINT_URL": lab.endpoint,
+        "AWS_ACCESS_KEY_ID": lab.ready["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": lab.ready["secret_access_key"],
+    }
+    command = [str(AWS), "--profile", "by-profile", "--output", "json", "sts", "get-caller-identity"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert ":assumed-role/by-profile/" in json.loads(done.stdout)["Arn"]
+    gone = aws("iam", "delete-role", *role)
+    assert gone.returncode == 0, gone.stderr

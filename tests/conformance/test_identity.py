@@ -20,6 +20,32 @@ ACCESS = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
 }
+# What each service calls an action that is not allowed, by a call that needs no parameters or few.
+DENIED = [
+    ("ec2", "UnauthorizedOperation", 403, "describe_vpcs", {}),
+    ("autoscaling", "AccessDenied", 403, "describe_auto_scaling_groups", {}),
+    ("elbv2", "AccessDenied", 403, "describe_load_balancers", {}),
+    ("rds", "AccessDenied", 403, "describe_db_instances", {}),
+    ("cloudwatch", "AccessDenied", 403, "describe_alarms", {}),
+    ("iam", "AccessDenied", 403, "list_roles", {}),
+    ("secretsmanager", "AccessDeniedException", 400, "get_secret_value", {"SecretId": "a"}),
+    ("acm", "AccessDeniedException", 400, "list_certificates", {}),
+]
+
+
+def client_of(lab, credentials, service):
+    """A client with temporary credentials, whose answers are checked as those of the others are."""
+    client = boto3.client(
+        service,
+        endpoint_url=lab.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+        config=botocore.config.Config(retries={"total_max_attempts": 1}),
+    )
+    client.meta.events.register("before-parse", lab.watch)
+    return client
 
 
 def test_caller_identity(lab):
@@ -94,3 +120,47 @@ def test_roles_and_profiles(lab, refused, wait):
     iam.delete_instance_profile(**profile)
     iam.delete_role(**role)
     refused("NoSuchEntity", iam.get_role, 404, **role)
+
+
+def test_a_role_is_taken_and_judged(lab, refused):
+    iam, sts = lab.client("iam"), lab.client("sts")
+    account = sts.get_caller_identity()["Account"]
+    trust = json.loads(json.dumps(TRUST))
+    trust["Statement"][0]["Principal"] = {"AWS": f"arn:aws:iam::{account}:root"}
+    role = {"RoleName": "taken"}
+    bad = json.dumps({**trust, "Statement": []})
+    refused("MalformedPolicyDocument", iam.create_role, **role, AssumeRolePolicyDocument=bad)
+    made = iam.create_role(
+        **role, AssumeRolePolicyDocument=json.dumps(trust), MaxSessionDuration=7200
+    )
+    session = {"RoleArn": made["Role"]["Arn"], "RoleSessionName": "conformance"}
+    for seconds in (900, 7200):
+        sts.assume_role(**session, DurationSeconds=seconds)
+    refused("ValidationError", sts.assume_role, **session, DurationSeconds=7201)
+    for missing in ("nobody", "node"):
+        other = {**session, "RoleArn": f"arn:aws:iam::{account}:role/{missing}"}
+        refused("AccessDenied", sts.assume_role, 403, **other)
+    taken = sts.assume_role(**session)
+    assert taken["AssumedRoleUser"]["AssumedRoleId"] == f"{made['Role']['RoleId']}:conformance"
+    credentials = taken["Credentials"]
+    who = client_of(lab, credentials, "sts").get_caller_identity()
+    assert who["Arn"] == taken["AssumedRoleUser"]["Arn"]
+    for service, code, status, call, arguments in DENIED:
+        client = client_of(lab, credentials, service)
+        answer = refused(code, getattr(client, call), status, **arguments)
+        said = f"User: {who['Arn']} is not authorized to perform: "
+        assert said in answer["Error"]["Message"], answer
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}],
+    }
+    iam.put_role_policy(**role, PolicyName="inline", PolicyDocument=json.dumps(document))
+    ec2 = client_of(lab, credentials, "ec2")
+    assert ec2.describe_vpcs()["Vpcs"]
+    refused("UnauthorizedOperation", ec2.describe_subnets, 403)
+    document["Statement"][0]["Condition"] = {"StringMatches": {"aws:TagKeys": "a"}}
+    inline = {**role, "PolicyName": "inline", "PolicyDocument": json.dumps(document)}
+    refused("MalformedPolicyDocument", iam.put_role_policy, **inline)
+    iam.delete_role_policy(**role, PolicyName="inline")
+    refused("UnauthorizedOperation", ec2.describe_vpcs, 403)
+    iam.delete_role(**role)

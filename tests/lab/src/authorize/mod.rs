@@ -12,7 +12,7 @@
 //! without one it may ask `sts:GetCallerIdentity`, which needs no permission, and nothing else. An action
 //! that the table does not know is refused and logged, never allowed by accident.
 //!
-//! docs/lab.md says what of IAM's evaluation is not here: resource policies, boundaries, session policies,
+//! docs/lab/iam.md says what of IAM's evaluation is not here: resource policies, boundaries, session policies,
 //! organizations, managed policies.
 
 mod condition;
@@ -43,13 +43,18 @@ pub(crate) fn check(lab: &Lab, call: &Call) -> Result<(), ApiError> {
         log::error!(
             "the authorization table has no entry for {action}: role {role} is refused; add one to tests/lab/src/authorize/table"
         );
-        return Err(refusal(call, &Ask::new(action, "*"), &Decision::NotAllowed));
+        return Err(refusal(
+            lab,
+            call,
+            &Ask::new(action, "*"),
+            &Decision::NotAllowed,
+        ));
     };
     let policies = lab.directory.policies(role);
     for ask in asks {
         match evaluate(&policies, &ask) {
             Decision::Allowed(by) => lab.directory.used(role, &by, &ask.action),
-            decision => return Err(refusal(call, &ask, &decision)),
+            decision => return Err(refusal(lab, call, &ask, &decision)),
         }
     }
     Ok(())
@@ -64,7 +69,7 @@ fn prefix(service: Service) -> &'static str {
 }
 
 /// The refusal in the words of the service (IAM user guide, "Troubleshoot access denied error messages").
-fn refusal(call: &Call, ask: &Ask, decision: &Decision) -> ApiError {
+fn refusal(lab: &Lab, call: &Call, ask: &Ask, decision: &Decision) -> ApiError {
     let why = match decision {
         Decision::Denied => "with an explicit deny in an identity-based policy".to_owned(),
         _ => format!(
@@ -77,6 +82,10 @@ fn refusal(call: &Call, ask: &Ask, decision: &Decision) -> ApiError {
         call.caller.arn, ask.action, ask.resource
     );
     log::warn!("{} {message}", call.region);
+    if let Some(role) = &call.caller.role {
+        let what = format!("{} on {}", ask.action, ask.resource);
+        lab.directory.refused(role, what);
+    }
     match call.service.protocol() {
         Protocol::Ec2Query => ApiError::new(
             "UnauthorizedOperation",

@@ -10,6 +10,9 @@ use crate::Lab;
 use crate::authorize::{Document, Of};
 use crate::ec2::ProfileReference;
 
+/// Different refusals that are remembered of a role; a person reads them.
+const MOST_REFUSALS: usize = 1000;
+
 /// An inline policy.
 #[derive(Clone, Debug)]
 pub(super) struct Inline {
@@ -54,6 +57,15 @@ impl Directory {
         }
     }
 
+    /// Records that an action on a resource was refused.
+    pub(crate) fn refused(&self, role: &str, what: String) {
+        if let Some(role) = self.lock().roles.get_mut(role)
+            && role.refused.len() < MOST_REFUSALS
+        {
+            role.refused.insert(what);
+        }
+    }
+
     /// A role by ARN.
     pub(crate) fn to_take(&self, arn: &str) -> Option<Taken> {
         let state = self.lock();
@@ -66,7 +78,8 @@ impl Directory {
         })
     }
 
-    /// For each role and policy what every statement has allowed so far, and what it was never asked for.
+    /// For each role what every statement of its policies has allowed so far, what it was never asked for,
+    /// and what was refused.
     pub(crate) fn usage(&self) -> Value {
         let state = self.lock();
         let roles = state.roles.values().map(|role| {
@@ -85,7 +98,9 @@ impl Directory {
                     .collect();
                 (name.clone(), Value::from(statements))
             });
-            (role.name.clone(), Value::Object(policies.collect()))
+            let policies = Value::Object(policies.collect());
+            let judged = json!({ "policies": policies, "refused": role.refused });
+            (role.name.clone(), judged)
         });
         Value::Object(roles.collect())
     }

@@ -1,5 +1,5 @@
 //! IAM's API: roles and instance profiles, as far as EC2 and STS use them. Inline policies are judged
-//! ([`crate::authorize`]); attached ones are kept and shown, and allow nothing (docs/lab/ec2.md says so).
+//! ([`crate::authorize`]); attached ones are kept and shown, and allow nothing (docs/lab/iam.md says so).
 //!
 //! IAM is global: one directory for all regions.
 
@@ -12,7 +12,7 @@ mod roles;
 pub use credentials::Sessions;
 pub(crate) use judged::role_arn_of_profile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ struct RoleRecord {
     tags: BTreeMap<String, String>,
     inline: BTreeMap<String, judged::Inline>,
     attached: BTreeMap<String, String>,
+    /// Actions on resources that were not allowed.
+    refused: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +125,7 @@ pub fn seed_profile(lab: &Lab, name: &str) {
             tags: BTreeMap::new(),
             inline: BTreeMap::new(),
             attached: BTreeMap::new(),
+            refused: BTreeSet::new(),
         });
     state
         .profiles

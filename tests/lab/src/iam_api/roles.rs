@@ -1,6 +1,6 @@
 //! Roles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -51,6 +51,7 @@ pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         tags: parse_tags(call)?,
         inline: BTreeMap::new(),
         attached: BTreeMap::new(),
+        refused: BTreeSet::new(),
         name: name.clone(),
     };
     p.finish()?;

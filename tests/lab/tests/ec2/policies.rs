@@ -162,10 +162,15 @@ async fn what_is_allowed_is_done_and_everything_else_refused() {
         .control(http::Method::GET, "iam", Value::Null)
         .await;
     let usage: Value = serde_json::from_str(&usage).expect("JSON");
-    let statements = &usage["tester"]["inline"];
+    let statements = &usage["tester"]["policies"]["inline"];
     assert_eq!(statements[0]["Sid"], "Look");
     assert_eq!(statements[0]["used"], json!(["ec2:DescribeVpcs"]));
     assert_eq!(statements[1]["unused"], json!(["ec2:RunInstances"]));
+    let refused = usage["tester"]["refused"].to_string();
+    assert!(
+        refused.contains("\"rds:DescribeDBInstances on arn:aws:rds:us-east-1:"),
+        "{refused}"
+    );
     session.world.lab.stop().await;
 }
 
