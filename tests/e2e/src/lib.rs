@@ -12,6 +12,7 @@ pub mod processes;
 pub mod region;
 pub mod releases;
 pub mod report;
+pub mod role;
 pub mod secrets;
 pub mod stage;
 pub mod timeline;

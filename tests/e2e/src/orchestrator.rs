@@ -51,7 +51,7 @@ pub struct Orchestrator {
     pub spec: PathBuf,
     /// `--runtime-dir`.
     pub runtime: PathBuf,
-    /// Endpoint and credentials.
+    /// Endpoint and credentials: the role's, see [`crate::role`].
     pub environment: Vec<(String, String)>,
     /// Where `serve` logs.
     pub log: PathBuf,

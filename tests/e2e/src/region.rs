@@ -15,7 +15,7 @@ use crate::processes::Program;
 pub struct Region {
     /// Of its API.
     pub endpoint: String,
-    /// What an AWS tool needs to know to speak to it.
+    /// What an AWS tool needs to know to speak to it, as the account's administrator.
     pub environment: Vec<(String, String)>,
     /// Where it lies, and what belongs to it.
     pub directory: PathBuf,

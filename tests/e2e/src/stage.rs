@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use standin::release::Behaviour;
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use crate::orchestrator::Orchestrator;
 use crate::processes::left_behind;
 use crate::region::Region;
 use crate::releases::Releases;
+use crate::role;
 
 /// What the lab's instances are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +104,8 @@ pub const TEST_LICENCE: &str = "LAB-CLUSTER-LICENCE for the demo";
 pub const LICENCE_SECRET: &str = "demo/licence";
 
 impl Stage {
-    /// Starts lab and release server, registers an image with the agent in it, writes a specification.
-    /// Fails where the runtime cannot work, with the reason.
+    /// Starts lab and release server, registers an image with the agent in it, writes a specification, and
+    /// gives the orchestrator a role with the policy that it prints itself. Fails where the runtime cannot work, with the reason.
     pub async fn set(options: Options) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("mattermost-ha-")
@@ -122,7 +124,7 @@ impl Stage {
             "--octet".to_owned(),
             options.octet.to_string(),
             "--instance-profile".to_owned(),
-            "mattermost-node".to_owned(),
+            role::NODE_ROLE.to_owned(),
         ];
         if let Runtime::Machine(_) = options.runtime {
             arguments.extend(["--runtime".to_owned(), "machine".to_owned()]);
@@ -157,7 +159,7 @@ impl Stage {
                 orchestrator,
             ),
         )?;
-        let orchestrator = Orchestrator {
+        let mut orchestrator = Orchestrator {
             binary: options.bin.join("orchestrator"),
             spec,
             runtime: base.join("run"),
@@ -165,7 +167,12 @@ impl Stage {
             log: base.join("orchestrator.log"),
             console: format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
         };
-        let stage = Self {
+        let licence = match &options.licence {
+            Some(text) => Some(create_licence(&region, text).await?),
+            None => None,
+        };
+        orchestrator.environment = role::take(&region, &orchestrator, licence.as_deref()).await?;
+        Ok(Self {
             directory,
             region,
             releases,
@@ -173,20 +180,7 @@ impl Stage {
             image,
             orchestrator,
             options,
-        };
-        if let Some(licence) = &stage.options.licence {
-            stage
-                .aws(&[
-                    "secretsmanager",
-                    "create-secret",
-                    "--name",
-                    LICENCE_SECRET,
-                    "--secret-string",
-                    licence,
-                ])
-                .await?;
-        }
-        Ok(stage)
+        })
     }
 
     /// The AWS CLI against the lab: a client that nobody here wrote.
@@ -224,9 +218,17 @@ impl Stage {
         self.options.licence.is_some()
     }
 
-    /// Ends the lab, and says what was left behind.
+    /// Ends the lab, and says what was left behind. Fails when a role of the product was refused anything:
+    /// then its policy does not suffice, even where the product got along without.
     pub async fn strike(self) -> anyhow::Result<Vec<String>> {
+        let refused = role::refused(&self.region).await;
         self.region.stop(Duration::from_secs(30)).await?;
+        let refused = refused?;
+        ensure!(
+            refused.is_empty(),
+            "the policies do not suffice:\n{}",
+            refused.join("\n")
+        );
         let needle = self.directory.path().display().to_string();
         // A killed process is gone once the kernel has taken its memory back.
         let until = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -243,6 +245,15 @@ impl Stage {
     pub fn keep(self) -> (PathBuf, Region, Releases) {
         (self.directory.keep(), self.region, self.releases)
     }
+}
+
+/// The secret that holds the licence, by ARN.
+async fn create_licence(region: &Region, text: &str) -> anyhow::Result<String> {
+    let arguments = ["secretsmanager", "create-secret", "--name", LICENCE_SECRET];
+    let arguments = [&arguments[..], &["--secret-string", text]].concat();
+    let made = region.aws("us-east-1", &arguments).await?;
+    let arn = made["ARN"].as_str().context("the secret has no ARN")?;
+    Ok(arn.to_owned())
 }
 
 fn make_traversable(path: &Path) -> anyhow::Result<()> {

@@ -64,7 +64,8 @@ async fn known(stage: &Stage, nodes: &BTreeMap<String, String>) -> anyhow::Resul
     let mut secrets = Secrets::default();
     secrets.add("canary", CANARY)?;
     let operator = stage.orchestrator.environment.iter();
-    let operator = operator.filter(|(name, _)| name == "AWS_SECRET_ACCESS_KEY");
+    let operator =
+        operator.filter(|(name, _)| name == "AWS_SECRET_ACCESS_KEY" || name == "AWS_SESSION_TOKEN");
     for (name, value) in operator {
         secrets.add(&format!("the operator's {name}"), value)?;
     }

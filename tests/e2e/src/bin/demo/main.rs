@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use e2e::{Options, Runtime, Stage, Timeline};
+use e2e::{Options, Runtime, Stage, Timeline, role};
 
 use chapters::show;
 use look::{tell_logs, what_to_try};
@@ -129,6 +129,11 @@ async fn demo(arguments: &Arguments, timeline: &Arc<Timeline>) -> anyhow::Result
         return Ok(violations);
     }
     timeline.step("End of the lab");
+    let unused = role::unused(&stage.region).await?;
+    timeline.note(&format!(
+        "allowed by the orchestrator's policy and not needed this time: {}",
+        unused.join(", ")
+    ));
     let left = stage.strike().await?;
     ensure!(
         left.is_empty(),
