@@ -1,8 +1,11 @@
 //! The least that orchestrator and node need from IAM, as policy documents.
 //!
 //! Three kinds of statement: reads, which AWS lets nobody narrow to a resource (the few that can be are);
-//! creations, allowed only with our stack's tag in the request; changes and deletions, allowed only on
-//! what carries it. A service that knows no tags for a call is narrowed by the resource's name instead.
+//! creations, allowed only with our stack's tag in the request, or under the stack's name where the thing
+//! has one that begins with it; changes and deletions, allowed only on what carries the tag. A service
+//! that knows no tags for a call is narrowed by the resource's name instead.
+//!
+//! The end-to-end tests run the whole product with this policy on a lab that judges it.
 
 mod data;
 
