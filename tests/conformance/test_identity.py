@@ -3,6 +3,7 @@
 import json
 
 import botocore.config
+import botocore.exceptions
 import boto3
 
 POLICY = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
@@ -163,4 +164,45 @@ def test_a_role_is_taken_and_judged(lab, refused):
     refused("MalformedPolicyDocument", iam.put_role_policy, **inline)
     iam.delete_role_policy(**role, PolicyName="inline")
     refused("UnauthorizedOperation", ec2.describe_vpcs, 403)
+    iam.delete_role(**role)
+
+
+def test_a_demanded_tag_hides_what_does_not_exist(lab, refused):
+    """A secret that is not there has no tag: only `…IfExists` lets somebody learn that it is not there."""
+    iam, sts = lab.client("iam"), lab.client("sts")
+    account = sts.get_caller_identity()["Account"]
+    trust = {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"}
+    trust = {"Version": "2012-10-17", "Statement": trust}
+    role = {"RoleName": "reader"}
+    made = iam.create_role(**role, AssumeRolePolicyDocument=json.dumps(trust))
+    taken = sts.assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="conformance")
+    reader = client_of(lab, taken["Credentials"], "secretsmanager")
+    owner = lab.client("secretsmanager")
+    ours = [{"Key": "stack", "Value": "ours"}]
+    owner.create_secret(Name="judged/ours", SecretString="a", Tags=ours)
+    owner.create_secret(Name="judged/theirs", SecretString="a", Tags=[{**ours[0], "Value": "theirs"}])
+    answers = {}
+    for operator in ("StringEquals", "StringEqualsIfExists"):
+        statement = {
+            "Effect": "Allow",
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": f"arn:aws:secretsmanager:*:{account}:secret:judged/*",
+            "Condition": {operator: {"aws:ResourceTag/stack": "ours"}},
+        }
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_role_policy(**role, PolicyName="inline", PolicyDocument=document)
+        assert reader.get_secret_value(SecretId="judged/ours")["SecretString"] == "a"
+        refused("AccessDeniedException", reader.get_secret_value, SecretId="judged/theirs")
+        refused("AccessDeniedException", reader.get_secret_value, SecretId="elsewhere")
+        try:
+            reader.get_secret_value(SecretId="judged/missing")
+        except botocore.exceptions.ClientError as error:
+            answers[operator] = error.response["Error"]["Code"]
+    assert answers == {
+        "StringEquals": "AccessDeniedException",
+        "StringEqualsIfExists": "ResourceNotFoundException",
+    }
+    for name in ("judged/ours", "judged/theirs"):
+        owner.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+    iam.delete_role_policy(**role, PolicyName="inline")
     iam.delete_role(**role)

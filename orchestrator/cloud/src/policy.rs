@@ -34,7 +34,10 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
         account,
     };
     let mut statements = reads(spec);
-    statements.extend(ec2(spec, &place));
+    statements.extend(security_groups(spec, &place));
+    statements.extend(templates(&place));
+    statements.extend(images(&place));
+    statements.push(tag_at_creation(&place));
     statements.extend(fleet(&place));
     statements.extend(load_balancing(&place));
     statements.extend(data::database(&place));
@@ -152,8 +155,7 @@ fn reads(spec: &Spec) -> Vec<Value> {
     statements
 }
 
-fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
-    let account = place.account;
+fn security_groups(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     vec![
         allow(
             "CreateSecurityGroups",
@@ -180,6 +182,11 @@ fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
             &json!(place.arn("ec2", "security-group/*")),
             Some(place.ours("aws:ResourceTag")),
         ),
+    ]
+}
+
+fn templates(place: &Place<'_>) -> Vec<Value> {
+    vec![
         allow(
             "CreateTemplate",
             &["ec2:CreateLaunchTemplate"],
@@ -196,38 +203,6 @@ fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
             ],
             &json!(place.arn("ec2", "launch-template/*")),
             Some(place.ours("aws:ResourceTag")),
-        ),
-        allow(
-            "CopyImages",
-            &["ec2:CopyImage"],
-            &json!(["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]),
-            None,
-        ),
-        allow(
-            "DeleteImages",
-            &["ec2:DeregisterImage"],
-            &json!("arn:aws:ec2:*::image/*"),
-            Some(place.ours("aws:ResourceTag")),
-        ),
-        allow(
-            "DeleteSnapshotsOfImages",
-            &["ec2:DeleteSnapshot"],
-            &json!("arn:aws:ec2:*::snapshot/*"),
-            Some(place.ours("aws:ResourceTag")),
-        ),
-        allow(
-            "TagAtCreation",
-            &["ec2:CreateTags"],
-            &json!([
-                format!("arn:aws:ec2:*:{account}:*/*"),
-                "arn:aws:ec2:*::image/*",
-                "arn:aws:ec2:*::snapshot/*"
-            ]),
-            Some(json!({ "StringEquals": {
-                "ec2:CreateAction": [
-                    "CopyImage", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"
-                ]
-            } })),
         ),
         // Auto Scaling checks, when a group is made or gets another version, that whoever asks could launch
         // from the template: the stack's template, and with it whatever it names.
@@ -253,6 +228,47 @@ fn ec2(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
             } })),
         ),
     ]
+}
+
+fn images(place: &Place<'_>) -> Vec<Value> {
+    vec![
+        allow(
+            "CopyImages",
+            &["ec2:CopyImage"],
+            &json!(["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]),
+            None,
+        ),
+        allow(
+            "DeleteImages",
+            &["ec2:DeregisterImage"],
+            &json!("arn:aws:ec2:*::image/*"),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+        allow(
+            "DeleteSnapshotsOfImages",
+            &["ec2:DeleteSnapshot"],
+            &json!("arn:aws:ec2:*::snapshot/*"),
+            Some(place.ours("aws:ResourceTag")),
+        ),
+    ]
+}
+
+fn tag_at_creation(place: &Place<'_>) -> Value {
+    let account = place.account;
+    allow(
+        "TagAtCreation",
+        &["ec2:CreateTags"],
+        &json!([
+            format!("arn:aws:ec2:*:{account}:*/*"),
+            "arn:aws:ec2:*::image/*",
+            "arn:aws:ec2:*::snapshot/*"
+        ]),
+        Some(json!({ "StringEquals": {
+            "ec2:CreateAction": [
+                "CopyImage", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"
+            ]
+        } })),
+    )
 }
 
 fn fleet(place: &Place<'_>) -> Vec<Value> {

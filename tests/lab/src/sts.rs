@@ -8,6 +8,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::authorize::may_assume;
 use crate::iam::{ACCOUNT, AccessKey, Caller};
+use crate::iam_api::Taken;
 
 /// Seconds that a session lasts when nothing is asked (STS API reference, `AssumeRole`).
 const DEFAULT_SESSION: i64 = 3600;
@@ -71,37 +72,40 @@ fn assume_role(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
             "The requested DurationSeconds {seconds} is below {SHORTEST_SESSION} or exceeds the MaxSessionDuration set for this role."
         )));
     }
-    let id = format!("{}:{session}", role.id);
-    let key = AccessKey {
-        id: format!("ASIA{}", lab.ids.hex(16).to_uppercase()),
-        secret: lab.ids.hex(40),
-        session_token: Some(lab.ids.hex(120)),
-        expires: Some(lab.clock.now() + SignedDuration::from_secs(seconds)),
+    Ok(issue(lab, role, &session, seconds))
+}
+
+/// A session of a role, and the answer that hands it out.
+fn issue(lab: &Lab, role: Taken, session: &str, seconds: i64) -> Reply {
+    let user_id = format!("{}:{session}", role.id);
+    let arn = format!(
+        "arn:aws:sts::{ACCOUNT}:assumed-role/{}/{session}",
+        role.name
+    );
+    let id = format!("ASIA{}", lab.ids.hex(16).to_uppercase());
+    let (secret, token) = (lab.ids.hex(40), lab.ids.hex(120));
+    let expires = lab.clock.now() + SignedDuration::from_secs(seconds);
+    let credentials = Xml::new()
+        .text("AccessKeyId", &id)
+        .text("SecretAccessKey", &secret)
+        .text("SessionToken", &token)
+        .time("Expiration", expires);
+    let user = Xml::new().text("AssumedRoleId", &user_id).text("Arn", &arn);
+    lab.iam.add(AccessKey {
+        id,
+        secret,
+        session_token: Some(token),
+        expires: Some(expires),
         caller: Caller {
-            arn: format!(
-                "arn:aws:sts::{ACCOUNT}:assumed-role/{}/{session}",
-                role.name
-            ),
-            user_id: id.clone(),
+            arn,
+            user_id,
             account: ACCOUNT.to_owned(),
             instance_id: None,
             role: Some(role.name),
         },
-    };
-    let credentials = Xml::new()
-        .text("AccessKeyId", &key.id)
-        .text("SecretAccessKey", &key.secret)
-        .opt("SessionToken", key.session_token.as_ref());
-    let credentials = match key.expires {
-        Some(at) => credentials.time("Expiration", at),
-        None => credentials,
-    };
-    let user = Xml::new()
-        .text("AssumedRoleId", id)
-        .text("Arn", &key.caller.arn);
-    lab.iam.add(key);
-    Ok(Xml::new()
+    });
+    Xml::new()
         .child("Credentials", credentials)
         .child("AssumedRoleUser", user)
-        .into())
+        .into()
 }

@@ -10,7 +10,7 @@ mod profiles;
 mod roles;
 
 pub use credentials::Sessions;
-pub(crate) use judged::role_arn_of_profile;
+pub(crate) use judged::{Taken, role_arn_of_profile};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

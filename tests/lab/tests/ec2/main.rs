@@ -6,4 +6,5 @@ mod images;
 mod machines;
 mod metadata;
 mod policies;
+mod session;
 mod support;

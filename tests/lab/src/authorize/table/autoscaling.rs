@@ -1,10 +1,9 @@
 //! Auto Scaling: a group's ARN has an id that is known only once it exists.
 
-use super::{Asking, launch, sent};
+use super::{Asking, launch};
 use crate::authorize::evaluate::Ask;
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
-    let p = &it.params;
     Some(match it.call.action.as_str() {
         "DescribeAccountLimits"
         | "DescribeAutoScalingGroups"
@@ -13,22 +12,7 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         | "DescribePolicies"
         | "DescribeScalingActivities"
         | "DescribeTags" => it.anything(),
-        "CreateAutoScalingGroup" => {
-            let name = it.text("AutoScalingGroupName");
-            let tags = sent(p, "Tags");
-            let arn = it.arn(&format!("autoScalingGroup:*:autoScalingGroupName/{name}"));
-            let mut asks = vec![it.ask(&arn).requesting(&tags)];
-            if !tags.is_empty() {
-                // Not in the reference's column of dependent actions. It is asked for all the same, so that
-                // a policy which passes here has it.
-                asks.push(
-                    it.other("autoscaling:CreateOrUpdateTags", arn)
-                        .requesting(&tags),
-                );
-            }
-            asks.extend(launch::asks(it, &it.subnets(None)));
-            asks
-        }
+        "CreateAutoScalingGroup" => it.new_group(),
         "UpdateAutoScalingGroup" => {
             let name = it.text("AutoScalingGroupName");
             let mut asks = vec![it.on_group(&name)];
@@ -55,7 +39,7 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
             vec![it.on_group(group.as_deref().unwrap_or("*"))]
         }
         "CreateOrUpdateTags" | "DeleteTags" => {
-            let entries = p.structs("Tags");
+            let entries = it.params.structs("Tags");
             let asks = entries.iter().map(|entry| {
                 let group = entry.opt("ResourceId").unwrap_or_else(|| "*".to_owned());
                 let key = entry.opt("Key").unwrap_or_default();
@@ -69,6 +53,21 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
 }
 
 impl Asking<'_> {
+    fn new_group(&self) -> Vec<Ask> {
+        let name = self.text("AutoScalingGroupName");
+        let arn = self.arn(&format!("autoScalingGroup:*:autoScalingGroupName/{name}"));
+        let tags = self.tags();
+        let mut asks = vec![self.ask(&arn).requesting(&tags)];
+        if !tags.is_empty() {
+            // Not in the reference's column of dependent actions. It is asked for all the same, so that a
+            // policy which passes here has it.
+            let tagging = self.other("autoscaling:CreateOrUpdateTags", arn);
+            asks.push(tagging.requesting(&tags));
+        }
+        asks.extend(launch::asks(self, &self.subnets(None)));
+        asks
+    }
+
     fn on_group(&self, name: &str) -> Ask {
         match crate::asg::group_facts(self.lab, &self.call.region, name) {
             Some(group) => self.ask(group.arn).tagged(&group.tags),

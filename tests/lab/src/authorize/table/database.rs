@@ -5,7 +5,6 @@ use super::Asking;
 use crate::authorize::evaluate::Ask;
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
-    let p = &it.params;
     Some(match it.call.action.as_str() {
         "DescribeAccountAttributes" | "DescribeDBEngineVersions" => it.anything(),
         "DescribeDBInstances" | "RebootDBInstance" => {
@@ -30,29 +29,8 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
                     .requesting(&it.tags()),
             ]
         }
-        "CreateDBInstance" => {
-            let mut named = vec![it.new_db("db", "DBInstanceIdentifier")];
-            named.extend(it.named("pg", "DBParameterGroupName"));
-            named.extend(it.named("subgrp", "DBSubnetGroupName"));
-            let version = p.given("EngineVersion").unwrap_or_default();
-            named.push(it.ask(it.option_group(&version)));
-            it.tagged_creation(named, "db", "DBInstanceIdentifier")
-        }
-        "CreateDBInstanceReadReplica" => {
-            let source = it.text("SourceDBInstanceIdentifier");
-            let source = source.rsplit(':').next().unwrap_or(&source);
-            let facts = crate::rds::instance_facts(it.lab, &it.call.region, source);
-            let mut named = vec![
-                it.new_db("db", "DBInstanceIdentifier"),
-                it.on_rds_arn(&it.arn(&format!("db:{source}"))),
-            ];
-            named.extend(it.named("pg", "DBParameterGroupName"));
-            if let Some(facts) = facts {
-                named.push(it.on_rds_arn(&it.arn(&format!("subgrp:{}", facts.subnet_group))));
-                named.push(it.ask(it.option_group(&facts.engine_version)));
-            }
-            it.tagged_creation(named, "db", "DBInstanceIdentifier")
-        }
+        "CreateDBInstance" => it.new_instance(),
+        "CreateDBInstanceReadReplica" => it.new_replica(),
         "CreateDBParameterGroup" => {
             let named = vec![it.new_db("pg", "DBParameterGroupName")];
             it.tagged_creation(named, "pg", "DBParameterGroupName")
@@ -80,6 +58,31 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
 }
 
 impl Asking<'_> {
+    fn new_instance(&self) -> Vec<Ask> {
+        let mut asks = vec![self.new_db("db", "DBInstanceIdentifier")];
+        asks.extend(self.named("pg", "DBParameterGroupName"));
+        asks.extend(self.named("subgrp", "DBSubnetGroupName"));
+        let version = self.params.given("EngineVersion").unwrap_or_default();
+        asks.push(self.ask(self.option_group(&version)));
+        self.tagged_creation(asks, "db", "DBInstanceIdentifier")
+    }
+
+    /// Subnet group and engine are the source's.
+    fn new_replica(&self) -> Vec<Ask> {
+        let source = self.text("SourceDBInstanceIdentifier");
+        let source = source.rsplit(':').next().unwrap_or(&source);
+        let mut asks = vec![
+            self.new_db("db", "DBInstanceIdentifier"),
+            self.on_rds_arn(&self.arn(&format!("db:{source}"))),
+        ];
+        asks.extend(self.named("pg", "DBParameterGroupName"));
+        if let Some(facts) = crate::rds::instance_facts(self.lab, &self.call.region, source) {
+            asks.push(self.on_rds_arn(&self.arn(&format!("subgrp:{}", facts.subnet_group))));
+            asks.push(self.ask(self.option_group(&facts.engine_version)));
+        }
+        self.tagged_creation(asks, "db", "DBInstanceIdentifier")
+    }
+
     /// The ARN of what a parameter names. RDS keeps names in lower case.
     fn rds(&self, kind: &str, parameter: &str) -> String {
         let name = self.text(parameter).to_ascii_lowercase();

@@ -4,7 +4,6 @@ use super::{Asking, SentTags, sent};
 use crate::authorize::evaluate::Ask;
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
-    let p = &it.params;
     Some(match it.call.action.as_str() {
         "DescribeAvailabilityZones"
         | "DescribeImages"
@@ -20,69 +19,39 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         | "DescribeTags"
         | "DescribeVpcs" => it.anything(),
         "CreateSecurityGroup" => {
-            let vpc = p.given("VpcId").or_else(|| it.default_vpc());
-            let vpc = vpc.unwrap_or_else(|| "*".to_owned());
-            let group = it.arn("security-group/*");
-            let mut asks = vec![it.ask(group).requesting(&it.tags_for("security-group"))];
-            asks.push(it.on("vpc", &vpc));
-            asks.extend(it.tagging());
-            asks
+            let vpc = it.params.given("VpcId").or_else(|| it.default_vpc());
+            let vpc = it.on("vpc", vpc.as_deref().unwrap_or("*"));
+            it.making(vec![vpc], &["security-group"])
         }
         "AuthorizeSecurityGroupIngress" => {
-            let mut asks = vec![it.on("security-group", &it.group())];
+            let group = it.on("security-group", &it.group());
             // "Policies using the security-group-rule resource-level permission are only enforced when the
             // API request includes TagSpecifications."
-            if !p.structs("TagSpecification").is_empty() {
-                let tags = it.tags_for("security-group-rule");
-                asks.push(it.ask(it.arn("security-group-rule/*")).requesting(&tags));
-                asks.extend(it.tagging());
+            if it.params.structs("TagSpecification").is_empty() {
+                vec![group]
+            } else {
+                it.making(vec![group], &["security-group-rule"])
             }
-            asks
         }
         "RevokeSecurityGroupIngress" | "DeleteSecurityGroup" => {
             vec![it.on("security-group", &it.group())]
         }
-        "CreateLaunchTemplate" => {
-            let tags = it.tags_for("launch-template");
-            let mut asks = vec![it.ask(it.arn("launch-template/*")).requesting(&tags)];
-            asks.extend(it.tagging());
-            asks
-        }
+        "CreateLaunchTemplate" => it.making(Vec::new(), &["launch-template"]),
         "CreateLaunchTemplateVersion"
         | "DeleteLaunchTemplate"
         | "DeleteLaunchTemplateVersions"
         | "ModifyLaunchTemplate" => vec![it.on("launch-template", &it.template())],
         "CopyImage" => {
-            let source = format!(
-                "arn:aws:ec2:{}::image/{}",
-                it.text("SourceRegion"),
-                it.text("SourceImageId")
-            );
-            let mut asks = vec![it.ask(source)];
-            for kind in ["image", "snapshot"] {
-                asks.push(it.ask(it.ec2(kind, "*")).requesting(&it.tags_for(kind)));
-            }
-            asks.extend(it.tagging());
-            asks
+            let (region, image) = (it.text("SourceRegion"), it.text("SourceImageId"));
+            let source = it.ask(format!("arn:aws:ec2:{region}::image/{image}"));
+            it.making(vec![source], &["image", "snapshot"])
         }
-        "DeregisterImage" => {
-            let image = it.text("ImageId");
-            let mut asks = vec![it.on("image", &image)];
-            if p.opt("DeleteAssociatedSnapshots").as_deref() == Some("true") {
-                let snapshot = it.snapshot_of(&image);
-                asks.extend(snapshot.map(|id| {
-                    let tags = it.tags_of(&id);
-                    let arn = it.ec2("snapshot", &id);
-                    it.other("ec2:DeleteSnapshot", arn).tagged(&tags)
-                }));
-            }
-            asks
-        }
+        "DeregisterImage" => it.deregistration(),
         "DeleteSnapshot" => vec![it.on("snapshot", &it.text("SnapshotId"))],
         "CreateTags" | "DeleteTags" => {
-            let tags = sent(p, "Tag");
-            p.list("ResourceId")
-                .iter()
+            let tags = sent(&it.params, "Tag");
+            let ids = it.params.list("ResourceId");
+            ids.iter()
                 .map(|id| it.on(kind_of(id), id).requesting(&tags))
                 .collect()
         }
@@ -140,20 +109,37 @@ impl Asking<'_> {
             .collect()
     }
 
-    /// `ec2:CreateTags` for each type of resource that is tagged as it is made (EC2 user guide, "Grant
-    /// permission to tag Amazon EC2 resources during creation").
-    fn tagging(&self) -> Vec<Ask> {
-        let specifications = self.params.structs("TagSpecification");
-        specifications
-            .iter()
-            .filter_map(|entry| Some((entry.opt("ResourceType")?, sent(entry, "Tag"))))
-            .filter(|(_, tags)| !tags.is_empty())
-            .map(|(kind, tags)| {
-                self.other("ec2:CreateTags", self.ec2(&kind, "*"))
-                    .requesting(&tags)
-                    .with("ec2:CreateAction", &self.call.action)
-            })
-            .collect()
+    /// What a call makes of these types, after what else it is asked on; and `ec2:CreateTags` for each that
+    /// is tagged as it is made (EC2 user guide, "Grant permission to tag Amazon EC2 resources during
+    /// creation").
+    fn making(&self, mut asks: Vec<Ask>, kinds: &[&str]) -> Vec<Ask> {
+        for kind in kinds {
+            let made = self.ec2(kind, "*");
+            let tags = self.tags_for(kind);
+            asks.push(self.ask(&made).requesting(&tags));
+            if !tags.is_empty() {
+                asks.push(
+                    self.other("ec2:CreateTags", made)
+                        .requesting(&tags)
+                        .with("ec2:CreateAction", &self.call.action),
+                );
+            }
+        }
+        asks
+    }
+
+    /// The image, and its snapshot when that goes with it.
+    fn deregistration(&self) -> Vec<Ask> {
+        let image = self.text("ImageId");
+        let mut asks = vec![self.on("image", &image)];
+        let deletes = self.params.opt("DeleteAssociatedSnapshots");
+        if deletes.as_deref() == Some("true") {
+            asks.extend(self.snapshot_of(&image).map(|id| {
+                self.other("ec2:DeleteSnapshot", self.ec2("snapshot", &id))
+                    .tagged(&self.tags_of(&id))
+            }));
+        }
+        asks
     }
 
     fn default_vpc(&self) -> Option<String> {
