@@ -33,6 +33,11 @@ async fn what_is_allowed_is_done_and_everything_else_refused() {
             "security-group/sg-1",
         )
         .await;
+    // So is a call that names nothing.
+    let tag = [("Tag.1.Key", "a")];
+    session
+        .refused("CreateTags", &tag, "ec2:CreateTags", "*")
+        .await;
     // A dry run is judged, too.
     let dry = session.ec2("DescribeVpcs", &[("DryRun", "true")]).await;
     assert_eq!(dry.text("Code"), "DryRunOperation");

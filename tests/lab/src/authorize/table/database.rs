@@ -106,7 +106,7 @@ impl Asking<'_> {
     }
 
     fn new_db(&self, kind: &str, parameter: &str) -> Ask {
-        self.ask(self.rds(kind, parameter)).requesting(&self.tags())
+        self.ask(self.rds(kind, parameter))
     }
 
     /// `default:postgres-17` for 17.6.
@@ -117,9 +117,12 @@ impl Asking<'_> {
         self.arn(&format!("og:{name}"))
     }
 
-    /// With `AddTagsToResource` on what is made, when it is tagged.
-    fn tagged_creation(&self, mut asks: Vec<Ask>, kind: &str, parameter: &str) -> Vec<Ask> {
+    /// With the request's tags, which the reference names for the action and so for all that it is asked on;
+    /// and `AddTagsToResource` on what is made, when it is tagged.
+    fn tagged_creation(&self, asks: Vec<Ask>, kind: &str, parameter: &str) -> Vec<Ask> {
         let tags = self.tags();
+        let asks = asks.into_iter().map(|ask| ask.requesting(&tags));
+        let mut asks: Vec<Ask> = asks.collect();
         if !tags.is_empty() {
             let made = self.rds(kind, parameter);
             asks.push(self.other("rds:AddTagsToResource", made).requesting(&tags));

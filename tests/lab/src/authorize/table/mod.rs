@@ -31,7 +31,7 @@ pub(super) fn asks(lab: &Lab, call: &Call) -> Option<Vec<Ask>> {
         // What the table reads must not count as read by the service.
         params: call.params.unread(),
     };
-    match call.service {
+    let asks = match call.service {
         Service::Ec2 => ec2::asks(&it),
         Service::AutoScaling => autoscaling::asks(&it),
         Service::Elbv2 => load_balancing::asks(&it),
@@ -41,7 +41,9 @@ pub(super) fn asks(lab: &Lab, call: &Call) -> Option<Vec<Ask>> {
         Service::Acm => other::acm(&it),
         Service::Sts => other::sts(&it),
         Service::Iam => None,
-    }
+    }?;
+    // A call that names nothing is judged, too, before its service says what is missing.
+    Some(if asks.is_empty() { it.anything() } else { asks })
 }
 
 /// A call being asked about.
