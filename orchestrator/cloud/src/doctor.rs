@@ -4,7 +4,7 @@
 //! of them harmless reads are tried, which shows whether the service is reachable and readable at all.
 //! An effect's permission is `Unknown` there until it is made.
 
-use aws_sdk_ec2::types::ResourceType;
+use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData, ResourceType};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, join};
 
@@ -74,8 +74,11 @@ impl Cloud {
                 .dry_run(true)
                 .tag_specifications(tagged(ResourceType::LaunchTemplate))
                 .launch_template_name(format!("{}-doctor", self.stack()))
+                // Of an empty structure nothing is sent, and its absence is refused before anything is judged.
                 .launch_template_data(
-                    aws_sdk_ec2::types::RequestLaunchTemplateData::builder().build(),
+                    RequestLaunchTemplateData::builder()
+                        .instance_type(InstanceType::T3Small)
+                        .build(),
                 )
         });
         probe!("ec2:DescribeVpcs", ec2.describe_vpcs().dry_run(true));

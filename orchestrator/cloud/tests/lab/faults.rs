@@ -237,6 +237,9 @@ async fn identities_come_from_sts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn permissions_and_quotas_are_told() {
     let world = World::start().await;
+    for permission in world.cloud.dry_run_permissions(None).await {
+        assert_eq!(permission.verdict, Verdict::Allowed, "{permission:?}");
+    }
     world.lab.faults.add(fault(
         "CreateLaunchTemplate",
         Effect::Error {
