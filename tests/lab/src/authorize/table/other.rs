@@ -11,7 +11,7 @@ pub(super) fn cloudwatch(it: &Asking<'_>) -> Option<Vec<Ask>> {
         "DeleteAlarms" | "DescribeAlarms" => each(it.texts("AlarmNames")),
         "ListTagsForResource" => vec![it.on_alarm(&it.text("ResourceARN"))],
         "TagResource" => vec![it.on_alarm(&it.text("ResourceARN")).requesting(&it.tags())],
-        // "To use this operation with tags you must have cloudwatch:TagResource" (API reference).
+        // Tags need a permission of their own (CloudWatch API reference, `PutMetricAlarm`).
         "PutMetricAlarm" => {
             let (arn, tags) = (alarm(&it.text("AlarmName")), it.tags());
             let mut asks = vec![it.on_alarm(&arn).requesting(&tags)];
