@@ -39,7 +39,7 @@ impl Outcome {
 }
 
 impl Cloud {
-    /// Makes one effect, once. `now` names the hour in client tokens that must not live for ever, and
+    /// Makes one effect, once. `now` is in client tokens that must not live for ever, and
     /// nothing else.
     ///
     /// [`Outcome::NotMine`] comes back for `EnsureDatabases` (SQL), `ProbeChat` (nodes) and

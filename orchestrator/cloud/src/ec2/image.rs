@@ -16,6 +16,10 @@ use crate::token::client_token;
 /// Tag of a copy: `<region>/<image id>` of what it is a copy of. EC2's own field says it too, but only
 /// the tag can be filtered by.
 const SOURCE_TAG: &str = "mattermost:source";
+/// How long the same copy counts as asked for once. Longer than EC2 takes to show what it made (seconds,
+/// by its guide to eventual consistency), and no longer than whoever deletes a stack and makes it again
+/// should wait for EC2 to stop answering with the deleted copy.
+const TOKEN_SECONDS: i64 = 300;
 
 impl Cloud {
     /// The stack's images in one region; in the home region the specification's too, by id or by name.
@@ -121,11 +125,11 @@ impl Cloud {
         if copies.iter().any(|image| !dead(&image)) {
             return Ok(Outcome::Unchanged);
         }
-        // Two executors within an hour make one copy. A copy that failed, or was deleted before,
-        // must not be answered again for ever: the failed ones and the hour are in the token.
+        // Two executors at a time make one copy. A copy that failed, or was deleted before, must not
+        // be answered again for ever: the failed ones and the time are in the token.
         let failed: Vec<&str> = copies.iter().filter_map(types::Image::image_id).collect();
-        let hour = (now.as_second() / 3600).to_string();
-        let token = client_token(&[self.stack(), region, &source, &failed.join(","), &hour]);
+        let window = (now.as_second() / TOKEN_SECONDS).to_string();
+        let token = client_token(&[self.stack(), region, &source, &failed.join(","), &window]);
         let tags = self.our_tags([
             (PART_TAG, "image"),
             (SOURCE_TAG, source.as_str()),
