@@ -254,6 +254,7 @@ impl Region {
                 user_id: "AROACORPUS:session".to_owned(),
                 account: account.to_owned(),
                 instance_id: None,
+                role: None,
             },
         };
         let credentials = Credentials::new(
