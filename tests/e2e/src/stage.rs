@@ -16,6 +16,10 @@ use crate::region::Region;
 use crate::releases::Releases;
 use crate::role;
 
+/// Auto Scaling's longest heartbeat. In the lab it passes faster than by the wall clock, by which nodes
+/// install and the orchestrator renews it: at 120 times, a minute is left of two hours.
+const BOOT_SECONDS: u32 = 7200;
+
 /// What the lab's instances are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -295,7 +299,8 @@ fn specification(
          [mattermost.settings]\nMM_TEAMSETTINGS_ENABLEOPENSERVER = \"true\"\n\n\
          [mattermost.releases]\n{others}\n\
          [database]\nclass = \"db.t4g.medium\"\nstorage_gib = 20\nmax_connections = 1000\ntrust_file = \"{ca}\"\n\n\
-         [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\nscale_in_cpu_percent = 0\n\n\
+         [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\n\
+         scale_in_cpu_percent = 0\nboot_seconds = {BOOT_SECONDS}\n\n\
          [load_balancer]\nderegistration_delay_seconds = 60\n\n\
          [rollout]\nreads_in_a_row = 2\n{}\n\
          [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n",
