@@ -4,10 +4,13 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem::Finder;
+use serde_json::Value;
+
+use crate::stage::Stage;
 
 /// Shorter ones would be found by chance.
 const SHORTEST: usize = 12;
@@ -57,6 +60,30 @@ impl Secrets {
             name: name.to_owned(),
             forms: forms.collect(),
         });
+        Ok(())
+    }
+
+    /// What the operator's credentials and the account's Secrets Manager hold.
+    pub async fn add_account(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        for (name, value) in &stage.orchestrator.environment {
+            if name == "AWS_SECRET_ACCESS_KEY" || name == "AWS_SESSION_TOKEN" {
+                self.add(&format!("the operator's {name}"), value)?;
+            }
+        }
+        let all = stage.aws(&["secretsmanager", "list-secrets"]).await?;
+        let names = all["SecretList"].as_array().into_iter().flatten();
+        for name in names.filter_map(|secret| secret["Name"].as_str()) {
+            let value = kept(stage, name).await?;
+            let parts: Vec<&str> = ["password", "key"]
+                .iter()
+                .filter_map(|part| value[part].as_str())
+                .collect();
+            match (parts.as_slice(), value.as_str()) {
+                ([part], _) => self.add(name, part)?,
+                (_, Some(text)) => self.add(name, text)?,
+                _ => bail!("secret `{name}` has an unknown form"),
+            }
+        }
         Ok(())
     }
 
@@ -114,6 +141,14 @@ impl Secrets {
         found.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(found)
     }
+}
+
+/// What Secrets Manager keeps under a name: JSON, or a text that is none.
+pub async fn kept(stage: &Stage, name: &str) -> anyhow::Result<Value> {
+    let get = ["secretsmanager", "get-secret-value", "--secret-id", name];
+    let value = stage.aws(&get).await?;
+    let text = value["SecretString"].as_str().context("no text")?;
+    Ok(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
 }
 
 fn of_text(value: &str) -> Vec<Vec<u8>> {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use e2e::Stage;
-use e2e::secrets::{Kept, Secrets};
+use e2e::secrets::{Kept, Secrets, kept};
 use e2e::stage::LICENCE_SECRET;
 use serde_json::Value;
 use tokio::process::Command;
@@ -63,28 +63,9 @@ fn note(leaks: &mut Vec<String>, secrets: &Secrets, place: &str, text: impl AsRe
 async fn known(stage: &Stage, nodes: &BTreeMap<String, String>) -> anyhow::Result<Secrets> {
     let mut secrets = Secrets::default();
     secrets.add("canary", CANARY)?;
-    let operator = stage.orchestrator.environment.iter();
-    let operator =
-        operator.filter(|(name, _)| name == "AWS_SECRET_ACCESS_KEY" || name == "AWS_SESSION_TOKEN");
-    for (name, value) in operator {
-        secrets.add(&format!("the operator's {name}"), value)?;
-    }
-    let all = stage.aws(&["secretsmanager", "list-secrets"]).await?;
-    let names = all["SecretList"].as_array().into_iter().flatten();
-    for name in names.filter_map(|secret| secret["Name"].as_str()) {
-        let value = secret(stage, name).await?;
-        let parts: Vec<&str> = ["password", "key"]
-            .iter()
-            .filter_map(|part| value[part].as_str())
-            .collect();
-        match (parts.as_slice(), value.as_str()) {
-            ([part], _) => secrets.add(name, part)?,
-            (_, Some(text)) => secrets.add(name, text)?,
-            _ => bail!("secret `{name}` has an unknown form"),
-        }
-    }
+    secrets.add_account(stage).await?;
     for needed in ["chat/database/master", LICENCE_SECRET] {
-        let value = secret(stage, needed).await?;
+        let value = kept(stage, needed).await?;
         let text = value["password"].as_str().or(value.as_str());
         let text = text.with_context(|| format!("`{needed}`"))?;
         ensure!(
@@ -109,14 +90,6 @@ async fn known(stage: &Stage, nodes: &BTreeMap<String, String>) -> anyhow::Resul
         secrets.len()
     );
     Ok(secrets)
-}
-
-/// JSON, or a text that is none.
-async fn secret(stage: &Stage, name: &str) -> anyhow::Result<Value> {
-    let get = ["secretsmanager", "get-secret-value", "--secret-id", name];
-    let value = stage.aws(&get).await?;
-    let text = value["SecretString"].as_str().context("no text")?;
-    Ok(serde_json::from_str(text).unwrap_or_else(|_| text.into()))
 }
 
 async fn credentials(address: &str) -> anyhow::Result<Value> {
@@ -225,7 +198,7 @@ async fn databases(
     let primary = &found["DBInstances"][0]["Endpoint"];
     let host = primary["Address"].as_str().context("no endpoint")?;
     for name in ["orchestrator", "mattermost"] {
-        let login = secret(stage, &format!("chat/database/{name}")).await?;
+        let login = kept(stage, &format!("chat/database/{name}")).await?;
         let user = login["username"].as_str().context("no name")?;
         let dump = Command::new("pg_dump")
             .arg(format!(
