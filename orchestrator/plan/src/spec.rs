@@ -1,6 +1,7 @@
 //! The specification: `mattermost.toml`, as types that are valid once they exist.
 
 mod checks;
+mod defaults;
 #[cfg(test)]
 mod fuzz;
 mod names;
@@ -204,43 +205,6 @@ impl Fleet {
     /// time before they come back, and their waves overlap.
     pub fn closed_per_second(&self) -> u32 {
         (self.reconnects_per_second.saturating_mul(3) / 4).max(1)
-    }
-}
-
-/// Defaults that serde names.
-mod defaults {
-    pub fn instance_type() -> String {
-        "m7i.large".to_owned()
-    }
-    pub fn min() -> u32 {
-        1
-    }
-    pub fn max() -> u32 {
-        3
-    }
-    pub fn cpu_percent() -> u32 {
-        95
-    }
-    pub fn minutes() -> u32 {
-        2
-    }
-    pub fn scale_in_percent() -> u32 {
-        20
-    }
-    pub fn scale_in_minutes() -> u32 {
-        15
-    }
-    pub fn profile() -> String {
-        "mattermost-node".to_owned()
-    }
-    pub fn boot_seconds() -> u32 {
-        1800
-    }
-    pub fn drain_seconds() -> u32 {
-        900
-    }
-    pub fn reconnects_per_second() -> u32 {
-        100
     }
 }
 
