@@ -16,6 +16,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -25,6 +26,8 @@ use crate::region::Region;
 const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// The longest that a build on a busy machine may take.
 const LIMIT: Duration = Duration::from_secs(300);
+/// The longest that it may take to undo one that was interrupted.
+const CLEANING: Duration = Duration::from_secs(60);
 /// The name under which a lab publishes the base tree, so that the template's own filter finds it.
 pub const BASE_IMAGE: &str = "debian-12-amd64-20260101-0000";
 
@@ -110,15 +113,17 @@ pub async fn build(build: &Build<'_>, tell: impl Fn(&str)) -> anyhow::Result<Bui
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .kill_on_drop(true);
+        .process_group(0);
     let mut packer = command
         .spawn()
         .context("running `packer`; hint: `make setup` installs it")?;
+    let group = Group::of(&packer);
     let mut text = String::new();
     let followed = tokio::time::timeout(LIMIT, follow(&mut packer, &mut text, tell)).await;
     std::fs::write(&log, &text)?;
     let Ok(status) = followed else {
-        interrupt(&mut packer).await?;
+        group.interrupt();
+        let _ = tokio::time::timeout(CLEANING, packer.wait()).await;
         bail!("`packer build` did not end within {LIMIT:?}");
     };
     let status = status?;
@@ -171,22 +176,30 @@ async fn follow(
     Ok(packer.wait().await?)
 }
 
-/// Packer ends what it started when it is interrupted; only then is it killed.
-async fn interrupt(packer: &mut Child) -> anyhow::Result<()> {
-    if let Some(pid) = packer
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(rustix::process::Pid::from_raw)
-    {
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+/// Packer and its plugins, which are processes of their own and may outlive it. Dropped, they are killed.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(packer: &Child) -> Self {
+        let pid = packer.id().and_then(|pid| i32::try_from(pid).ok());
+        Self(pid.and_then(Pid::from_raw))
     }
-    if tokio::time::timeout(Duration::from_secs(60), packer.wait())
-        .await
-        .is_err()
-    {
-        packer.kill().await?;
+
+    /// Packer then ends what it started in the region.
+    fn interrupt(&self) {
+        self.signal(Signal::INT);
     }
-    Ok(())
+
+    fn signal(&self, signal: Signal) {
+        // Nobody is left: nothing to do.
+        let _ = self.0.map(|pid| kill_process_group(pid, signal));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
 }
 
 /// What a line of machine-readable output tells its user: `time,target,ui,KIND,TEXT`.
