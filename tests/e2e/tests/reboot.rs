@@ -3,11 +3,11 @@
 //! Skipped, loudly, where there can be no machines.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::{Options, Runtime, Stage, binaries, packer};
+use lab::runtime::Boot;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -19,36 +19,15 @@ const SCRIPT: Duration = Duration::from_secs(30);
 
 /// What a script prints in an instance; nothing when it fails or the instance does not run.
 async fn inside(instance: &str, script: &str) -> String {
-    let Some(pid) = init(instance) else {
+    let Some(boot) = Boot::of(instance) else {
         return String::new();
     };
-    let output = Command::new("nsenter")
-        .args(["--target", &pid, "--all", "--", "/bin/sh", "-c", script])
-        .kill_on_drop(true)
-        .output();
-    // nsenter stops with what it runs when the machine goes down, and then waits for ever.
-    match tokio::time::timeout(SCRIPT, output).await {
-        Ok(Ok(output)) if output.status.success() => {
+    match Command::from(boot.script(script, SCRIPT)).output().await {
+        Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
         _ => String::new(),
     }
-}
-
-/// The first process of an instance's system, by its control group.
-fn init(instance: &str) -> Option<String> {
-    let group = format!("/{instance}/payload/init.scope");
-    let ours = |path: &Path| {
-        std::fs::read_to_string(path.join("cgroup"))
-            .is_ok_and(|text| text.lines().any(|line| line.ends_with(&group)))
-    };
-    std::fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter(|entry| ours(&entry.path()))
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .min()
-        .map(|pid| pid.to_string())
 }
 
 /// Waits until a script prints something that is wanted; gives it.
@@ -155,11 +134,16 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
     .await?;
 
     serve.kill().await?;
-    inside(&node, "touch /run/this-boot").await;
+    let before = Boot::of(&node).context("the node's machine does not run")?;
     stage
         .aws(&["ec2", "reboot-instances", "--instance-ids", &node])
         .await?;
-    let ping = "test ! -e /run/this-boot && systemctl is-active --quiet mattermost.service && \
+    let again = Instant::now() + PATIENCE;
+    while Boot::of(&node).is_none_or(|now| now == before) {
+        ensure!(Instant::now() < again, "the machine does not boot again");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let ping = "systemctl is-active --quiet mattermost.service && \
                 curl --silent --fail http://$(hostname --all-ip-addresses | cut -d' ' -f1):8065/api/v4/system/ping";
     until(
         &node,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use launcher::{ExecInstance, exec_instance};
-pub use machine::{ExecMachine, Impossible, MachineRuntime, exec_machine, possible};
+pub use machine::{Boot, ExecMachine, Impossible, MachineRuntime, exec_machine, possible};
 pub use process::ProcessRuntime;
 pub use tree::Tree;
 

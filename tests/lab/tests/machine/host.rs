@@ -3,21 +3,23 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use lab::runtime::Boot;
 use lab::{Config, Lab};
 
 use crate::support::{EAST, World, until};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../base-image.sh");
+const BASE_IMAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../base-image.sh");
 /// For one script in a machine; all take a second or two on an idle host.
-const SCRIPT_SECONDS: &str = "15";
+const SCRIPT: Duration = Duration::from_secs(15);
 
 /// The tree to boot; none, with the reason on standard error, where there can be no machines.
 pub fn base_tree() -> Option<PathBuf> {
     let reason = match lab::runtime::possible() {
         Err(error) => error.to_string(),
         Ok(()) => {
-            let told = output(Command::new(SCRIPT).arg("--path"));
+            let told = output(Command::new(BASE_IMAGE).arg("--path"));
             let tree = PathBuf::from(String::from_utf8_lossy(&told.stdout).trim());
             if tree.is_dir() {
                 return Some(tree);
@@ -95,45 +97,30 @@ pub async fn until_up(id: &str) {
     .await;
 }
 
-/// The first process of a machine's system.
-fn init(id: &str) -> Option<String> {
-    let ours = |path: &Path| {
-        std::fs::read_to_string(path.join("cgroup")).is_ok_and(|text| {
-            text.lines()
-                .any(|line| line.ends_with(&format!("/{id}/payload/init.scope")))
-        })
-    };
-    std::fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter(|entry| ours(&entry.path()))
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .min_by_key(|pid| pid.parse::<u32>().unwrap_or(u32::MAX))
-}
-
-fn enter(id: &str, script: &str) -> Option<Command> {
-    // A machine that goes down stops what runs in it before it kills it. nsenter then stops, too, and
-    // for ever: its script is dead, and the machine does not end before nsenter has taken note of that.
-    let mut command = Command::new("timeout");
-    command
-        .args(["--signal=KILL", SCRIPT_SECONDS, "nsenter"])
-        .args(["--target", &init(id)?, "--all", "--", "/bin/bash", "-c"])
-        .arg(script);
-    Some(command)
+/// Does what ends a machine's boot, and waits until it is up again.
+pub async fn until_up_again(id: &str, end: impl AsyncFnOnce()) {
+    let before = Boot::of(id);
+    assert!(before.is_some(), "{id} does not run");
+    end().await;
+    until(&format!("{id} has booted again"), || {
+        Boot::of(id).is_some_and(|now| Some(now) != before)
+    })
+    .await;
+    until_up(id).await;
 }
 
 /// What a script prints in a machine; nothing when it is not up.
 pub fn try_inside(id: &str, script: &str) -> String {
-    enter(id, script)
-        .map(|mut command| output(&mut command))
+    Boot::of(id)
+        .map(|boot| output(&mut boot.script(script, SCRIPT)))
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         .unwrap_or_default()
 }
 
 /// What a script that must succeed prints in a machine.
 pub fn inside(id: &str, script: &str) -> String {
-    let mut command = enter(id, script).unwrap_or_else(|| panic!("{id} does not run"));
-    said(&mut command).trim().to_owned()
+    let boot = Boot::of(id).unwrap_or_else(|| panic!("{id} does not run"));
+    said(&mut boot.script(script, SCRIPT)).trim().to_owned()
 }
 
 /// Everything on this host that belongs to machines of the lab in this directory, with networks from

@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 
-use crate::host::{base_image, base_tree, booted, inside, said, try_inside, until_up, world};
+use crate::host::{
+    base_image, base_tree, booted, inside, said, try_inside, until_up, until_up_again, world,
+};
 use crate::support::{EAST, until};
 
 /// Asks the metadata service as a machine's software does.
@@ -179,33 +181,25 @@ async fn a_machine_hangs_and_crashes_on_demand() {
     stream.read_exact(&mut first).expect("it goes on");
     assert_eq!(&first, b"SSH-");
 
-    inside(
-        &id,
-        "echo before > /etc/crash && sync && touch /run/this-boot",
-    );
+    inside(&id, "echo before > /etc/crash && sync");
     let path = format!("ec2/instances/{id}/kill");
-    world.control(Method::POST, &path, json!({})).await;
-    until("it has booted again", || {
-        try_inside(&id, "test ! -e /run/this-boot && cat /etc/crash") == "before"
-    })
-    .await;
-    until_up(&id).await;
+    let killed = async || {
+        world.control(Method::POST, &path, json!({})).await;
+    };
+    until_up_again(&id, killed).await;
     assert_eq!(metadata(&id, "meta-data/instance-id"), id);
+    assert_eq!(inside(&id, "cat /etc/crash"), "before");
 
     // Rebooted by the API, and by itself.
-    for by_itself in [false, true] {
-        inside(&id, "touch /run/this-boot");
-        if by_itself {
-            try_inside(&id, "systemctl reboot");
-        } else {
-            world.ok("RebootInstances", &[("InstanceId.1", &id)]).await;
-        }
-        until("it has rebooted", || {
-            try_inside(&id, "test ! -e /run/this-boot && cat /etc/crash") == "before"
-        })
-        .await;
-        until_up(&id).await;
-    }
+    let by_api = async || {
+        world.ok("RebootInstances", &[("InstanceId.1", &id)]).await;
+    };
+    until_up_again(&id, by_api).await;
+    let by_itself = async || {
+        try_inside(&id, "systemctl reboot");
+    };
+    until_up_again(&id, by_itself).await;
     assert_eq!(metadata(&id, "meta-data/instance-id"), id);
+    assert_eq!(inside(&id, "cat /etc/crash"), "before");
     world.lab.stop().await;
 }

@@ -9,6 +9,7 @@
 //!
 //! An image without a tree gives an instance in which nothing runs.
 
+mod boot;
 mod cgroup;
 mod launcher;
 mod namespace;
@@ -29,6 +30,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use tokio::process::Command;
 
+pub use boot::Boot;
 pub use launcher::{ExecMachine, exec_machine};
 pub use possible::{Impossible, possible};
 
