@@ -38,6 +38,7 @@ pub mod rds;
 pub mod runtime;
 pub mod secrets;
 pub mod sts;
+mod wildcard;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

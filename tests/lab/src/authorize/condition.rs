@@ -5,6 +5,7 @@
 
 use super::evaluate::Context;
 use super::pattern;
+use crate::wildcard;
 
 /// Keys that the lab fills; those that end with `/` are followed by a tag's key. Lower case: names of keys
 /// are compared without regard to it.
@@ -141,7 +142,7 @@ impl Condition {
         self.values.iter().any(|wanted| match self.comparison {
             Comparison::Equals | Comparison::Bool | Comparison::Null => wanted == value,
             Comparison::EqualsIgnoreCase => wanted.eq_ignore_ascii_case(value),
-            Comparison::Like => pattern::matches(wanted, value),
+            Comparison::Like => wildcard::matches(wanted, value),
             Comparison::Arn => pattern::arn_matches(wanted, value),
         })
     }

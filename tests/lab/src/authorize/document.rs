@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::condition::Condition;
 use super::pattern;
 use crate::api::ApiError;
+use crate::wildcard;
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Selector {
     /// Names of actions are compared without regard to case.
     pub(super) fn selects_action(&self, action: &str) -> bool {
         let action = action.to_ascii_lowercase();
-        self.selects(|wanted| pattern::matches(&wanted.to_ascii_lowercase(), &action))
+        self.selects(|wanted| wildcard::matches(&wanted.to_ascii_lowercase(), &action))
     }
 
     pub(super) fn selects_resource(&self, resource: &str) -> bool {
@@ -59,7 +60,7 @@ impl Selector {
         let like = |entry: &String| {
             let entry = entry.to_ascii_lowercase();
             let mut actions = actions.iter();
-            actions.any(|action| pattern::matches(&entry, &action.to_ascii_lowercase()))
+            actions.any(|action| wildcard::matches(&entry, &action.to_ascii_lowercase()))
         };
         entries.iter().filter(|entry| !like(entry)).collect()
     }

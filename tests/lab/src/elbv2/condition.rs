@@ -6,6 +6,7 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::api::{ApiError, Params, Xml};
+use crate::wildcard;
 
 /// One condition; any of its values will do. A rule applies when all of its conditions hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +121,9 @@ impl Condition {
     pub fn holds(&self, request: &Request<'_>) -> bool {
         match self {
             Self::Host(patterns) => any(patterns, |pattern| insensitive(pattern, request.host)),
-            Self::Path(patterns) => any(patterns, |pattern| glob(pattern, request.path)),
+            Self::Path(patterns) => {
+                any(patterns, |pattern| wildcard::matches(pattern, request.path))
+            }
             Self::Method(methods) => any(methods, |method| method == request.method),
             Self::Header { name, values } => request
                 .headers
@@ -186,36 +189,7 @@ fn any(values: &[String], test: impl Fn(&str) -> bool) -> bool {
 }
 
 fn insensitive(pattern: &str, text: &str) -> bool {
-    glob(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
-}
-
-/// `*` is any run of characters, `?` exactly one.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    // Where the last star was, and how much of the text it has swallowed.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, swallowed)) => {
-                    star = Some((at, swallowed + 1));
-                    p = at + 1;
-                    t = swallowed + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
+    wildcard::matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
 fn invalid(message: String) -> ApiError {
@@ -225,23 +199,6 @@ fn invalid(message: String) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, expected) in [
-            ("/api/*", "/api/v4/users", true),
-            ("/api/*", "/API/v4", false),
-            ("*", "", true),
-            ("/a?c", "/abc", true),
-            ("/a?c", "/ac", false),
-            ("*.example.com", "chat.example.com", true),
-            ("*.example.com", "example.com", false),
-            ("/a*b*c", "/axxbyybzzc", true),
-            ("/a*b*c", "/axxbyybzz", false),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
-        }
-    }
 
     #[test]
     fn conditions_hold_for_their_part_of_the_request() {
