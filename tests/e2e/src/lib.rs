@@ -4,6 +4,7 @@
 //! Nothing here is known to the product. It is told the lab's endpoint by `AWS_ENDPOINT_URL`, which
 //! every AWS SDK and tool understands, and everything else by its specification.
 
+pub mod database;
 pub mod fleet;
 pub mod image;
 pub mod orchestrator;

@@ -74,34 +74,11 @@ async fn kill_at(stage: &Stage, arguments: &[&str], moment: &str) -> anyhow::Res
 
 /// Says something to the store's database, as the orchestrator's own role.
 async fn sql(stage: &Stage, statement: &str) -> anyhow::Result<()> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let secret = stage
-        .aws(&[
-            "secretsmanager",
-            "get-secret-value",
-            "--secret-id",
-            "chat/database/orchestrator",
-        ])
-        .await?;
-    let login: Value = serde_json::from_str(&text(&secret["SecretString"]))?;
-    let primary = stage
-        .aws(&[
-            "rds",
-            "describe-db-instances",
-            "--db-instance-identifier",
-            "chat-db",
-        ])
-        .await?;
-    let endpoint = &primary["DBInstances"][0]["Endpoint"];
-    let database = format!(
-        "host={} port={} user={} dbname=orchestrator sslmode=require",
-        text(&endpoint["Address"]),
-        endpoint["Port"],
-        text(&login["username"])
-    );
-    let said = tokio::process::Command::new("psql")
-        .args(["-v", "ON_ERROR_STOP=1", "-c", statement, &database])
-        .env("PGPASSWORD", text(&login["password"]))
+    let said = stage
+        .database("orchestrator")
+        .await?
+        .client("psql")
+        .args(["-v", "ON_ERROR_STOP=1", "-c", statement])
         .output()
         .await?;
     ensure!(

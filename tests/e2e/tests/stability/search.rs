@@ -11,7 +11,6 @@ use e2e::Stage;
 use e2e::secrets::{Kept, Secrets, kept};
 use e2e::stage::LICENCE_SECRET;
 use serde_json::Value;
-use tokio::process::Command;
 
 /// Where an instance of the process runtime finds its metadata.
 const METADATA_PORT: u16 = 1338;
@@ -194,23 +193,12 @@ async fn databases(
     secrets: &Secrets,
     leaks: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let found = stage.aws(&["rds", "describe-db-instances"]).await?;
-    let primary = &found["DBInstances"][0]["Endpoint"];
-    let host = primary["Address"].as_str().context("no endpoint")?;
     for name in ["orchestrator", "mattermost"] {
-        let login = kept(stage, &format!("chat/database/{name}")).await?;
-        let user = login["username"].as_str().context("no name")?;
-        let dump = Command::new("pg_dump")
-            .arg(format!(
-                "host={host} port={} user={user} dbname={name} sslmode=require",
-                primary["Port"]
-            ))
+        let dump = stage
+            .database(name)
+            .await?
+            .client("pg_dump")
             .args(["--data-only", "--inserts"])
-            .env(
-                "PGPASSWORD",
-                login["password"].as_str().context("no password")?,
-            )
-            .kill_on_drop(true)
             .output()
             .await
             .context("running `pg_dump`")?;

@@ -15,36 +15,10 @@ pub async fn start_load(
     stage: &Stage,
     url: &str,
 ) -> anyhow::Result<Running> {
-    let secret = stage
-        .aws(&[
-            "secretsmanager",
-            "get-secret-value",
-            "--secret-id",
-            "chat/database/mattermost",
-        ])
-        .await?;
-    let secret: Value =
-        serde_json::from_str(secret["SecretString"].as_str().context("no SecretString")?)?;
-    let database = stage
-        .aws(&[
-            "rds",
-            "describe-db-instances",
-            "--db-instance-identifier",
-            "chat-db",
-        ])
-        .await?;
-    let endpoint = &database["DBInstances"][0]["Endpoint"];
     let mut options = load::Options::new(url);
     options.clients = arguments.clients;
     options.users = arguments.clients.div_ceil(2);
-    options.database_url = Some(format!(
-        "postgres://{}:{}@{}:{}/mattermost?sslmode=verify-full&sslrootcert={}",
-        secret["username"].as_str().unwrap_or_default(),
-        secret["password"].as_str().unwrap_or_default(),
-        endpoint["Address"].as_str().unwrap_or_default(),
-        endpoint["Port"],
-        stage.directory.path().join("lab/ca.pem").display(),
-    ));
+    options.database_url = Some(stage.database("mattermost").await?.url());
     Ok(load::start(options).await?)
 }
 
