@@ -66,6 +66,11 @@ impl ScratchPostgres {
         SHARED.get_or_try_init(Self::start).await
     }
 
+    /// The DSN of a new, empty database on the shared server, without TLS.
+    pub async fn shared_dsn() -> anyhow::Result<String> {
+        Self::shared().await?.create_dsn().await
+    }
+
     /// A server of one's own, for tests that stop it.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with(|_| None).await

@@ -158,10 +158,5 @@ pub fn options(url: &str, dsn: &str) -> Options {
 }
 
 pub async fn dsn() -> String {
-    ScratchPostgres::shared()
-        .await
-        .unwrap()
-        .create_dsn()
-        .await
-        .unwrap()
+    ScratchPostgres::shared_dsn().await.unwrap()
 }

@@ -339,10 +339,5 @@ impl Socket {
 
 /// A database of the shared server.
 pub async fn dsn() -> String {
-    ScratchPostgres::shared()
-        .await
-        .unwrap()
-        .create_dsn()
-        .await
-        .unwrap()
+    ScratchPostgres::shared_dsn().await.unwrap()
 }
