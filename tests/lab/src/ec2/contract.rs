@@ -225,14 +225,18 @@ pub fn resolve_template(
     id_or_name: &str,
     version: &str,
 ) -> Result<(String, String, i64), ApiError> {
-    let is_id = id_or_name.starts_with("lt-");
-    let (id, name) = if is_id {
-        (Some(id_or_name), None)
-    } else {
-        (None, Some(id_or_name))
-    };
+    let (id, name) = id_and_name(id_or_name);
     let (id, name, number, _) = super::templates::resolve(lab, region, id, name, version)?;
     Ok((id, name, number))
+}
+
+/// A template's id, or else its name.
+fn id_and_name(either: &str) -> (Option<&str>, Option<&str>) {
+    if either.starts_with("lt-") {
+        (Some(either), None)
+    } else {
+        (None, Some(either))
+    }
 }
 
 /// Takes a free address of a subnet, for whatever listens there.
@@ -263,10 +267,7 @@ pub(crate) struct LaunchFacts {
 impl LaunchFacts {
     /// Of the template with that id or name; none when there is none, or not that version.
     pub fn of(lab: &Lab, region: &str, id_or_name: &str, version: &str) -> Option<Self> {
-        let (id, name) = match id_or_name.strip_prefix("lt-") {
-            Some(_) => (Some(id_or_name), None),
-            None => (None, Some(id_or_name)),
-        };
+        let (id, name) = id_and_name(id_or_name);
         let (template, _, _, data) =
             super::templates::resolve(lab, region, id, name, version).ok()?;
         let interfaces = data.network_interfaces.iter();

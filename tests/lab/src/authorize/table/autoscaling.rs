@@ -58,12 +58,9 @@ impl Asking<'_> {
         let arn = self.arn(&format!("autoScalingGroup:*:autoScalingGroupName/{name}"));
         let tags = self.tags();
         let mut asks = vec![self.ask(&arn).requesting(&tags)];
-        if !tags.is_empty() {
-            // Not in the reference's column of dependent actions. It is asked for all the same, so that a
-            // policy which passes here has it.
-            let tagging = self.other("autoscaling:CreateOrUpdateTags", arn);
-            asks.push(tagging.requesting(&tags));
-        }
+        // Not in the reference's column of dependent actions. It is asked for all the same, so that a
+        // policy which passes here has it.
+        asks.extend(self.tagging("autoscaling:CreateOrUpdateTags", arn, &tags));
         asks.extend(launch::asks(self, &self.subnets(None)));
         asks
     }

@@ -123,10 +123,8 @@ impl Asking<'_> {
         let tags = self.tags();
         let asks = asks.into_iter().map(|ask| ask.requesting(&tags));
         let mut asks: Vec<Ask> = asks.collect();
-        if !tags.is_empty() {
-            let made = self.rds(kind, parameter);
-            asks.push(self.other("rds:AddTagsToResource", made).requesting(&tags));
-        }
+        let made = self.rds(kind, parameter);
+        asks.extend(self.tagging("rds:AddTagsToResource", made, &tags));
         asks
     }
 

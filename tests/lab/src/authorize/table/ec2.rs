@@ -2,6 +2,7 @@
 
 use super::{Asking, SentTags, sent};
 use crate::authorize::evaluate::Ask;
+use crate::ec2::Regional;
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
     Some(match it.call.action.as_str() {
@@ -117,13 +118,8 @@ impl Asking<'_> {
             let made = self.ec2(kind, "*");
             let tags = self.tags_for(kind);
             asks.push(self.ask(&made).requesting(&tags));
-            if !tags.is_empty() {
-                asks.push(
-                    self.other("ec2:CreateTags", made)
-                        .requesting(&tags)
-                        .with("ec2:CreateAction", &self.call.action),
-                );
-            }
+            let tagging = self.tagging("ec2:CreateTags", made, &tags);
+            asks.extend(tagging.map(|ask| ask.with("ec2:CreateAction", &self.call.action)));
         }
         asks
     }
@@ -148,31 +144,33 @@ impl Asking<'_> {
     }
 
     fn group(&self) -> String {
-        let name = self.params.given("GroupName");
-        self.params.given("GroupId").unwrap_or_else(|| {
-            let Ok(region) = self.lab.ec2.region(&self.call.region) else {
-                return "*".to_owned();
-            };
-            let named = region
-                .groups
-                .values()
-                .find(|it| Some(&it.name) == name.as_ref());
-            named.map_or_else(|| "*".to_owned(), |group| group.id.clone())
+        self.by_id_or_name("GroupId", "GroupName", |region, name| {
+            let group = region.groups.values().find(|it| it.name == name)?;
+            Some(group.id.clone())
         })
     }
 
     fn template(&self) -> String {
-        let name = self.params.given("LaunchTemplateName");
-        self.params.given("LaunchTemplateId").unwrap_or_else(|| {
-            let Ok(region) = self.lab.ec2.region(&self.call.region) else {
-                return "*".to_owned();
-            };
-            let named = region
-                .templates
-                .values()
-                .find(|it| Some(&it.name) == name.as_ref());
-            named.map_or_else(|| "*".to_owned(), |template| template.id.clone())
+        let (id, name) = ("LaunchTemplateId", "LaunchTemplateName");
+        self.by_id_or_name(id, name, |region, name| {
+            let template = region.templates.values().find(|it| it.name == name)?;
+            Some(template.id.clone())
         })
+    }
+
+    /// The id in one parameter, or of what another one names; `*` when there is no such thing.
+    fn by_id_or_name(
+        &self,
+        id: &str,
+        name: &str,
+        find: impl FnOnce(&Regional, &str) -> Option<String>,
+    ) -> String {
+        let named = || {
+            let name = self.params.given(name)?;
+            find(&*self.lab.ec2.region(&self.call.region).ok()?, &name)
+        };
+        let id = self.params.given(id).or_else(named);
+        id.unwrap_or_else(|| "*".to_owned())
     }
 
     fn snapshot_of(&self, image: &str) -> Option<String> {

@@ -60,13 +60,9 @@ impl Asking<'_> {
     fn creation(&self, ask: Ask, made: &str) -> Vec<Ask> {
         let tags = self.tags();
         let mut asks = vec![ask.requesting(&tags)];
-        if !tags.is_empty() {
-            asks.push(
-                self.other("elasticloadbalancing:AddTags", made)
-                    .requesting(&tags)
-                    .with("elasticloadbalancing:CreateAction", &self.call.action),
-            );
-        }
+        let by = "elasticloadbalancing:CreateAction";
+        let tagging = self.tagging("elasticloadbalancing:AddTags", made, &tags);
+        asks.extend(tagging.map(|ask| ask.with(by, &self.call.action)));
         asks
     }
 }

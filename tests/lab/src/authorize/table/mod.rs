@@ -73,6 +73,11 @@ impl Asking<'_> {
         Ask::new(action, resource).with("aws:RequestedRegion", &self.call.region)
     }
 
+    /// The action by which what a call makes is tagged as it is made; none when it is not.
+    fn tagging(&self, action: &str, made: impl Into<String>, tags: &SentTags) -> Option<Ask> {
+        (!tags.is_empty()).then(|| self.other(action, made).requesting(tags))
+    }
+
     /// The call's own action where nobody can narrow it.
     fn anything(&self) -> Vec<Ask> {
         vec![self.ask("*")]

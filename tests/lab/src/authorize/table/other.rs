@@ -15,9 +15,7 @@ pub(super) fn cloudwatch(it: &Asking<'_>) -> Option<Vec<Ask>> {
         "PutMetricAlarm" => {
             let (arn, tags) = (alarm(&it.text("AlarmName")), it.tags());
             let mut asks = vec![it.on_alarm(&arn).requesting(&tags)];
-            if !tags.is_empty() {
-                asks.push(it.other("cloudwatch:TagResource", arn).requesting(&tags));
-            }
+            asks.extend(it.tagging("cloudwatch:TagResource", arn, &tags));
             asks
         }
         _ => return None,
@@ -31,12 +29,7 @@ pub(super) fn secrets(it: &Asking<'_>) -> Option<Vec<Ask>> {
             let tags = it.tags();
             let arn = it.arn(&format!("secret:{}", it.text("Name")));
             let mut asks = vec![it.ask(&arn).requesting(&tags)];
-            if !tags.is_empty() {
-                asks.push(
-                    it.other("secretsmanager:TagResource", arn)
-                        .requesting(&tags),
-                );
-            }
+            asks.extend(it.tagging("secretsmanager:TagResource", arn, &tags));
             asks
         }
         "TagResource" => vec![it.on_secret().requesting(&it.tags())],
