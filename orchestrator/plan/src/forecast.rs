@@ -78,12 +78,8 @@ pub struct Forecast {
 /// What `up` (or `down`, as the intent says) would do.
 pub fn forecast(intent: &Intent, observed: &Observed, now: Timestamp) -> Forecast {
     let mut course = Course::new(intent, observed, now);
-    let last = course.run(|phase| {
-        matches!(
-            phase,
-            Phase::Ready | Phase::Gone | Phase::Done | Phase::RolledBack
-        )
-    });
+    let last =
+        course.run(|phase| phase.ends_a_rollout() || matches!(phase, Phase::Ready | Phase::Gone));
     let mut notes: Vec<String> = observed
         .unknown
         .iter()

@@ -16,12 +16,20 @@ pub struct Intent {
     pub want: Want,
     /// What was proven and recorded.
     pub record: Record,
-    /// The live rollout, if any.
+    /// The last rollout that was asked for, live or ended.
     pub rollout: Option<RolloutIntent>,
     /// Effects already made or under way, by action key.
     pub journal: BTreeMap<String, Entry>,
     /// SHA-256 (hex) of the node CA's certificate, for user data. None before it exists.
     pub ca_sha256: Option<String>,
+}
+
+impl Intent {
+    /// The rollout that is under way: not one that has ended.
+    pub fn live_rollout(&self) -> Option<&RolloutIntent> {
+        let rollout = self.rollout.as_ref();
+        rollout.filter(|rollout| !rollout.phase.ends_a_rollout())
+    }
 }
 
 /// Up, or down.
@@ -273,4 +281,11 @@ pub enum Phase {
         /// What it needs.
         reason: String,
     },
+}
+
+impl Phase {
+    /// Whether nothing is left to do in a rollout, however it went.
+    pub fn ends_a_rollout(&self) -> bool {
+        matches!(self, Self::Done | Self::RolledBack)
+    }
 }

@@ -204,7 +204,7 @@ fn rollout_ends(
     let mut ended = None;
     for turn in 0..4000 {
         let phase = run.turn(faults.get(&turn))?;
-        if matches!(phase, Phase::Done | Phase::RolledBack) {
+        if phase.ends_a_rollout() {
             ended = Some(turn);
             break;
         }

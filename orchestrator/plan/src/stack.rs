@@ -28,7 +28,9 @@ pub(crate) use alarms::ensure_alarms;
 pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
-pub(crate) use template::{content, ensure_version, launch_differences, proven_version};
+pub(crate) use template::{
+    content, ensure_version, launch_differences, proven_version, version_of,
+};
 
 use crate::draft::Draft;
 use crate::intent::Phase;

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::intent::{Intent, Phase, Record, RolloutIntent, Slot};
+use crate::intent::{Intent, Record, RolloutIntent, Slot};
 use crate::observed::{
     DbInstance, Group, Listener, ListenerAction, Node, Observed, STACK_TAG, Tags, TargetGroup,
     streak_db, streak_target,
@@ -63,10 +63,7 @@ impl<'a> View<'a> {
 
     /// The rollout that is under way: not one that has ended.
     pub fn live_rollout(&self) -> Option<&'a RolloutIntent> {
-        self.intent
-            .rollout
-            .as_ref()
-            .filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack))
+        self.intent.live_rollout()
     }
 
     /// See [`unknown`].

@@ -1,7 +1,7 @@
 //! Rollouts: a row each, one of them live at most.
 
 use jiff::Timestamp;
-use plan::intent::{Phase, RolloutIntent};
+use plan::intent::RolloutIntent;
 use tokio_postgres::Transaction;
 
 use super::document::{RolloutRow, enter_phase, outcome_of};
@@ -263,7 +263,7 @@ pub(super) fn merge(
     }
     if before.phase != merged.phase {
         history.push(enter_phase(&merged.phase, now));
-        if matches!(merged.phase, Phase::Done | Phase::RolledBack)
+        if merged.phase.ends_a_rollout()
             && let Some(last) = history.last_mut()
         {
             last.left = Some(now);

@@ -40,7 +40,7 @@ pub fn forecast_rollout(
     // The model's users are quiet enough; how they really are is seen in the steps.
     course.intent.spec.rollout.quiet_is_fine = true;
     course.intent.spec.rollout.manual_promote = false;
-    let last = course.run(|phase| matches!(phase, Phase::Done | Phase::RolledBack));
+    let last = course.run(Phase::ends_a_rollout);
     let done = course
         .intent
         .rollout

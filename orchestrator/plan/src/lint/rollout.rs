@@ -10,9 +10,7 @@ impl Judge<'_> {
         if self.deletes_database() {
             return Ok(());
         }
-        let rollout = self.intent.rollout.as_ref();
-        if rollout.is_some_and(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack))
-        {
+        if self.intent.live_rollout().is_some() {
             return Err(("way_back", "a rollout is under way".to_owned()));
         }
         let names = self.intent.spec.names();
@@ -71,8 +69,7 @@ impl Judge<'_> {
             .rollout
             .as_ref()
             .or(self.intent.rollout.as_ref());
-        let live =
-            rollout.filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack));
+        let live = rollout.filter(|rollout| !rollout.phase.ends_a_rollout());
         if let (Some(rollout), Some(migrator)) = (live, fresh.first()) {
             let blue = rollout
                 .blue_group

@@ -50,11 +50,7 @@ pub fn request(
     if intent.want != Want::Up {
         return refused("going_down", "the stack is being removed");
     }
-    let live = intent
-        .rollout
-        .as_ref()
-        .filter(|rollout| !matches!(rollout.phase, Phase::Done | Phase::RolledBack));
-    if let Some(live) = live {
+    if let Some(live) = intent.live_rollout() {
         return refused(
             "rollout_is_live",
             format!(

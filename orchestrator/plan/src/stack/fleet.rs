@@ -13,6 +13,7 @@ use crate::rollout::pin;
 use crate::stack::load_balancer::Balancer;
 use crate::stack::{
     Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, launch_differences, nodes,
+    version_of,
 };
 use crate::view::View;
 
@@ -92,11 +93,7 @@ fn template_version(
     };
     if let Some(number) = target.template_version
         && draft.knows(view, "template")
-        && let Some(proven) = view
-            .observed
-            .template
-            .as_ref()
-            .and_then(|seen| seen.versions.get(&number))
+        && let Some(proven) = version_of(target, view.observed)
     {
         note_what_waits_for_a_rollout(view, draft, proven);
         if launches_alike(&wanted, proven) {

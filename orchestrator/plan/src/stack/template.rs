@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::action::{Action, TemplateContent};
 use crate::draft::Draft;
-use crate::intent::Record;
+use crate::intent::{Record, Target};
 use crate::observed::{Observed, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::spec::Fleet;
 use crate::stack::is_ours;
@@ -72,7 +72,15 @@ pub(crate) fn proven_version<'a>(
     record: &Record,
     observed: &'a Observed,
 ) -> Option<&'a TemplateVersion> {
-    let number = record.proven.as_ref()?.template_version?;
+    version_of(record.proven.as_ref()?, observed)
+}
+
+/// The version that nodes of a target are launched from, when the launch template shows it.
+pub(crate) fn version_of<'a>(
+    target: &Target,
+    observed: &'a Observed,
+) -> Option<&'a TemplateVersion> {
+    let number = target.template_version?;
     observed.template.as_ref()?.versions.get(&number)
 }
 
