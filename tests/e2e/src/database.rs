@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -55,6 +55,26 @@ impl Database {
             self.name,
             self.ca.display()
         )
+    }
+
+    /// What `psql` prints for a statement: rows alone, columns with `|` between them.
+    pub async fn ask(&self, statement: &str) -> anyhow::Result<String> {
+        let said = self
+            .client("psql")
+            .args([
+                "--no-psqlrc",
+                "-At",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+            ])
+            .output()
+            .await
+            .context("running `psql`")?;
+        let talk = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.status.success(), "`{statement}`: {talk}");
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     /// One of Postgres' own clients, told by its environment where to go; it dies with the caller.

@@ -72,23 +72,6 @@ async fn kill_at(stage: &Stage, arguments: &[&str], moment: &str) -> anyhow::Res
     Ok(talk()?)
 }
 
-/// Says something to the store's database, as the orchestrator's own role.
-async fn sql(stage: &Stage, statement: &str) -> anyhow::Result<()> {
-    let said = stage
-        .database("orchestrator")
-        .await?
-        .client("psql")
-        .args(["-v", "ON_ERROR_STOP=1", "-c", statement])
-        .output()
-        .await?;
-    ensure!(
-        said.status.success(),
-        "{}",
-        String::from_utf8_lossy(&said.stderr)
-    );
-    Ok(())
-}
-
 /// `down` and `up` again on the database that stayed, whose store remembers all that was done before: until
 /// a node serves; gives what `up` said. The image's copy may be made again some minutes later, by its client
 /// token.
@@ -118,7 +101,8 @@ async fn take_down(stage: &Stage) -> anyhow::Result<()> {
             "UPDATE lease SET holder = 'elsewhere/1', epoch = epoch + 1, expires = now() + interval '{seconds} s'"
         )
     };
-    sql(stage, &lease(3600)).await?;
+    let store = stage.database("orchestrator").await?;
+    store.ask(&lease(3600)).await?;
     let refused = stage
         .orchestrator
         .run(&DOWN, Duration::from_secs(60))
@@ -136,7 +120,7 @@ async fn take_down(stage: &Stage) -> anyhow::Result<()> {
         "a refused `down` touched something: {:?}",
         plan(stage).await?
     );
-    sql(stage, &lease(0)).await?;
+    store.ask(&lease(0)).await?;
     let mut talk = down_and_up_again(stage).await?;
     for moment in LAST_MOMENTS {
         talk += &kill_at(stage, &DOWN, moment).await?;
