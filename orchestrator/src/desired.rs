@@ -40,13 +40,14 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
             "postgres".to_owned(),
         ),
         (
+            "MM_SERVICESETTINGS_SITEURL".to_owned(),
+            facts.site_url.clone(),
+        ),
+        (
             "MM_JOBSETTINGS_RUNSCHEDULER".to_owned(),
             scheduler.to_string(),
         ),
     ]);
-    if let Some(url) = &facts.site_url {
-        settings.insert("MM_SERVICESETTINGS_SITEURL".to_owned(), url.clone());
-    }
     settings.insert(
         "MM_CLUSTERSETTINGS_ENABLE".to_owned(),
         cluster.is_some().to_string(),
@@ -60,8 +61,8 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
 
 /// The secret settings. They leave the orchestrator only in `SecretsReply`. The agent adds `sslrootcert`
 /// to the data sources: it knows where it wrote the roots.
-pub fn secrets(spec: &Spec, facts: &Facts) -> Option<BTreeMap<String, SecretString>> {
-    let database = facts.database.as_ref()?;
+pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
+    let database = &facts.database;
     let source = |host: &str, port: u16| {
         let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         format!(
@@ -89,11 +90,22 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> Option<BTreeMap<String, SecretStri
     if let Some(licence) = &facts.licence {
         secrets.insert("MM_LICENSE".to_owned(), licence.clone());
     }
-    Some(secrets)
+    secrets
 }
 
-/// Digest of the configuration: settings, artefact, database and the revision of the secrets.
-pub fn digest(facts: &Facts, goal: &NodeGoal) -> String {
+/// Whether the specification has a licence that is not there. A node would serve without it, alone: messages
+/// between nodes would be lost in silence.
+pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
+    spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
+}
+
+/// Digest of the configuration: settings, artefact, database and the revision of the secrets. None while the
+/// facts for it are not known; a node that leaves needs none.
+pub fn digest(facts: Option<&Facts>, goal: &NodeGoal) -> Option<String> {
+    if matches!(goal, NodeGoal::Drain) {
+        return Some(String::new());
+    }
+    let facts = facts?;
     let mut hash = Sha256::new();
     let mut part = |name: &str, value: &str| {
         hash.update((name.len() as u64).to_be_bytes());
@@ -107,17 +119,16 @@ pub fn digest(facts: &Facts, goal: &NodeGoal) -> String {
     if let NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. } = goal {
         part("artefact", sha256);
     }
-    if let Some(database) = &facts.database {
-        part(
-            "database",
-            &format!("{}:{}/{}", database.host, database.port, database.database),
-        );
-    }
+    let database = &facts.database;
+    part(
+        "database",
+        &format!("{}:{}/{}", database.host, database.port, database.database),
+    );
     for (host, port) in &facts.replicas {
         part("replica", &format!("{host}:{port}"));
     }
     part("secrets", &facts.secrets_revision);
-    hex::encode(hash.finalize())
+    Some(hex::encode(hash.finalize()))
 }
 
 /// How a node leaves: small batches, so that no second gets more than its share.
@@ -140,7 +151,7 @@ fn drain(spec: &Spec) -> v1::Drain {
 pub fn message(
     spec: &Spec,
     (trust_pem, signing_key): (&str, &str),
-    facts: &Facts,
+    facts: Option<&Facts>,
     goal: &NodeGoal,
     generation: u64,
 ) -> Option<v1::Desired> {
@@ -178,12 +189,8 @@ pub fn message(
             rollout,
         ),
     };
-    let database = facts.database.as_ref()?;
-    facts.site_url.as_ref()?;
-    // Without its licence a node would serve, alone: messages between nodes would be lost in silence.
-    if spec.mattermost.licence_secret.is_some() {
-        facts.licence.as_ref()?;
-    }
+    let facts = facts.filter(|facts| !lacks_licence(spec, facts))?;
+    let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
     } else {
@@ -214,7 +221,7 @@ pub fn message(
             signature_key: signing_key.to_owned(),
         }),
         settings: settings(facts, goal).into_iter().collect(),
-        configuration_digest: digest(facts, goal),
+        configuration_digest: digest(Some(facts), goal)?,
         database: Some(v1::Database {
             host: database.host.clone(),
             port: u32::from(database.port),

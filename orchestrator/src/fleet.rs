@@ -5,27 +5,25 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plan::observed::Databases;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::store::Access;
 
-/// What every node's configuration is made of, beyond its goal. Learnt by the loop.
-#[derive(Clone, Debug, Default)]
+/// What every node's configuration is made of, beyond its goal. Learnt by the loop, as a whole: a part that
+/// cannot be read for a while changes nothing.
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// The primary, as Mattermost's role reaches it.
-    pub database: Option<Access>,
+    pub database: Access,
     /// Endpoints of the replicas that are available.
     pub replicas: Vec<(String, u16)>,
     /// `SiteURL`.
-    pub site_url: Option<String>,
-    /// The licence's text.
+    pub site_url: String,
+    /// The licence's text, where the specification has one.
     pub licence: Option<SecretString>,
     /// Version ids of the secrets that go into the configuration: its digest changes with them.
     pub secrets_revision: String,
-    /// What SQL saw of the primary.
-    pub databases: Option<Databases>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +38,7 @@ pub struct Fleet {
     state: Mutex<State>,
     /// Rung when goals or facts may have changed; every session looks at its own row again.
     pub goals: watch::Sender<u64>,
-    facts: watch::Sender<Arc<Facts>>,
+    facts: watch::Sender<Option<Arc<Facts>>>,
 }
 
 impl Default for Fleet {
@@ -48,7 +46,7 @@ impl Default for Fleet {
         Self {
             state: Mutex::default(),
             goals: watch::Sender::new(0),
-            facts: watch::Sender::new(Arc::default()),
+            facts: watch::Sender::new(None),
         }
     }
 }
@@ -98,14 +96,14 @@ impl Fleet {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The facts of now.
-    pub fn facts(&self) -> Arc<Facts> {
+    /// The newest facts; none before all of them were seen.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
         self.facts.borrow().clone()
     }
 
     /// New facts.
     pub fn set_facts(&self, facts: Facts) {
-        self.facts.send_replace(Arc::new(facts));
+        self.facts.send_replace(Some(Arc::new(facts)));
         self.ring();
     }
 }

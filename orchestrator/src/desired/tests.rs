@@ -17,19 +17,18 @@ fn spec() -> Spec {
 
 fn facts() -> Facts {
     Facts {
-        database: Some(Access {
+        database: Access {
             host: "db.example".to_owned(),
             port: 5432,
             database: "mattermost".to_owned(),
             user: "mattermost".to_owned(),
             password: PASSWORD.to_owned().into(),
             trust_pem: Arc::from("ROOTS"),
-        }),
+        },
         replicas: vec![("replica.example".to_owned(), 5433)],
-        site_url: Some("https://chat.example".to_owned()),
+        site_url: "https://chat.example".to_owned(),
         licence: Some(LICENCE.to_owned().into()),
         secrets_revision: "v1 v2".to_owned(),
-        databases: None,
     }
 }
 
@@ -101,7 +100,7 @@ fn settings_are_complete_and_hold_no_secret() {
     assert!(settings(&facts(), &NodeGoal::Drain).is_empty());
 
     // The whole message, as it is logged and kept by the agent.
-    let message = message(&spec(), ("MIRROR", ""), &facts(), &serve(|_| {}), 1).unwrap();
+    let message = message(&spec(), ("MIRROR", ""), Some(&facts()), &serve(|_| {}), 1).unwrap();
     let text = format!("{message:?}");
     for secret in [PASSWORD, LICENCE, "MM_LICENSE", "DATASOURCE"] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -110,7 +109,7 @@ fn settings_are_complete_and_hold_no_secret() {
 
 #[test]
 fn secrets_say_how_the_database_is_reached_and_do_not_show_themselves() {
-    let all = secrets(&spec(), &facts()).unwrap();
+    let all = secrets(&spec(), &facts());
     let keys: Vec<&str> = all.keys().map(String::as_str).collect();
     let wanted = [
         "MM_LICENSE",
@@ -143,13 +142,8 @@ fn secrets_say_how_the_database_is_reached_and_do_not_show_themselves() {
     }
     let mut alone = spec();
     alone.mattermost.cluster = false;
-    let all = secrets(&alone, &facts()).unwrap();
+    let all = secrets(&alone, &facts());
     assert!(!all.contains_key("MM_SQLSETTINGS_DATASOURCEREPLICAS"));
-    let without = Facts {
-        database: None,
-        ..facts()
-    };
-    assert!(secrets(&spec(), &without).is_none());
 }
 
 fn with(change: impl FnOnce(&mut Facts)) -> Facts {
@@ -161,9 +155,8 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
 #[test]
 fn the_digest_changes_with_everything_that_a_server_reads() {
     let base = serve(|_| {});
-    let database = |change: fn(&mut Access)| {
-        with(|facts| change(facts.database.as_mut().expect("these facts have one")))
-    };
+    let digest = |facts: &Facts, goal: &NodeGoal| digest(Some(facts), goal);
+    let database = |change: fn(&mut Access)| with(|facts| change(&mut facts.database));
     let mut digests = vec![("nothing", digest(&facts(), &base))];
     let goals = [
         (
@@ -204,7 +197,7 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
         ),
         (
             "the address",
-            with(|facts| facts.site_url = Some("https://other.example".to_owned())),
+            with(|facts| facts.site_url = "https://other.example".to_owned()),
         ),
         (
             "the secrets",
@@ -221,6 +214,7 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
 
 #[test]
 fn the_digest_changes_with_nothing_else() {
+    let digest = |facts: &Facts, goal: &NodeGoal| digest(Some(facts), goal);
     let base = digest(&facts(), &serve(|_| {}));
     let goals = [
         serve(|serve| serve.rollout = None),
@@ -232,13 +226,10 @@ fn the_digest_changes_with_nothing_else() {
         assert_eq!(digest(&facts(), &goal), base, "{goal:?}");
     }
     let same = [
-        with(|facts| facts.databases = Some(plan::observed::Databases::default())),
         // A secret's value is known by its version alone.
         with(|facts| facts.licence = Some("other".to_owned().into())),
-        with(|facts| {
-            facts.database.as_mut().expect("it has one").password = "other".to_owned().into();
-        }),
-        with(|facts| facts.database.as_mut().expect("it has one").trust_pem = "OTHER".into()),
+        with(|facts| facts.database.password = "other".to_owned().into()),
+        with(|facts| facts.database.trust_pem = "OTHER".into()),
     ];
     for facts in same {
         assert_eq!(digest(&facts, &serve(|_| {})), base);
@@ -291,7 +282,7 @@ fn a_serving_node_is_told_everything() {
         rollout: "r-3".to_owned(),
     };
     assert_eq!(
-        message(&spec(), ("MIRROR", ""), &facts, &goal, 4),
+        message(&spec(), ("MIRROR", ""), Some(&facts), &goal, 4),
         Some(wanted)
     );
 }
@@ -303,7 +294,7 @@ fn a_signature_is_asked_for_at_the_release_that_is_wanted() {
             .replace("cluster = false", &format!("{line}\ncluster = false"));
         let spec = Spec::parse(&text, "test.toml").unwrap();
         let goal = serve(|serve| serve.url = "https://m.example/m.tar.gz?x=1".to_owned());
-        let told = message(&spec, ("", "KEY"), &facts(), &goal, 1).unwrap();
+        let told = message(&spec, ("", "KEY"), Some(&facts()), &goal, 1).unwrap();
         let told = told.artefact.unwrap();
         assert_eq!(told.signature_key, "KEY");
         assert_eq!(told.signature_fingerprint, "AB".repeat(20));
@@ -320,7 +311,7 @@ fn a_signature_is_asked_for_at_the_release_that_is_wanted() {
 
 #[test]
 fn other_goals_differ_where_they_must() {
-    let told = |goal: &NodeGoal| message(&spec(), ("MIRROR", ""), &facts(), goal, 1).unwrap();
+    let told = |goal: &NodeGoal| message(&spec(), ("MIRROR", ""), Some(&facts()), goal, 1).unwrap();
     let migrates = told(&serve(|serve| serve.migrate = true));
     assert_eq!(
         migrates.migration.unwrap().role(),
@@ -337,27 +328,21 @@ fn other_goals_differ_where_they_must() {
     assert_eq!(prepared.goal(), v1::Goal::Prepare);
     assert_eq!(prepared.migration.unwrap().role(), v1::MigrationRole::Wait);
     assert_eq!(prepared.settings["MM_JOBSETTINGS_RUNSCHEDULER"], "false");
-    let drained = message(&spec(), ("", ""), &Facts::default(), &NodeGoal::Drain, 9).unwrap();
+    let drained = message(&spec(), ("", ""), None, &NodeGoal::Drain, 9).unwrap();
     assert_eq!((drained.goal(), drained.generation), (v1::Goal::Drain, 9));
     assert!(drained.artefact.is_none() && drained.settings.is_empty());
 }
 
 #[test]
 fn nothing_is_told_before_everything_for_it_is_known() {
-    let missing = [
-        with(|facts| facts.database = None),
-        with(|facts| facts.site_url = None),
-        with(|facts| facts.licence = None),
-    ];
-    for facts in missing {
-        assert_eq!(
-            message(&spec(), ("", ""), &facts, &serve(|_| {}), 1),
-            None,
-            "{facts:?}"
-        );
+    let without = with(|facts| facts.licence = None);
+    for facts in [None, Some(&without)] {
+        let told = message(&spec(), ("", ""), facts, &serve(|_| {}), 1);
+        assert_eq!(told, None, "{facts:?}");
     }
+    assert_eq!(digest(None, &serve(|_| {})), None);
+    assert!(digest(None, &NodeGoal::Drain).is_some());
     let mut free = spec();
     free.mattermost.licence_secret = None;
-    let facts = with(|facts| facts.licence = None);
-    assert!(message(&free, ("", ""), &facts, &serve(|_| {}), 1).is_some());
+    assert!(message(&free, ("", ""), Some(&without), &serve(|_| {}), 1).is_some());
 }

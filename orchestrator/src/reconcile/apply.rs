@@ -74,13 +74,9 @@ async fn probe_chat(core: &Arc<Core>, from: &str, to: &str) -> anyhow::Result<()
     let (Some(left), Some(right)) = (address(from), address(to)) else {
         anyhow::bail!("the address of {from} or {to} is not known yet");
     };
-    let access = core
-        .fleet
-        .facts()
-        .database
-        .clone()
-        .ok_or_else(|| anyhow::anyhow!("the database is not known yet"))?;
-    let together = provision::same_cluster(&access, &left, &right).await?;
+    let facts = core.fleet.facts();
+    let facts = facts.ok_or_else(|| anyhow::anyhow!("the database is not known yet"))?;
+    let together = provision::same_cluster(&facts.database, &left, &right).await?;
     core.set_chat(from, to, together);
     Ok(())
 }

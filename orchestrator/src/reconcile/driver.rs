@@ -324,7 +324,9 @@ async fn carry_out(
         let Some(known) = snapshot.nodes.get(instance) else {
             continue;
         };
-        let digest = desired::digest(&facts, goal);
+        let Some(digest) = desired::digest(facts.as_deref(), goal) else {
+            continue;
+        };
         if known.goal.as_ref() != Some(goal) {
             core.store.set_goal(epoch, instance, goal, &digest).await?;
             rang = true;

@@ -1,5 +1,7 @@
 //! One look at the world: AWS, SQL, the nodes' reports, and how often in a row each fact was seen.
 
+mod facts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +10,17 @@ use cloud::Scope;
 use jiff::Timestamp;
 use plan::intent::Phase;
 use plan::observed::{Databases, streak_db, streak_target};
-use plan::{DATABASE, History, Observed, Want};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+use plan::{History, Observed, Want};
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
-use crate::fleet::Facts;
 use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
 const SQL_EVERY: Duration = Duration::from_secs(3);
-
-/// A renewed licence reaches the nodes within this.
-const LICENCE_EVERY: Duration = Duration::from_secs(60);
 
 /// What the loop remembers between looks. Losing it costs time, never correctness.
 #[derive(Debug)]
@@ -108,7 +105,7 @@ pub async fn look(
     };
     let mut observed = core.cloud.observe(&scope).await;
     authority(core, &observed, memory).await;
-    facts(core, &mut observed, memory).await;
+    facts::learn(core, &mut observed, memory).await;
     nodes(core, &mut observed, snapshot, memory.started);
     if let Some(rollout) = &snapshot.rollout
         && matches!(rollout.phase, Phase::Shifting { .. } | Phase::Baking)
@@ -145,100 +142,6 @@ async fn authority(core: &Arc<Core>, observed: &Observed, memory: &mut Memory) {
             log::error!("the fleet's CA: {}", crate::chain(&error));
         }
     }
-}
-
-/// Facts for the nodes' configuration, and what SQL says.
-async fn facts(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
-    let names = core.spec.names();
-    let before = core.fleet.facts();
-    let mut facts = Facts {
-        site_url: crate::status::url(&core.spec, observed),
-        ..Facts::default()
-    };
-    let endpoint = observed
-        .db_instances
-        .get(&names.database())
-        .and_then(|db| Some((db.endpoint.clone()?, db.port?)));
-    let mut store = None;
-    if let Some(endpoint) = endpoint {
-        let mattermost = memory
-            .login(core, observed, &names.mattermost_secret())
-            .await;
-        let orchestrator = memory
-            .login(core, observed, &names.orchestrator_secret())
-            .await;
-        let master = memory.login(core, observed, &names.master_secret()).await;
-        let roles: Vec<(String, String, SecretString)> =
-            [("mattermost", &mattermost), (DATABASE, &orchestrator)]
-                .into_iter()
-                .filter_map(|(database, login)| {
-                    let login = login.as_ref()?;
-                    Some((
-                        database.to_owned(),
-                        login.username.clone(),
-                        login.password.clone(),
-                    ))
-                })
-                .collect();
-        if let Some(master) = master {
-            databases(
-                observed,
-                memory,
-                &master.access(core, endpoint.clone(), "postgres"),
-                &roles,
-            )
-            .await;
-        }
-        store = orchestrator.map(|login| login.access(core, endpoint.clone(), DATABASE));
-        facts.database = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
-    }
-    history(core, observed, store, &memory.last).await;
-    // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
-    // a licence Mattermost ignores replicas.
-    if core.spec.mattermost.cluster {
-        facts.replicas = observed
-            .db_instances
-            .values()
-            .filter(|db| {
-                db.replica_of.is_some()
-                    && !matches!(db.status.as_str(), "creating" | "deleting" | "failed")
-            })
-            .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
-            .collect();
-    }
-    facts.licence = licence(core, memory).await;
-    let password = observed.secrets.get(&names.mattermost_secret());
-    facts.secrets_revision = [
-        password.map(|secret| secret.version_id.clone()),
-        facts
-            .licence
-            .as_ref()
-            .map(|text| hex::encode(Sha256::digest(text.expose_secret()))),
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<_>>()
-    .join(",");
-    facts.databases.clone_from(&observed.databases);
-    if differ(&before, &facts) {
-        core.fleet.set_facts(facts);
-    }
-}
-
-/// The licence's text. Its secret is the operator's, not the stack's: it is read by name, now and then.
-async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
-    let name = core.spec.mattermost.licence_secret.as_ref()?;
-    if let Some((at, text)) = &memory.licence
-        && at.elapsed() < LICENCE_EVERY
-    {
-        return Some(text.clone());
-    }
-    match core.cloud.read_secret(name).await {
-        Ok(text) => memory.licence = Some((Instant::now(), text)),
-        // A licence that was read before stays good: nodes must not lose it because a read failed.
-        Err(error) => log::warn!("licence `{name}`: {}", crate::chain(&error)),
-    }
-    memory.licence.as_ref().map(|(_, text)| text.clone())
 }
 
 /// Puts the store where the history lies, or notes why that is not known.
@@ -279,20 +182,6 @@ async fn attach(core: &Arc<Core>, access: Access) {
             log::warn!("the store stays in memory for now: {why}");
         }
     }
-}
-
-fn differ(before: &Facts, after: &Facts) -> bool {
-    let place = |facts: &Facts| {
-        facts
-            .database
-            .as_ref()
-            .map(|access| (access.host.clone(), access.port, access.user.clone()))
-    };
-    place(before) != place(after)
-        || before.replicas != after.replicas
-        || before.site_url != after.site_url
-        || before.secrets_revision != after.secrets_revision
-        || before.licence.is_some() != after.licence.is_some()
 }
 
 async fn databases(

@@ -131,7 +131,7 @@ impl NodeService {
         desired::message(
             &self.core.spec,
             release,
-            &self.core.fleet.facts(),
+            self.core.fleet.facts().as_deref(),
             &goal,
             node.generation,
         )
@@ -259,19 +259,15 @@ impl v1::node_server::Node for NodeService {
             }
         }
         let facts = self.core.fleet.facts();
-        let secrets = desired::secrets(&self.core.spec, &facts)
-            .ok_or_else(|| self.deny(instance, Denied::Unavailable))?;
-        let password = facts
-            .database
-            .as_ref()
-            .map(|database| database.password.expose_secret().to_owned());
+        let facts = facts.ok_or_else(|| self.deny(instance, Denied::Unavailable))?;
+        let secrets = desired::secrets(&self.core.spec, &facts);
         log::info!(NODE = instance; "secrets of generation {} given to {instance}", asked.generation);
         Ok(Response::new(v1::SecretsReply {
             settings: secrets
                 .into_iter()
                 .map(|(key, value)| (key, value.expose_secret().to_owned()))
                 .collect(),
-            database_password: password.unwrap_or_default(),
+            database_password: facts.database.password.expose_secret().to_owned(),
         }))
     }
 

@@ -127,6 +127,12 @@ impl Region {
         answer(path, request.send().await?).await
     }
 
+    /// Takes back what the lab was asked for.
+    pub async fn uncontrol(&self, path: &str) -> anyhow::Result<Value> {
+        let request = reqwest::Client::new().delete(format!("{}/lab/{path}", self.endpoint));
+        answer(path, request.send().await?).await
+    }
+
     /// Ends it, with all that runs in it; it is killed when it takes longer than this.
     pub async fn stop(mut self, within: Duration) -> anyhow::Result<()> {
         self.program.stop(within).await

@@ -192,16 +192,18 @@ impl World {
 
     fn know(&self) {
         self.core.fleet.set_facts(Facts {
-            database: Some(Access {
+            database: Access {
                 host: "db.example".to_owned(),
                 port: 5432,
                 database: "mattermost".to_owned(),
                 user: "mattermost".to_owned(),
                 password: PASSWORD.to_owned().into(),
                 trust_pem: "ROOTS".into(),
-            }),
-            site_url: Some("https://chat.example".to_owned()),
-            ..Facts::default()
+            },
+            replicas: Vec::new(),
+            site_url: "https://chat.example".to_owned(),
+            licence: None,
+            secrets_revision: "v1".to_owned(),
         });
     }
 

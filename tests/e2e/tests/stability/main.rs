@@ -84,6 +84,7 @@ async fn nodes_need_no_orchestrator_and_keep_their_secrets() -> anyhow::Result<(
         })
         .await?;
     let nodes = serving(&status);
+    nothing_is_told_for_want_of_answers(&stage).await?;
     let last_report = reports(&status).max();
     stage.control("speed", json!({ "speed": SPEED })).await?;
     be_patient(&stage).await?;
@@ -112,6 +113,41 @@ async fn nodes_need_no_orchestrator_and_keep_their_secrets() -> anyhow::Result<(
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
+    Ok(())
+}
+
+/// AWS refuses the calls that nodes' configurations are made of. What is not seen has not changed: no node
+/// is given another configuration, with less in it, or the same one again.
+async fn nothing_is_told_for_want_of_answers(stage: &Stage) -> anyhow::Result<()> {
+    let sees = |status: &Value| {
+        let resources = status["resources"].as_array();
+        let mut kinds = resources.into_iter().flatten().map(|it| &it["kind"]);
+        kinds.any(|kind| kind == "DB primary") && status["url"] != ""
+    };
+    let store = stage.database("orchestrator").await?;
+    let told = "SELECT instance_id, generation, digest FROM node ORDER BY instance_id";
+    let before = store.ask(told).await?;
+    ensure!(before.lines().count() == NODES, "told: {before}");
+    for action in [
+        "DescribeDBInstances",
+        "DescribeLoadBalancers",
+        "ListSecrets",
+    ] {
+        let fault = json!({ "action": action, "effect": "internal", "times": 10_000 });
+        stage.control("faults", fault).await?;
+    }
+    let (orchestrator, within) = (&stage.orchestrator, Duration::from_secs(60));
+    orchestrator
+        .until("a look that failed", within, |status| !sees(status))
+        .await?;
+    stage.region.uncontrol("faults").await?;
+    orchestrator
+        .until("a look that saw all", within, |status| {
+            sees(status) && status["phase"] == "ready"
+        })
+        .await?;
+    let after = store.ask(told).await?;
+    ensure!(after == before, "told:\n{before}and then:\n{after}");
     Ok(())
 }
 
