@@ -102,7 +102,10 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 
 async fn get(client: &mut Client, id: &str) -> anyhow::Result<v1::Rollout> {
     Ok(client
-        .get_rollout(v1::GetRolloutRequest { id: id.to_owned() })
+        .get_rollout(v1::GetRolloutRequest {
+            id: id.to_owned(),
+            ..v1::GetRolloutRequest::default()
+        })
         .await
         .map_err(|status| plain(&status))?
         .into_inner())
@@ -134,36 +137,38 @@ async fn steer(
 }
 
 async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<Exit> {
-    let key = args.request_key.clone().unwrap_or_else(|| {
-        // Different every minute, so that going back and forth is possible, and the same for an
-        // impatient second try.
-        let minute = crate::reconcile::now().as_second() / 60;
-        format!(
-            "{}/{}/{minute}",
-            args.mattermost.as_deref().unwrap_or("-"),
-            args.image.as_deref().unwrap_or("-")
-        )
-    });
-    let request = v1::StartRolloutRequest {
+    let mut request = v1::StartRolloutRequest {
         mattermost_version: args.mattermost.clone().unwrap_or_default(),
         sha256: args.sha256.clone().unwrap_or_default(),
         url: args.url.clone().unwrap_or_default(),
         image_id: args.image.clone().unwrap_or_default(),
-        request_key: key,
+        request_key: args.request_key.clone().unwrap_or_else(|| own_key(args)),
         operator: super::operator(),
     };
+    if args.plan {
+        let plan = match client.plan_rollout(request).await {
+            Ok(reply) => reply.into_inner(),
+            Err(status) => return refused(&status),
+        };
+        output::data(if cli.json() { &plan.json } else { &plan.text });
+        return Ok(Exit::Done);
+    }
+    match asked_before(client, &request.request_key).await? {
+        // A second try of a moment later means the same one only while that goes on.
+        Some(rollout) if args.request_key.is_none() && exit_of(&rollout).is_some() => {
+            let second = crate::reconcile::now().as_second();
+            request.request_key = format!("{}/{second}", request.request_key);
+        }
+        Some(rollout) => {
+            output::talk(&format!("this request is rollout {} already", rollout.id));
+            return begin(cli, client, args, request).await;
+        }
+        None => {}
+    }
     let plan = match client.plan_rollout(request.clone()).await {
         Ok(reply) => reply.into_inner(),
         Err(status) => return refused(&status),
     };
-    if args.plan {
-        if cli.json() {
-            output::data(&plan.json);
-        } else {
-            output::data(&plan.text);
-        }
-        return Ok(Exit::Done);
-    }
     if !args.detach {
         output::talk(&plan.text);
     }
@@ -180,6 +185,40 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
             return Ok(Exit::Refused);
         }
     }
+    begin(cli, client, args, request).await
+}
+
+/// Different every minute, so that going back and forth is possible, and the same for an impatient second try.
+fn own_key(args: &Start) -> String {
+    let minute = crate::reconcile::now().as_second() / 60;
+    let or_none = |given: &Option<String>| given.clone().unwrap_or_else(|| "-".to_owned());
+    format!(
+        "{}/{}/{minute}",
+        or_none(&args.mattermost),
+        or_none(&args.image)
+    )
+}
+
+/// What a request with this key became: its answer may have been lost.
+async fn asked_before(client: &mut Client, key: &str) -> anyhow::Result<Option<v1::Rollout>> {
+    let asked = v1::GetRolloutRequest {
+        request_key: key.to_owned(),
+        ..v1::GetRolloutRequest::default()
+    };
+    match client.get_rollout(asked).await {
+        Ok(reply) => Ok(Some(reply.into_inner())),
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(status) => Err(plain(&status)),
+    }
+}
+
+/// Has the request written down, and follows it unless that is not wanted.
+async fn begin(
+    cli: &Cli,
+    client: &mut Client,
+    args: &Start,
+    request: v1::StartRolloutRequest,
+) -> anyhow::Result<Exit> {
     let rollout = match client.start_rollout(request).await {
         Ok(reply) => reply.into_inner(),
         Err(status) => return refused(&status),
@@ -239,10 +278,11 @@ async fn follow_to_end(
                 return Ok(Exit::Interrupted);
             }
         }
-        match client
-            .get_rollout(v1::GetRolloutRequest { id: id.clone() })
-            .await
-        {
+        let asked = v1::GetRolloutRequest {
+            id: id.clone(),
+            ..v1::GetRolloutRequest::default()
+        };
+        match client.get_rollout(asked).await {
             Ok(reply) => rollout = reply.into_inner(),
             Err(status)
                 if matches!(

@@ -1,20 +1,21 @@
 //! What operators ask. Reads come from the newest look and the store; everything else is intent.
 
+mod rollouts;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_proto::v1;
-use plan::intent::{Intent, Phase, RolloutIntent};
-use plan::rollout::Ask;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use self::rollouts::rollout_message;
 use crate::authority::Step;
 use crate::core::{Core, Look};
 use crate::reconcile::rotation;
 use crate::status;
-use crate::store::{KNOWN_WITHIN, RolloutRow, Snapshot, Steer, Store, StoreError, phase_name};
+use crate::store::{KNOWN_WITHIN, Snapshot, Steer, Store, StoreError};
 
 /// The service.
 #[derive(Debug)]
@@ -86,40 +87,6 @@ impl ControlService {
             waits,
         })
     }
-
-    /// The row that a request would make, or why it is refused.
-    async fn asked_for(
-        &self,
-        asked: &v1::StartRolloutRequest,
-    ) -> Result<(Intent, RolloutIntent), Status> {
-        let snapshot = self.snapshot().await?;
-        let intent = crate::reconcile::intent(&self.core, &snapshot);
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let ask = Ask {
-            version: given(&asked.mattermost_version),
-            sha256: given(&asked.sha256),
-            url: given(&asked.url),
-            image_id: given(&asked.image_id),
-        };
-        let look = self.look().await?;
-        let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
-        let mut rollout = rollout.map_err(|refusal| match refusal.code.as_str() {
-            "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
-            _ => Status::failed_precondition(refusal.text),
-        })?;
-        // Names of groups come from the generation: one that was rolled back is not used again.
-        let count = self
-            .store()
-            .await?
-            .rollout_count()
-            .await
-            .map_err(|error| refused(&error))?;
-        rollout.generation = rollout
-            .generation
-            .max(u64::try_from(count).unwrap_or(0) + 2);
-        rollout.id = format!("r-{}", rollout.generation);
-        Ok((intent, rollout))
-    }
 }
 
 fn refused(error: &StoreError) -> Status {
@@ -128,38 +95,6 @@ fn refused(error: &StoreError) -> Status {
         StoreError::RolloutIsLive(_) | StoreError::NotLive(_) => Status::failed_precondition(text),
         StoreError::NoSuchRollout(_) => Status::not_found(text),
         _ => Status::unavailable(text),
-    }
-}
-
-/// A rollout as operators see it.
-pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
-    let intent = &row.intent;
-    v1::Rollout {
-        id: intent.id.clone(),
-        phase: match &intent.phase {
-            Phase::Stuck { reason } => format!("Stuck: {reason}"),
-            phase => phase_name(phase),
-        },
-        outcome: row.outcome.clone(),
-        reasons: row.reasons.clone(),
-        from_version: intent.from.version.clone(),
-        to_version: intent.to.version.clone(),
-        from_image: intent.from.image_id.clone(),
-        to_image: intent.to.image_id.clone(),
-        phases: row
-            .history
-            .iter()
-            .map(|phase| v1::PhaseTime {
-                phase: phase.phase.clone(),
-                entered: phase.entered.as_millisecond(),
-                left: phase.left.map_or(0, jiff::Timestamp::as_millisecond),
-                waited_for: phase.waited_for.clone(),
-            })
-            .collect(),
-        failure: intent.failure.clone(),
-        paused: intent.paused,
-        deadline: 0,
-        operator: row.operator.clone(),
     }
 }
 
@@ -245,6 +180,9 @@ impl v1::control_server::Control for ControlService {
                 "a request key of 1 to 100 characters is needed",
             ));
         }
+        if let Some(row) = self.same_request(&asked).await? {
+            return Ok(Response::new(rollout_message(&row)));
+        }
         let (_, intent) = self.asked_for(&asked).await?;
         let row = self
             .store()
@@ -269,14 +207,19 @@ impl v1::control_server::Control for ControlService {
         &self,
         request: Request<v1::GetRolloutRequest>,
     ) -> Result<Response<v1::Rollout>, Status> {
-        let id = request.into_inner().id;
-        let id = (!id.is_empty()).then_some(id.as_str());
-        let row = self
-            .store()
-            .await?
-            .rollout(id)
-            .await
-            .map_err(|error| refused(&error))?;
+        let asked = request.into_inner();
+        let store = self.store().await?;
+        let row = match (asked.id.as_str(), asked.request_key.as_str()) {
+            ("", "") => store.rollout(None).await,
+            (id, "") => store.rollout(Some(id)).await,
+            (_, key) => {
+                let row = store.rollout_of_request(key).await;
+                row.and_then(|row| {
+                    row.ok_or_else(|| StoreError::NoSuchRollout(format!("of request `{key}`")))
+                })
+            }
+        };
+        let row = row.map_err(|error| refused(&error))?;
         Ok(Response::new(rollout_message(&row)))
     }
 

@@ -226,12 +226,8 @@ impl Document {
         request_key: &str,
         operator: &str,
     ) -> Result<RolloutRow, StoreError> {
-        if let Some(row) = self
-            .rollouts
-            .iter()
-            .find(|row| row.request_key == request_key)
-        {
-            return Ok(row.clone());
+        if let Some(row) = self.rollout_of_request(request_key) {
+            return Ok(row);
         }
         if let Some(row) = self.rollouts.iter().find(|row| row.is_live()) {
             return Err(StoreError::RolloutIsLive(row.intent.id.clone()));
@@ -249,6 +245,11 @@ impl Document {
         };
         self.rollouts.push(row.clone());
         Ok(row)
+    }
+
+    pub(super) fn rollout_of_request(&self, key: &str) -> Option<RolloutRow> {
+        let mut rows = self.rollouts.iter();
+        rows.find(|row| row.request_key == key).cloned()
     }
 
     pub(super) fn rollout(&self, id: Option<&str>) -> Option<RolloutRow> {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use plan::intent::RolloutIntent;
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 use super::document::{RolloutRow, enter_phase, outcome_of};
 use super::{Store, StoreError, parse, to_json, usable};
@@ -29,6 +29,21 @@ impl Steer {
             Self::Abort => intent.abort = true,
         }
     }
+}
+
+const OF_REQUEST: &str =
+    "SELECT intent, outcome, history, reasons, operator, request_key FROM rollout
+     WHERE stack = $1 AND request_key = $2";
+
+fn read(row: &Row) -> Result<RolloutRow, StoreError> {
+    Ok(RolloutRow {
+        intent: parse("rollout", row.get(0))?,
+        outcome: row.get(1),
+        history: parse("rollout", row.get(2))?,
+        reasons: parse("rollout", row.get(3))?,
+        operator: row.get(4),
+        request_key: row.get(5),
+    })
 }
 
 impl Store {
@@ -70,17 +85,10 @@ impl Store {
             .await?;
         client.batch_execute("NOTIFY fleet").await?;
         let same = client
-            .query_opt(
-                "SELECT id FROM rollout WHERE stack = $1 AND request_key = $2",
-                &[&self.stack, &request_key],
-            )
+            .query_opt(OF_REQUEST, &[&self.stack, &request_key])
             .await?;
         match same {
-            Some(row) => {
-                let id: String = row.get(0);
-                drop(remote);
-                self.rollout(Some(&id)).await
-            }
+            Some(row) => read(&row),
             None if inserted == 0 => {
                 let live = client
                     .query_opt(
@@ -112,14 +120,17 @@ impl Store {
             )
             .await?
             .ok_or_else(missing)?;
-        Ok(RolloutRow {
-            intent: parse("rollout", row.get(0))?,
-            outcome: row.get(1),
-            history: parse("rollout", row.get(2))?,
-            reasons: parse("rollout", row.get(3))?,
-            operator: row.get(4),
-            request_key: row.get(5),
-        })
+        read(&row)
+    }
+
+    /// What a request became, if it is known.
+    pub async fn rollout_of_request(&self, key: &str) -> Result<Option<RolloutRow>, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(self.memory.lock().await.rollout_of_request(key));
+        };
+        let row = client.query_opt(OF_REQUEST, &[&self.stack, &key]).await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// How many rollouts were ever asked for.

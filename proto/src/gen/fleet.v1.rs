@@ -1251,6 +1251,9 @@ pub struct GetRolloutRequest {
     /// Empty: the newest.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Instead of the id: what this request became.
+    #[prost(string, tag = "2")]
+    pub request_key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SteerRolloutRequest {

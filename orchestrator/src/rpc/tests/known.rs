@@ -18,7 +18,10 @@ async fn starting(bounds: Bounds) -> World {
 }
 
 fn wanted(id: &str) -> tonic::Request<v1::GetRolloutRequest> {
-    tonic::Request::new(v1::GetRolloutRequest { id: id.to_owned() })
+    tonic::Request::new(v1::GetRolloutRequest {
+        id: id.to_owned(),
+        request_key: String::new(),
+    })
 }
 
 #[tokio::test]
@@ -79,6 +82,43 @@ async fn operators_hear_what_is_waited_for() {
     let refused = plan.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.message().contains("first look"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_the_rollout_that_it_became() {
+    let world = starting(Bounds::default()).await;
+    let store = &world.core.store;
+    store.believe_memory();
+    let row = store.request_rollout(&rollout(7), "key", "ops").await;
+    let to = row.unwrap().intent.to;
+    let control = ControlService::new(Arc::clone(&world.core));
+    let ask = async |key: &str, version: &str| {
+        let request = v1::StartRolloutRequest {
+            request_key: key.to_owned(),
+            mattermost_version: version.to_owned(),
+            ..v1::StartRolloutRequest::default()
+        };
+        control.start_rollout(tonic::Request::new(request)).await
+    };
+    for version in [to.version.as_str(), ""] {
+        let again = ask("key", version).await.unwrap().into_inner();
+        assert_eq!(again.id, "r-7");
+    }
+    let other = ask("key", "9.9.9").await.unwrap_err();
+    assert_eq!(other.code(), Code::FailedPrecondition, "{other}");
+    assert!(other.message().contains("r-7"), "{other}");
+    assert_eq!(store.rollout_count().await.unwrap(), 1);
+
+    let became = async |key: &str| {
+        let request = v1::GetRolloutRequest {
+            request_key: key.to_owned(),
+            ..v1::GetRolloutRequest::default()
+        };
+        control.get_rollout(tonic::Request::new(request)).await
+    };
+    assert_eq!(became("key").await.unwrap().into_inner().id, "r-7");
+    let missing = became("another").await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound, "{missing}");
 }
 
 #[tokio::test]

@@ -63,6 +63,9 @@ async fn one_is_live_and_the_same_request_is_the_same_rollout() {
         assert_eq!(store.rollout(None).await.unwrap(), second);
         assert_eq!(store.rollout(Some("r-1")).await.unwrap(), late);
         assert_eq!(store.rollout_count().await.unwrap(), 2);
+        for (key, row) in [("one", Some(late)), ("two", Some(second)), ("three", None)] {
+            assert_eq!(store.rollout_of_request(key).await.unwrap(), row, "{key}");
+        }
         let missing = store.rollout(Some("r-9")).await.unwrap_err();
         assert!(matches!(&missing, StoreError::NoSuchRollout(id) if id == "r-9"));
     }

@@ -1,0 +1,101 @@
+//! Requests for rollouts, and how rollouts are told.
+
+use fleet_proto::v1;
+use plan::intent::{Intent, Phase, RolloutIntent};
+use plan::rollout::Ask;
+use tonic::Status;
+
+use super::{ControlService, refused};
+use crate::store::{RolloutRow, phase_name};
+
+impl ControlService {
+    /// The rollout that a repeated request became. Its key is not for another request.
+    pub(super) async fn same_request(
+        &self,
+        asked: &v1::StartRolloutRequest,
+    ) -> Result<Option<RolloutRow>, Status> {
+        let row = self
+            .store()
+            .await?
+            .rollout_of_request(&asked.request_key)
+            .await
+            .map_err(|error| refused(&error))?;
+        if let Some(row) = &row {
+            let to = &row.intent.to;
+            let is = |wanted: &str, has: &str| wanted.is_empty() || wanted == has;
+            if !is(&asked.mattermost_version, &to.version) || !is(&asked.image_id, &to.image_id) {
+                return Err(Status::failed_precondition(format!(
+                    "request key `{}` made rollout {} (Mattermost {}, image {}): another request needs another key",
+                    asked.request_key, row.intent.id, to.version, to.image_id
+                )));
+            }
+        }
+        Ok(row)
+    }
+
+    /// The row that a request would make, or why it is refused.
+    pub(super) async fn asked_for(
+        &self,
+        asked: &v1::StartRolloutRequest,
+    ) -> Result<(Intent, RolloutIntent), Status> {
+        let snapshot = self.snapshot().await?;
+        let intent = crate::reconcile::intent(&self.core, &snapshot);
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let ask = Ask {
+            version: given(&asked.mattermost_version),
+            sha256: given(&asked.sha256),
+            url: given(&asked.url),
+            image_id: given(&asked.image_id),
+        };
+        let look = self.look().await?;
+        let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
+        let mut rollout = rollout.map_err(|refusal| match refusal.code.as_str() {
+            "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
+            _ => Status::failed_precondition(refusal.text),
+        })?;
+        // Names of groups come from the generation: one that was rolled back is not used again.
+        let count = self
+            .store()
+            .await?
+            .rollout_count()
+            .await
+            .map_err(|error| refused(&error))?;
+        rollout.generation = rollout
+            .generation
+            .max(u64::try_from(count).unwrap_or(0) + 2);
+        rollout.id = format!("r-{}", rollout.generation);
+        Ok((intent, rollout))
+    }
+}
+
+/// A rollout as operators see it.
+pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
+    let intent = &row.intent;
+    v1::Rollout {
+        id: intent.id.clone(),
+        phase: match &intent.phase {
+            Phase::Stuck { reason } => format!("Stuck: {reason}"),
+            phase => phase_name(phase),
+        },
+        outcome: row.outcome.clone(),
+        reasons: row.reasons.clone(),
+        from_version: intent.from.version.clone(),
+        to_version: intent.to.version.clone(),
+        from_image: intent.from.image_id.clone(),
+        to_image: intent.to.image_id.clone(),
+        phases: row
+            .history
+            .iter()
+            .map(|phase| v1::PhaseTime {
+                phase: phase.phase.clone(),
+                entered: phase.entered.as_millisecond(),
+                left: phase.left.map_or(0, jiff::Timestamp::as_millisecond),
+                waited_for: phase.waited_for.clone(),
+            })
+            .collect(),
+        failure: intent.failure.clone(),
+        paused: intent.paused,
+        deadline: 0,
+        operator: row.operator.clone(),
+    }
+}
