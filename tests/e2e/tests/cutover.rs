@@ -44,20 +44,24 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
         "the plan does not announce the pause:\n{}",
         plan.stdout
     );
-    let ended = orchestrator
-        .run(
-            &[
-                "rollout",
-                "--mattermost",
-                "11.9.0",
-                "--yes",
-                "--output",
-                "json",
-            ],
-            Duration::from_secs(240),
-        )
+    // Whoever asked did not get the answer, and asks again.
+    let ask = |more: &[&'static str]| {
+        let ask = ["rollout", "--yes", "--request-key", "tonight"];
+        let arguments = [&ask, more].concat();
+        async move { orchestrator.run(&arguments, Duration::from_secs(240)).await }
+    };
+    ask(&["--mattermost", "11.9.0", "--detach"])
         .await?
         .expect(0)?;
+    let ended = ask(&["--mattermost", "11.9.0", "--output", "json"])
+        .await?
+        .expect(0)?;
+    let other = ask(&["--mattermost", "11.8.0"]).await?.expect(3)?;
+    ensure!(
+        other.stderr.contains("needs another key"),
+        "{}",
+        other.stderr
+    );
     let rollout = ended.json()?;
     let phases: Vec<&str> = rollout["phases"]
         .as_array()
