@@ -93,7 +93,7 @@ fn refused(error: &StoreError) -> Status {
     let text = crate::chain(error);
     match error {
         StoreError::RolloutIsLive(_) | StoreError::NotLive(_) => Status::failed_precondition(text),
-        StoreError::NoSuchRollout(_) => Status::not_found(text),
+        StoreError::NoSuchRollout(_) | StoreError::NoSuchRequest(_) => Status::not_found(text),
         _ => Status::unavailable(text),
     }
 }
@@ -214,9 +214,7 @@ impl v1::control_server::Control for ControlService {
             (id, "") => store.rollout(Some(id)).await,
             (_, key) => {
                 let row = store.rollout_of_request(key).await;
-                row.and_then(|row| {
-                    row.ok_or_else(|| StoreError::NoSuchRollout(format!("of request `{key}`")))
-                })
+                row.and_then(|row| row.ok_or_else(|| StoreError::NoSuchRequest(key.to_owned())))
             }
         };
         let row = row.map_err(|error| refused(&error))?;

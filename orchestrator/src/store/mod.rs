@@ -52,6 +52,9 @@ pub enum StoreError {
     /// There is no such rollout.
     #[error("there is no rollout `{0}`")]
     NoSuchRollout(String),
+    /// Nobody asked for a rollout with this key.
+    #[error("no rollout came of a request with key `{0}`")]
+    NoSuchRequest(String),
     /// The rollout ended.
     #[error("rollout `{0}` has ended: nothing can be asked of it any more")]
     NotLive(String),
