@@ -94,6 +94,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
     }
     leftovers::janitor(view, draft);
     snapshots::janitor(view, draft);
+    image::janitor(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

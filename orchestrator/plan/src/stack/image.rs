@@ -1,5 +1,7 @@
 //! Images: the specification's name resolved once, and copies in every region that a zone lies in.
 
+use std::collections::BTreeSet;
+
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::observed::Image;
@@ -126,6 +128,44 @@ pub(crate) fn copy_of<'a>(view: &View<'a>, region: &str, source: &str) -> Option
                 image.id.clone(),
             )
         })
+}
+
+/// Removes copies of images that nothing runs any more and that no kept group goes back to. The images
+/// themselves, in the home region, are the operator's.
+pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
+    // What is retained no longer is not in the draft's record any more.
+    let record = &draft.record;
+    let Some(proven) = &record.proven else {
+        return;
+    };
+    if view.record_is_missing() || view.unknown("images").is_some() {
+        return;
+    }
+    let used: BTreeSet<String> = record
+        .retained
+        .iter()
+        .map(|kept| &kept.target.image_id)
+        .chain(&record.image_id)
+        .chain([&proven.image_id])
+        .cloned()
+        .collect();
+    let home = view.spec().home_region();
+    for region in view.spec().regions().iter().skip(1) {
+        for (id, image) in view.observed.images.get(region).into_iter().flatten() {
+            let Some((_, source)) = image.source.as_ref().filter(|(from, _)| *from == home) else {
+                continue;
+            };
+            if image.state != "available" || !view.is_ours(&image.tags) || used.contains(source) {
+                continue;
+            }
+            let action = Action::DeleteImage {
+                region: region.clone(),
+                image: id.clone(),
+            };
+            let text = format!("copy of `{source}` in `{region}`, which nothing runs, is deleted");
+            draft.set(view, "orphan", &text, action);
+        }
+    }
 }
 
 /// Whether every region of the stack has the image `available`; makes the copies that are missing.

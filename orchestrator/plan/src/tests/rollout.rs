@@ -222,7 +222,24 @@ fn an_image_rollout_copies_it_and_migrates_nothing() {
             .map(String::as_str),
         Some("rolled_back")
     );
-    assert!(intent.rollout.unwrap().failure[0].contains("`ami-0gone` is not in `us-east-1`"));
+    let failure = &intent.rollout.as_ref().unwrap().failure[0];
+    assert!(failure.contains("`ami-0gone` is not in `us-east-1`"));
+
+    // The copy of the image before goes with the group that was kept of it.
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+    assert_eq!(world.observed.images["us-west-2"].len(), 2);
+    world.now = crate::view::later(world.now, intent.spec.rollout.retention_seconds);
+    until(&mut world, &mut intent, 50, |phase| *phase == Phase::Ready);
+    let copies: Vec<_> = world.observed.images["us-west-2"].values().collect();
+    let [copy] = copies.as_slice() else {
+        panic!("{copies:#?}");
+    };
+    let source = ("us-east-1".to_owned(), "ami-0old".to_owned());
+    assert_eq!(copy.source.as_ref(), Some(&source));
+    assert!(
+        world.observed.images["us-east-1"].len() > 1,
+        "the operator's own stay"
+    );
 }
 
 #[test]
