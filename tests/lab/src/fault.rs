@@ -1,4 +1,4 @@
-//! Faults on demand: what AWS does on a bad day, set through the control endpoint or by seed.
+//! Faults on demand: what AWS does on a bad day, set through the control endpoint.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -61,7 +61,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Lab seconds per real second.
     pub speed: f64,
-    /// For ids, passwords and jitter.
+    /// For ids, and for what RDS chooses by itself.
     pub seed: u64,
     /// Regions with their zones; the default is us-east-1 and us-west-2 with three zones each.
     pub regions: Vec<Region>,
@@ -130,7 +130,7 @@ pub struct Lab {
     pub config: Config,
     /// Time.
     pub clock: Clock,
-    /// Ids and randomness, by seed.
+    /// Ids, and what is chosen at random, by seed.
     pub ids: ids::Ids,
     /// Keys and roles.
     pub iam: iam::Iam,

@@ -61,7 +61,7 @@ struct Run {
     /// Lab seconds per real second
     #[arg(long, default_value_t = 1.0)]
     speed: f64,
-    /// For ids, passwords and jitter
+    /// For ids, and for what RDS chooses by itself
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Second octet of the first region's addresses (127.N.0.0/16, with machines 10.N.0.0/16), the
