@@ -148,7 +148,7 @@ fn resources(observed: &Observed) -> Vec<v1::ResourceState> {
     rows
 }
 
-/// Every node that a group holds or that still has a session.
+/// Every node that a group holds.
 pub fn nodes(observed: &Observed, snapshot: &Snapshot, fleet: &Fleet) -> Vec<v1::NodeState> {
     let mut rows = Vec::new();
     for group in observed.groups.values() {
@@ -178,7 +178,7 @@ pub fn nodes(observed: &Observed, snapshot: &Snapshot, fleet: &Fleet) -> Vec<v1:
                 lifecycle: member.lifecycle.clone(),
                 target_health: health,
                 connected: fleet.is_connected(id)
-                    || report.as_ref().is_some_and(|report| report.connected),
+                    || observed.nodes.get(id).is_some_and(|node| node.connected),
                 reported_at: report
                     .as_ref()
                     .and_then(|report| report.at)

@@ -20,8 +20,9 @@ pub fn fleet(core: &Core, observed: &Observed, snapshot: &Snapshot) -> Fleet {
         .nodes
         .iter()
         .filter(|(id, row)| {
-            let elsewhere = row.report.as_ref().is_some_and(|report| report.connected);
-            !row.revoked && runs(id) && !core.fleet.is_connected(id) && !elsewhere
+            // As the look judged it: what a row says of a session may be older than this process.
+            let connected = observed.nodes.get(*id).is_some_and(|node| node.connected);
+            !row.revoked && runs(id) && !core.fleet.is_connected(id) && !connected
         })
         .map(|(id, _)| id.clone())
         .collect();
