@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authority::{self, Authority, AuthorityError};
+use crate::desired::Release;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::rpc::{Addresses, EnrolmentService};
@@ -139,6 +140,14 @@ impl Core {
     /// Whether the newest look shows an instance of ours at this address.
     pub fn is_at(&self, address: std::net::IpAddr) -> bool {
         self.addresses.holds(&self.looks.borrow(), address)
+    }
+
+    /// Whom nodes trust for releases.
+    pub fn release(&self) -> Release<'_> {
+        Release {
+            trust_pem: &self.release_trust,
+            key: &self.release_key,
+        }
     }
 
     /// Our own account, asked once.

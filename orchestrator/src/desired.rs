@@ -22,6 +22,15 @@ const BATCHES_PER_SECOND: u32 = 5;
 /// Oldest PostgreSQL that Mattermost 11 accepts (mattermost.md).
 const MINIMUM_POSTGRES: u32 = 14;
 
+/// Whom nodes trust for releases.
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'a> {
+    /// Extra roots for the release server, PEM; empty: the system's.
+    pub trust_pem: &'a str,
+    /// The key that signs, armoured; empty: no signature is asked for.
+    pub key: &'a str,
+}
+
 /// Settings of a node without its secrets.
 pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
     let (cluster, scheduler, own) = match goal {
@@ -99,9 +108,9 @@ pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
     spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
 }
 
-/// Digest of the configuration: settings, artefact, database and the revision of the secrets. None while the
-/// facts for it are not known; a node that leaves needs none.
-pub fn digest(facts: Option<&Facts>, goal: &NodeGoal) -> Option<String> {
+/// Digest of the configuration: settings, artefact, database, the revision of the secrets, and whom nodes
+/// trust. None while the facts for it are not known; a node that leaves needs none.
+pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> Option<String> {
     if matches!(goal, NodeGoal::Drain) {
         return Some(String::new());
     }
@@ -128,6 +137,9 @@ pub fn digest(facts: Option<&Facts>, goal: &NodeGoal) -> Option<String> {
         part("replica", &format!("{host}:{port}"));
     }
     part("secrets", &facts.secrets_revision);
+    part("database roots", &database.trust_pem);
+    part("release roots", release.trust_pem);
+    part("release key", release.key);
     Some(hex::encode(hash.finalize()))
 }
 
@@ -146,11 +158,10 @@ fn drain(spec: &Spec) -> v1::Drain {
     }
 }
 
-/// The message, once everything that it needs is known. With it go the extra roots of the release
-/// server and the key that signs releases, both as text and both empty when there is none.
+/// The message, once everything that it needs is known.
 pub fn message(
     spec: &Spec,
-    (trust_pem, signing_key): (&str, &str),
+    release: Release<'_>,
     facts: Option<&Facts>,
     goal: &NodeGoal,
     generation: u64,
@@ -210,7 +221,7 @@ pub fn message(
             sha256: sha256.clone(),
             max_bytes: MAX_RELEASE_BYTES,
             max_files: MAX_RELEASE_FILES,
-            trust_pem: trust_pem.to_owned(),
+            trust_pem: release.trust_pem.to_owned(),
             signature_url: spec.signature_url(version, url).unwrap_or_default(),
             signature_fingerprint: spec
                 .mattermost
@@ -218,10 +229,10 @@ pub fn message(
                 .as_ref()
                 .map(|signature| signature.fingerprint.clone())
                 .unwrap_or_default(),
-            signature_key: signing_key.to_owned(),
+            signature_key: release.key.to_owned(),
         }),
         settings: settings(facts, goal).into_iter().collect(),
-        configuration_digest: digest(Some(facts), goal)?,
+        configuration_digest: digest(release, Some(facts), goal)?,
         database: Some(v1::Database {
             host: database.host.clone(),
             port: u32::from(database.port),

@@ -46,7 +46,7 @@ pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use history::{DATABASE, History, history};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
 pub use lint::{Refusal, lint};
-pub use nodes::next_for_new_facts;
+pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
 pub use spec::Spec;
 

@@ -230,6 +230,23 @@ pub fn next_for_new_facts<'a>(
     })
 }
 
+/// The goal of a node that is told of new facts: what it has migrated it is not told to migrate again.
+pub fn for_new_facts(goal: &NodeGoal, node: Option<&Node>) -> NodeGoal {
+    let mut goal = goal.clone();
+    if let NodeGoal::Serve {
+        migrate,
+        expected_migrations,
+        ..
+    } = &mut goal
+        && let Some(node) = node.filter(|node| node.migrated)
+        && *migrate
+    {
+        *migrate = false;
+        *expected_migrations = node.migrations_applied;
+    }
+    goal
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

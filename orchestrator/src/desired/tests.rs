@@ -7,6 +7,14 @@ use crate::store::Access;
 
 const PASSWORD: &str = "p@ss:w/or d'%41";
 const LICENCE: &str = "the licence's text";
+const NOBODY: Release<'_> = Release {
+    trust_pem: "",
+    key: "",
+};
+const MIRROR: Release<'_> = Release {
+    trust_pem: "MIRROR",
+    key: "",
+};
 
 fn spec() -> Spec {
     let text = template(&Answers::default())
@@ -100,7 +108,7 @@ fn settings_are_complete_and_hold_no_secret() {
     assert!(settings(&facts(), &NodeGoal::Drain).is_empty());
 
     // The whole message, as it is logged and kept by the agent.
-    let message = message(&spec(), ("MIRROR", ""), Some(&facts()), &serve(|_| {}), 1).unwrap();
+    let message = message(&spec(), MIRROR, Some(&facts()), &serve(|_| {}), 1).unwrap();
     let text = format!("{message:?}");
     for secret in [PASSWORD, LICENCE, "MM_LICENSE", "DATASOURCE"] {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -155,7 +163,7 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
 #[test]
 fn the_digest_changes_with_everything_that_a_server_reads() {
     let base = serve(|_| {});
-    let digest = |facts: &Facts, goal: &NodeGoal| digest(Some(facts), goal);
+    let digest = |facts: &Facts, goal: &NodeGoal| digest(MIRROR, Some(facts), goal);
     let database = |change: fn(&mut Access)| with(|facts| change(&mut facts.database));
     let mut digests = vec![("nothing", digest(&facts(), &base))];
     let goals = [
@@ -200,11 +208,22 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
             with(|facts| facts.site_url = "https://other.example".to_owned()),
         ),
         (
+            "the database's roots",
+            with(|facts| facts.database.trust_pem = "OTHER".into()),
+        ),
+        (
             "the secrets",
             with(|facts| facts.secrets_revision = "v1 v3".to_owned()),
         ),
     ];
     digests.extend(changes.map(|(what, facts)| (what, digest(&facts, &base))));
+    let key = Release {
+        key: "KEY",
+        ..MIRROR
+    };
+    for (what, release) in [("the release's roots", NOBODY), ("the key", key)] {
+        digests.push((what, super::digest(release, Some(&facts()), &base)));
+    }
     for (index, (what, one)) in digests.iter().enumerate() {
         for (other, two) in &digests[index + 1..] {
             assert_ne!(one, two, "{what} and {other}");
@@ -214,7 +233,7 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
 
 #[test]
 fn the_digest_changes_with_nothing_else() {
-    let digest = |facts: &Facts, goal: &NodeGoal| digest(Some(facts), goal);
+    let digest = |facts: &Facts, goal: &NodeGoal| digest(MIRROR, Some(facts), goal);
     let base = digest(&facts(), &serve(|_| {}));
     let goals = [
         serve(|serve| serve.rollout = None),
@@ -229,7 +248,6 @@ fn the_digest_changes_with_nothing_else() {
         // A secret's value is known by its version alone.
         with(|facts| facts.licence = Some("other".to_owned().into())),
         with(|facts| facts.database.password = "other".to_owned().into()),
-        with(|facts| facts.database.trust_pem = "OTHER".into()),
     ];
     for facts in same {
         assert_eq!(digest(&facts, &serve(|_| {})), base);
@@ -254,7 +272,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "52a84a5063fe6d58f863397ad56de379473bd752430978c3974ce2660f5a33c9"
+        configuration_digest: "6d1084cfe3b7e27628be307a944584481289113579502074f1d7ca5daa89b60c"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),
@@ -282,7 +300,7 @@ fn a_serving_node_is_told_everything() {
         rollout: "r-3".to_owned(),
     };
     assert_eq!(
-        message(&spec(), ("MIRROR", ""), Some(&facts), &goal, 4),
+        message(&spec(), MIRROR, Some(&facts), &goal, 4),
         Some(wanted)
     );
 }
@@ -294,7 +312,17 @@ fn a_signature_is_asked_for_at_the_release_that_is_wanted() {
             .replace("cluster = false", &format!("{line}\ncluster = false"));
         let spec = Spec::parse(&text, "test.toml").unwrap();
         let goal = serve(|serve| serve.url = "https://m.example/m.tar.gz?x=1".to_owned());
-        let told = message(&spec, ("", "KEY"), Some(&facts()), &goal, 1).unwrap();
+        let told = message(
+            &spec,
+            Release {
+                trust_pem: "",
+                key: "KEY",
+            },
+            Some(&facts()),
+            &goal,
+            1,
+        )
+        .unwrap();
         let told = told.artefact.unwrap();
         assert_eq!(told.signature_key, "KEY");
         assert_eq!(told.signature_fingerprint, "AB".repeat(20));
@@ -311,7 +339,7 @@ fn a_signature_is_asked_for_at_the_release_that_is_wanted() {
 
 #[test]
 fn other_goals_differ_where_they_must() {
-    let told = |goal: &NodeGoal| message(&spec(), ("MIRROR", ""), Some(&facts()), goal, 1).unwrap();
+    let told = |goal: &NodeGoal| message(&spec(), MIRROR, Some(&facts()), goal, 1).unwrap();
     let migrates = told(&serve(|serve| serve.migrate = true));
     assert_eq!(
         migrates.migration.unwrap().role(),
@@ -328,7 +356,7 @@ fn other_goals_differ_where_they_must() {
     assert_eq!(prepared.goal(), v1::Goal::Prepare);
     assert_eq!(prepared.migration.unwrap().role(), v1::MigrationRole::Wait);
     assert_eq!(prepared.settings["MM_JOBSETTINGS_RUNSCHEDULER"], "false");
-    let drained = message(&spec(), ("", ""), None, &NodeGoal::Drain, 9).unwrap();
+    let drained = message(&spec(), NOBODY, None, &NodeGoal::Drain, 9).unwrap();
     assert_eq!((drained.goal(), drained.generation), (v1::Goal::Drain, 9));
     assert!(drained.artefact.is_none() && drained.settings.is_empty());
 }
@@ -337,12 +365,12 @@ fn other_goals_differ_where_they_must() {
 fn nothing_is_told_before_everything_for_it_is_known() {
     let without = with(|facts| facts.licence = None);
     for facts in [None, Some(&without)] {
-        let told = message(&spec(), ("", ""), facts, &serve(|_| {}), 1);
+        let told = message(&spec(), NOBODY, facts, &serve(|_| {}), 1);
         assert_eq!(told, None, "{facts:?}");
     }
-    assert_eq!(digest(None, &serve(|_| {})), None);
-    assert!(digest(None, &NodeGoal::Drain).is_some());
+    assert_eq!(digest(NOBODY, None, &serve(|_| {})), None);
+    assert!(digest(NOBODY, None, &NodeGoal::Drain).is_some());
     let mut free = spec();
     free.mattermost.licence_secret = None;
-    assert!(message(&free, ("", ""), Some(&without), &serve(|_| {}), 1).is_some());
+    assert!(message(&free, NOBODY, Some(&without), &serve(|_| {}), 1).is_some());
 }

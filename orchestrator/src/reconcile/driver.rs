@@ -145,6 +145,10 @@ async fn turn(
             return (look, Duration::from_secs(2));
         }
     };
+    // Sessions look at their goals when this rings, and only then.
+    if memory.is_news(&snapshot) {
+        core.fleet.ring();
+    }
     let durable = core.store.is_durable().await;
     look.observed = observe::look(core, Some(&snapshot), memory, now).await;
     if core.store.is_durable().await != durable {
@@ -292,7 +296,7 @@ async fn carry_out(
         .clone()
         .filter(|new| Some(new) != intent.rollout.as_ref());
     // The row also says why it waits; while only that changes it is written when the first reason does.
-    let first = |decision: &Decision| decision.reasons.first().map(|reason| reason.gate.clone());
+    let first = |decision: &Decision| decision.reasons.first().map(|reason| reason.text.clone());
     let rollout = rollout.or_else(|| {
         let news = before.is_none_or(|before| first(before) != first(decision));
         intent
@@ -324,7 +328,7 @@ async fn carry_out(
         let Some(known) = snapshot.nodes.get(instance) else {
             continue;
         };
-        let Some(digest) = desired::digest(facts.as_deref(), goal) else {
+        let Some(digest) = desired::digest(core.release(), facts.as_deref(), goal) else {
             continue;
         };
         if known.goal.as_ref() != Some(goal) {
@@ -341,7 +345,8 @@ async fn carry_out(
     let next = plan::next_for_new_facts(&decision.nodes, observed, &names).filter(|_| !rang);
     for (instance, goal, digest) in &stale {
         if next == Some(instance.as_str()) {
-            core.store.set_goal(epoch, instance, goal, digest).await?;
+            let goal = plan::for_new_facts(goal, observed.nodes.get(*instance));
+            core.store.set_goal(epoch, instance, &goal, digest).await?;
             rang = true;
         }
     }

@@ -47,6 +47,15 @@ impl Memory {
         }
     }
 
+    /// Whether a node was given a goal that the last snapshot did not have: by another orchestrator, or by this
+    /// one when it did not learn that its write succeeded.
+    pub fn is_news(&self, snapshot: &Snapshot) -> bool {
+        snapshot.nodes.iter().any(|(instance, row)| {
+            let before = self.last.nodes.get(instance);
+            row.generation > before.map_or(0, |before| before.generation)
+        })
+    }
+
     /// A role's login by the secret's name. What is no login is said in the log at every look: the stack
     /// waits for it.
     async fn login(&mut self, core: &Core, observed: &Observed, name: &str) -> Option<Login> {
@@ -284,4 +293,30 @@ fn streaks(observed: &mut Observed, memory: &mut Memory) {
         })
         .collect();
     observed.streaks.clone_from(&memory.streaks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NodeRow;
+
+    #[test]
+    fn a_goal_that_another_one_gave_is_news_once() {
+        let told = |generation| {
+            let row = NodeRow {
+                generation,
+                ..NodeRow::default()
+            };
+            Snapshot {
+                nodes: BTreeMap::from([("i-1".to_owned(), row)]),
+                ..Snapshot::default()
+            }
+        };
+        let mut memory = Memory::new(Timestamp::UNIX_EPOCH);
+        assert!(!memory.is_news(&told(0)), "it enrolled and has no goal");
+        assert!(memory.is_news(&told(1)));
+        memory.last = told(1);
+        assert!(!memory.is_news(&told(1)));
+        assert!(memory.is_news(&told(2)));
+    }
 }

@@ -124,13 +124,9 @@ impl NodeService {
         if node.generation <= sent {
             return None;
         }
-        let release = (
-            self.core.release_trust.as_str(),
-            self.core.release_key.as_str(),
-        );
         desired::message(
             &self.core.spec,
-            release,
+            self.core.release(),
             self.core.fleet.facts().as_deref(),
             &goal,
             node.generation,
