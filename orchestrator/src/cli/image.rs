@@ -30,6 +30,11 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         now: core.now(),
     };
     let observed = core.cloud.observe(&scope).await;
+    for (read, why) in &observed.unknown {
+        if read.starts_with("images") {
+            anyhow::bail!("{read} could not be read: {why}");
+        }
+    }
     let rows: Vec<(&String, &plan::observed::Image)> = observed
         .images
         .iter()

@@ -127,11 +127,10 @@ async fn steer(
         steer: steer.into(),
         operator: super::operator(),
     };
-    let rollout = client
-        .steer_rollout(request)
-        .await
-        .map_err(|status| plain(&status))?
-        .into_inner();
+    let rollout = match client.steer_rollout(request).await {
+        Ok(reply) => reply.into_inner(),
+        Err(status) => return refused(&status),
+    };
     show(cli, &rollout);
     Ok(Exit::Done)
 }

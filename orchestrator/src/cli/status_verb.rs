@@ -12,7 +12,7 @@ use super::{Cli, Exit, follow, output};
 /// Flags of `status`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Follow events until interrupted
+    /// Then follow events until interrupted
     #[arg(long, short)]
     watch: bool,
 }
@@ -41,7 +41,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
 
 async fn watch(cli: &Cli, client: &mut Client) -> anyhow::Result<()> {
     let mut events = client
-        .events(v1::EventsRequest { after: 0 })
+        .events(v1::EventsRequest { after: i64::MAX })
         .await?
         .into_inner();
     loop {
@@ -71,7 +71,15 @@ pub async fn until_ready(cli: &Cli, client: &mut Client) -> anyhow::Result<Exit>
         .into_inner();
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
-        let reply = client.status(v1::StatusRequest {}).await?.into_inner();
+        let reply = match client.status(v1::StatusRequest {}).await {
+            Ok(reply) => reply.into_inner(),
+            Err(status) if status.code() == tonic::Code::Unavailable => {
+                progress.waits("the orchestrator does not answer");
+                tick.tick().await;
+                continue;
+            }
+            Err(status) => return Err(status.into()),
+        };
         match reply.phase.as_str() {
             "ready" | "done" => {
                 progress.finish();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_proto::v1;
+use plan::intent::Phase;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +16,7 @@ use crate::authority::Step;
 use crate::core::{Core, Look};
 use crate::reconcile::rotation;
 use crate::status;
-use crate::store::{KNOWN_WITHIN, Snapshot, Steer, Store, StoreError};
+use crate::store::{KNOWN_WITHIN, Snapshot, Steer, Store, StoreError, phase_name};
 
 /// The service.
 #[derive(Debug)]
@@ -113,7 +114,10 @@ impl v1::control_server::Control for ControlService {
         // Whoever asks this wants to know what is waited for: it waits for nothing itself.
         let store = &self.core.store;
         let look = self.core.looks.borrow().clone();
-        let snapshot = store.snapshot().await.map_err(|error| refused(&error))?;
+        let (snapshot, silent) = match store.snapshot().await {
+            Ok(snapshot) => (snapshot, None),
+            Err(error) => (Snapshot::default(), Some(crate::chain(&error))),
+        };
         let rollout = store
             .rollout(None)
             .await
@@ -122,10 +126,15 @@ impl v1::control_server::Control for ControlService {
         let leader = store
             .holder()
             .await
-            .ok()
-            .flatten()
-            .map_or_else(|| self.core.holder.clone(), |holder| holder.name);
+            .map(|holder| holder.map_or_else(|| self.core.holder.clone(), |holder| holder.name))
+            .unwrap_or_default();
         let mut reply = status::summary(&self.core.spec, &look);
+        if let Some(why) = silent {
+            let text = format!(
+                "the store does not answer, so of nodes and rollouts nothing is said: {why}"
+            );
+            reply.reasons.insert(0, text);
+        }
         if let Some(why) = store.doubt() {
             let text = format!("rollouts and nodes' reports are not known yet: {why}");
             reply.reasons.insert(0, text);
@@ -247,6 +256,16 @@ impl v1::control_server::Control for ControlService {
             }
             id => id.to_owned(),
         };
+        if steer == Steer::Promote {
+            let row = self.store().await?.rollout(Some(&id)).await;
+            let phase = row.map_err(|error| refused(&error))?.intent.phase;
+            if phase != Phase::Baking {
+                return Err(Status::failed_precondition(format!(
+                    "rollout `{id}` is not baking but {}: promoting ends the bake, nothing else",
+                    phase_name(&phase)
+                )));
+            }
+        }
         let row = self
             .store()
             .await?
@@ -297,6 +316,11 @@ impl v1::control_server::Control for ControlService {
     ) -> Result<Response<Self::EventsStream>, Status> {
         let mut after = request.into_inner().after;
         let core = Arc::clone(&self.core);
+        if after == i64::MAX {
+            let newest = core.store.recent_events(1).await;
+            let newest = newest.map_err(|error| refused(&error))?;
+            after = newest.last().map_or(0, |event| event.id);
+        }
         let (sender, receiver) = tokio::sync::mpsc::channel(64);
         self.core.tasks.spawn(async move {
             let mut looks = core.looks.subscribe();

@@ -100,7 +100,7 @@ pub(super) fn fleet(spec: &Spec, document: &mut Document) {
             && ours
                 .image
                 .chars()
-                .all(|c| c.is_ascii_alphanumeric() || " ()[]./-'@_*".contains(c))
+                .all(|c| c.is_ascii_alphanumeric() || " ()[]./-'@_*?".contains(c))
     };
     if image_id == Some(false) || (image_id.is_none() && !name()) {
         document.refuse("fleet.image", "is neither an AMI id (`ami-` and 17 hexadecimal digits) nor an AMI name (3 to 128 characters)");
