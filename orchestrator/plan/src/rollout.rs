@@ -126,6 +126,10 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
     if rollout.abort {
         return Some(Step::Back(vec!["aborted by the operator".to_owned()]));
     }
+    // A group that could not be read has lost no node.
+    if scene.view.unknown("groups").is_some() {
+        return None;
+    }
     if let Some(intent) = &mut draft.rollout {
         let failed = &scene.green_members.failed;
         for (id, failure) in failed {

@@ -14,6 +14,9 @@ const PROBE_AGAIN_SECONDS: u32 = 10;
 /// Every green node is in the stack's cluster, verified again, and chat crosses both ways.
 pub(super) fn joined(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let view = scene.view;
+    if !draft.knows(view, "groups") {
+        return Step::Stay;
+    }
     let Some(green) = scene.green else {
         return Step::Back(vec![format!(
             "green's group `{}` is gone",

@@ -63,8 +63,10 @@ pub(super) fn delete_alarms(draft: &mut Draft, scene: &Scene<'_>, group: &str) -
 /// Blue shrinks by one node whenever the one before is gone; it gets no traffic.
 pub(super) fn draining(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let view = scene.view;
-    if !draft.knows(view, "groups") || !draft.knows(view, "listeners") {
-        return Step::Stay;
+    for field in ["groups", "listeners", "target_groups"] {
+        if !draft.knows(view, field) {
+            return Step::Stay;
+        }
     }
     let (Some(balancer), Some(listener)) = (&scene.balancer, view.listener()) else {
         draft.wait("listener", "the listener is not visible");
@@ -151,6 +153,9 @@ fn leave(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 /// Nothing is pinned or suspended: the rollout is over. What is retained is the record's business, so
 /// that the next rollout does not wait for the window.
 pub(super) fn retained(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    if !draft.knows(scene.view, "groups") {
+        return Step::Stay;
+    }
     let held = |group: Option<&crate::observed::Group>| {
         group.is_some_and(|group| {
             pin::is_pinned(group)

@@ -36,7 +36,7 @@ pub(super) enum Fault {
     Abort,
 }
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 11] = [
     "groups",
     "listeners",
     "target_groups",
@@ -46,6 +46,8 @@ const FIELDS: [&str; 9] = [
     "alarms",
     "images",
     "instances",
+    "databases",
+    "traffic",
 ];
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -67,6 +69,17 @@ fn fault() -> impl Strategy<Value = Fault> {
 /// Turn and fault; most of a rollout's turns lie within the first three hundred.
 pub(super) fn faults(most: usize) -> impl Strategy<Value = BTreeMap<usize, Fault>> {
     prop::collection::btree_map(0usize..300, fault(), 0..most)
+}
+
+/// Reads that fail for some turns, far less than any deadline, and nothing else.
+pub(super) fn blindness(most: usize) -> impl Strategy<Value = BTreeMap<usize, Fault>> {
+    let spells = prop::collection::vec((0usize..150, 1usize..6, 0..FIELDS.len()), 1..most);
+    spells.prop_map(|spells| {
+        let turns = spells.into_iter().flat_map(|(from, turns, field)| {
+            (from..from + turns).map(move |turn| (turn, Fault::Blind { field }))
+        });
+        turns.collect()
+    })
 }
 
 impl Run {
@@ -91,6 +104,8 @@ impl Run {
             "db_snapshots" => seen.db_snapshots = empty.db_snapshots,
             "alarms" => seen.alarms = empty.alarms,
             "images" => seen.images = empty.images,
+            "databases" => seen.databases = empty.databases,
+            "traffic" => seen.traffic = empty.traffic,
             _ => seen.instances = empty.instances,
         }
         seen.unknown
