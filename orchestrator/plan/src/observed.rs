@@ -18,6 +18,13 @@ pub use fleet::{
 };
 pub use front::{Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
 
+impl Observed {
+    /// Applied Mattermost migrations, when SQL could say.
+    pub fn migrations_applied(&self) -> Option<u32> {
+        self.databases.as_ref()?.migrations_applied
+    }
+}
+
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
 

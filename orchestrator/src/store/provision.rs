@@ -166,7 +166,7 @@ pub async fn observe(
                 .await
                 .map_err(failed("read the owner of schema `public`"))?
                 .map(|row| row.get(0));
-            seen.migrations_applied = migrations(&client).await?;
+            seen.migrations_applied = Some(migrations(&client).await?);
         }
     }
     Ok(seen)

@@ -97,8 +97,10 @@ pub struct Databases {
     pub max_connections: u32,
     /// Connections in use.
     pub connections: u32,
-    /// Applied Mattermost migrations (rows of `db_migrations`); 0 when there are none yet.
-    pub migrations_applied: u32,
+    /// Applied Mattermost migrations (rows of `db_migrations`); 0 when there are none yet. `None`:
+    /// Mattermost's own role, which alone may look, could not log in.
+    #[serde(default)]
+    pub migrations_applied: Option<u32>,
     /// Server version, for example 160004.
     pub server_version: u32,
 }

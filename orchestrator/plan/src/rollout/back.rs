@@ -8,7 +8,6 @@ use crate::intent::Phase;
 use crate::lifecycle::replace_failed;
 use crate::observed::ListenerAction;
 use crate::rollout::promote::delete_alarms;
-use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
 use crate::stack::copy_of;
@@ -78,16 +77,8 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 /// Cutover: nobody is served while one server makes room for the other. None: blue may be weighed.
 fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> {
     let view = scene.view;
-    let migrated = view
-        .observed
-        .databases
-        .as_ref()
-        .map(|seen| seen.migrations_applied)
-        != scene.rollout.migrations_before;
-    if migrated
-        && scene.needs_migration()
-        && skew(&scene.rollout.from.version, &scene.rollout.to.version) != Ok(Skew::Neighbours)
-    {
+    let fits = scene.blue_fits_the_schema();
+    if fits == Some(false) {
         return Some(Step::Stuck(format!(
             "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, or mend {} and abort again",
             scene.rollout.to.version,
@@ -107,6 +98,16 @@ fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> 
         draft.wait(
             "green_stops",
             "green's servers are being stopped before blue's start",
+        );
+        return Some(Step::Stay);
+    }
+    if fits.is_none() {
+        draft.wait(
+            "migration",
+            format!(
+                "the applied migrations could not be read: whether {} runs on the schema is not known",
+                scene.rollout.from.version
+            ),
         );
         return Some(Step::Stay);
     }

@@ -191,15 +191,12 @@ pub(super) fn canary(draft: &mut Draft, scene: &Scene<'_>) -> Step {
             draft.wait("migration", "the migration is being written down");
             return Step::Stay;
         };
-        match &scene.view.observed.databases {
-            Some(seen) if seen.migrations_applied >= migrations => {}
-            Some(seen) => {
+        match scene.view.observed.migrations_applied() {
+            Some(applied) if applied >= migrations => {}
+            Some(applied) => {
                 draft.wait(
                     "migration",
-                    format!(
-                        "SQL shows {} of {migrations} migrations",
-                        seen.migrations_applied
-                    ),
+                    format!("SQL shows {applied} of {migrations} migrations"),
                 );
                 return Step::Stay;
             }

@@ -24,14 +24,9 @@ pub(super) fn requested(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if let Some(rollout) = &mut draft.rollout {
         rollout.blue_group = Some(scene.view.owner());
         rollout.blue_slot = record.slot;
-        rollout.migrations_before = record.migrations.or_else(|| {
-            scene
-                .view
-                .observed
-                .databases
-                .as_ref()
-                .map(|seen| seen.migrations_applied)
-        });
+        rollout.migrations_before = record
+            .migrations
+            .or_else(|| scene.view.observed.migrations_applied());
     }
     draft.record.generation = record.generation.max(scene.rollout.generation);
     Step::Go(Phase::Preflight)

@@ -6,6 +6,7 @@ use crate::intent::{Mode, Phase, RolloutIntent, Slot};
 use crate::lifecycle::{Members, tend};
 use crate::nodes::{Colour, failure_of};
 use crate::observed::{Group, ListenerAction, Node};
+use crate::rollout::request::{Skew, skew};
 use crate::stack::{Balancer, Base, observed_balancer};
 use crate::view::{View, live_members};
 
@@ -25,6 +26,14 @@ pub(crate) struct Scene<'a> {
     pub migrator: Option<String>,
     /// Why no node may migrate any more.
     pub no_migrator: Option<String>,
+}
+
+/// What is asked of a colour's servers.
+#[derive(Clone, Copy)]
+enum Servers {
+    Run,
+    Stop,
+    AsTheyAre,
 }
 
 impl<'a> Scene<'a> {
@@ -120,17 +129,15 @@ impl<'a> Scene<'a> {
     /// Goals and hooks of both colours.
     pub fn tend(&mut self, draft: &mut Draft) {
         if let Some(blue) = self.blue {
-            let stopped = self.blue_is_stopped();
+            let asked = self.blue_servers();
             let colour = Colour {
                 expected_migrations: self.rollout.migrations_before.unwrap_or(0),
                 ..Colour::serving(self.view, &self.rollout.from, self.view.record())
             };
-            self.blue_members = tend(self.view, draft, blue, |_| {
-                if stopped {
-                    NodeGoal::Drain
-                } else {
-                    colour.serve(false)
-                }
+            self.blue_members = tend(self.view, draft, blue, |instance| match asked {
+                Servers::Run => colour.serve(false),
+                Servers::Stop => NodeGoal::Drain,
+                Servers::AsTheyAre => self.kept(instance, &colour, self.green_weight() == Some(0)),
             });
         }
         if let Some(green) = self.green {
@@ -157,24 +164,50 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Cutover: between closing and its end, or until green is stopped on the way back.
-    fn blue_is_stopped(&self) -> bool {
+    /// Cutover: blue is stopped between closing and its end, or until green is stopped on the way back.
+    /// What could not be read changes nothing.
+    fn blue_servers(&self) -> Servers {
         if !self.is_cutover() {
-            return false;
+            return Servers::Run;
         }
         match self.rollout.phase {
             // Only once nobody is sent there any more.
-            Phase::Closed => self.is_closed(),
+            Phase::Closed if self.is_closed() => Servers::Stop,
             Phase::Snapshot
             | Phase::Canary
             | Phase::Full
             | Phase::Shifting { .. }
             | Phase::Baking
             | Phase::Promoted
-            | Phase::Draining => true,
-            Phase::ReturningTraffic => !self.green_is_stopped(),
-            _ => false,
+            | Phase::Draining => Servers::Stop,
+            Phase::ReturningTraffic if !self.green_is_stopped() => Servers::Stop,
+            Phase::ReturningTraffic if self.blue_fits_the_schema() != Some(true) => {
+                Servers::AsTheyAre
+            }
+            _ => Servers::Run,
         }
+    }
+
+    /// The goal that the node has. A new one serves where the listener sends; elsewhere no server starts.
+    fn kept(&self, instance: &str, colour: &Colour<'_>, is_sent_to: bool) -> NodeGoal {
+        let given = self.view.node(instance).and_then(|node| node.goal.clone());
+        given.unwrap_or_else(|| {
+            if is_sent_to {
+                colour.serve(false)
+            } else {
+                colour.prepare()
+            }
+        })
+    }
+
+    /// Blue's release runs on the schema as it is. None: the schema could not be read.
+    pub fn blue_fits_the_schema(&self) -> Option<bool> {
+        let (from, to) = (&self.rollout.from.version, &self.rollout.to.version);
+        if !self.needs_migration() || skew(from, to) == Ok(Skew::Neighbours) {
+            return Some(true);
+        }
+        let applied = self.view.observed.migrations_applied()?;
+        Some(self.rollout.migrations_before == Some(applied))
     }
 
     /// No green node runs a server any more.
@@ -262,8 +295,8 @@ impl<'a> Scene<'a> {
             return Ok(next);
         }
         let before = self.rollout.migrations_before;
-        match (&self.view.observed.databases, before) {
-            (Some(seen), Some(before)) if seen.migrations_applied == before => {
+        match (self.view.observed.migrations_applied(), before) {
+            (Some(applied), Some(before)) if applied == before => {
                 if self.may_have_migrated(recorded) {
                     Err(format!(
                         "node {recorded} ended during the migration; no other node may repeat it"
@@ -272,9 +305,8 @@ impl<'a> Scene<'a> {
                     Ok(next)
                 }
             }
-            (Some(seen), _) => Err(format!(
-                "node {recorded} ended during the migration, {} migrations are applied; the snapshot `{}` was taken before it",
-                seen.migrations_applied,
+            (Some(applied), _) => Err(format!(
+                "node {recorded} ended during the migration, {applied} migrations are applied; the snapshot `{}` was taken before it",
                 self.view.names.rollout_snapshot(self.rollout.generation)
             )),
             // Not known: wait.

@@ -1,9 +1,11 @@
 //! Rollouts without a cluster licence.
 
 use super::{begin, phases};
+use crate::decision::NodeGoal;
 use crate::fixtures::{ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase};
 use crate::rollout::word;
+use crate::spec::Spec;
 use crate::world::{TICK_SECONDS, World};
 
 #[test]
@@ -130,4 +132,46 @@ fn a_snapshot_that_takes_longer_than_a_boot_does_not_cost_the_prepared_node() {
         "one key for the node: {:?}",
         intent.journal.keys()
     );
+}
+
+/// One extended support release before 11.7, whose schema it cannot run on.
+fn extended() -> Spec {
+    let mut spec = unlicensed();
+    "10.11.0".clone_into(&mut spec.mattermost.version);
+    spec
+}
+
+fn set_migrations(world: &mut World, migrations: Option<u32>) {
+    let databases = world.observed.databases.as_mut().unwrap();
+    databases.migrations_applied = migrations;
+}
+
+#[test]
+fn blue_starts_on_no_schema_that_could_not_be_read() {
+    let (mut world, mut intent) = ready(&extended());
+    world.bad.insert("11.7.0".to_owned());
+    begin(&mut intent, &world, "11.7.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::ReturningTraffic
+    });
+    let applied = world.observed.migrations_applied();
+    assert_ne!(applied, intent.record.migrations);
+    set_migrations(&mut world, None);
+    for _ in 0..10 {
+        let decision = turn(&mut world, &mut intent);
+        assert_eq!(decision.next, Phase::ReturningTraffic);
+        for id in world.observed.groups["demo-g1"].members.keys() {
+            assert_eq!(decision.nodes[id], NodeGoal::Drain);
+        }
+    }
+    set_migrations(&mut world, applied);
+    let seen = phases(&mut world, &mut intent, 10);
+    assert!(seen[0].contains("stuck"), "{seen:?}");
+    // Somebody restored the snapshot.
+    set_migrations(&mut world, intent.record.migrations);
+    intent.rollout.as_mut().unwrap().abort = true;
+    until(&mut world, &mut intent, 500, |phase| {
+        *phase == Phase::RolledBack
+    });
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
 }

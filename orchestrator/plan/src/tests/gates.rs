@@ -5,6 +5,7 @@ use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::Phase;
 use crate::plan;
 use crate::spec::Spec;
+use crate::world::World;
 
 #[test]
 fn no_traffic_is_not_health() {
@@ -155,7 +156,7 @@ fn a_half_done_migration_is_never_repeated() {
         .databases
         .as_mut()
         .unwrap()
-        .migrations_applied += 1;
+        .migrations_applied = Some(1111);
     let canary = intent.rollout.as_ref().unwrap().migrator.clone().unwrap();
     world.observed.instances.get_mut(&canary).unwrap().state = "terminated".to_owned();
     world.observed.nodes.remove(&canary);
@@ -171,6 +172,36 @@ fn a_half_done_migration_is_never_repeated() {
         failure.contains("1111 migrations are applied") && failure.contains("demo-before-g2"),
         "{failure}"
     );
+}
+
+#[test]
+fn migrations_that_could_not_be_read_are_not_none() {
+    let (mut world, mut intent) = ready(&clustered(1));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 200, |phase| {
+        *phase == Phase::Canary
+    });
+    for _ in 0..3 {
+        turn(&mut world, &mut intent);
+    }
+    let canary = intent.rollout.as_ref().unwrap().migrator.clone().unwrap();
+    world.observed.instances.get_mut(&canary).unwrap().state = "terminated".to_owned();
+    world.observed.nodes.remove(&canary);
+    let applied = |world: &mut World, migrations| {
+        world
+            .observed
+            .databases
+            .as_mut()
+            .unwrap()
+            .migrations_applied = migrations;
+    };
+    applied(&mut world, None);
+    for _ in 0..10 {
+        assert_eq!(turn(&mut world, &mut intent).next, Phase::Canary);
+        assert_eq!(world.migrations.len(), 1);
+    }
+    applied(&mut world, intent.record.migrations);
+    until(&mut world, &mut intent, 1000, |phase| *phase == Phase::Done);
 }
 
 #[test]

@@ -106,11 +106,7 @@ impl World {
 
     fn serve(&mut self, id: &str, node: &mut Node, version: &str, migrate: bool, expected: u32) {
         let needed = migrations_of(version);
-        let applied = self
-            .observed
-            .databases
-            .as_ref()
-            .map_or(0, |seen| seen.migrations_applied);
+        let applied = self.observed.migrations_applied().unwrap_or(0);
         match node.phase.as_str() {
             "installed" if migrate && applied < needed => node.phase = "migrating".to_owned(),
             "installed" if !migrate && applied < expected.max(1) => {}
@@ -155,7 +151,7 @@ impl World {
             .any(|seen| seen.status == "available");
         self.migrations.push((id.to_owned(), snapshot));
         if let Some(seen) = &mut self.observed.databases {
-            seen.migrations_applied = seen.migrations_applied.max(needed);
+            seen.migrations_applied = seen.migrations_applied.max(Some(needed));
         }
     }
 }

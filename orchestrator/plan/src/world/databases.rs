@@ -135,6 +135,7 @@ impl World {
                     seen.roles.insert(wanted.owner.clone());
                 }
                 seen.schema_owner = Some("mattermost".to_owned());
+                seen.migrations_applied.get_or_insert(0);
                 self.observed.databases = Some(seen);
             }
             Action::EnsureDbSnapshot { id, instance } => {
