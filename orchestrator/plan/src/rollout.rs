@@ -270,6 +270,27 @@ fn is_way_back(phase: &Phase) -> bool {
     )
 }
 
+/// An arrow after which an abort that was asked for before it asks for nothing more: the rollout turns
+/// back, or goes on from where it was stuck. One that gets stuck waits for a new one, made by somebody who
+/// knows of it.
+fn answers_abort(from: &Phase, to: &Phase) -> bool {
+    let stuck = |phase: &Phase| matches!(phase, Phase::Stuck { .. });
+    from != to && (is_way_back(to) || stuck(from) || stuck(to))
+}
+
+/// What was decided, over the rollout's row as it is by now: what operators ask for comes from the row
+/// alone, as far as the decision's arrow did not answer it.
+#[must_use]
+pub fn over_row(decided: &RolloutIntent, row: &RolloutIntent) -> RolloutIntent {
+    let turned = row.phase != decided.phase && is_way_back(&decided.phase);
+    RolloutIntent {
+        paused: row.paused && !turned,
+        promote: row.promote,
+        abort: row.abort && !answers_abort(&row.phase, &decided.phase),
+        ..decided.clone()
+    }
+}
+
 /// The one arrow function.
 fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     let Some(rollout) = &mut draft.rollout else {
@@ -293,12 +314,11 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
         });
     }
     rollout.failure.extend(why);
-    if is_way_back(&next) {
+    if answers_abort(&rollout.phase, &next) {
         rollout.abort = false;
-        rollout.paused = false;
     }
-    if matches!(rollout.phase, Phase::Stuck { .. }) {
-        rollout.abort = false;
+    if is_way_back(&next) {
+        rollout.paused = false;
     }
     if next == Phase::RolledBack {
         draft.record.generation = draft.record.generation.max(rollout.generation);

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::decision::Decision;
 use crate::intent::{Entry, Intent};
 use crate::observed::{Observed, streak_db, streak_target};
+use crate::rollout::over_row;
 use crate::spec::Spec;
 
 /// Seconds that one tick of the model takes.
@@ -79,14 +80,9 @@ impl World {
             }) {
                 self.observed.traffic.clear();
             }
-            // Operators' flags come from the operator alone: the store keeps what the row has.
-            let mut rollout = rollout.clone();
-            if let Some(before) = &intent.rollout {
-                rollout.paused = before.paused;
-                rollout.promote |= before.promote;
-                rollout.abort |= before.abort;
-            }
-            intent.rollout = Some(rollout);
+            let row = intent.rollout.as_ref();
+            intent.rollout =
+                Some(row.map_or_else(|| rollout.clone(), |row| over_row(rollout, row)));
         }
         if intent.ca_sha256.is_none()
             && self

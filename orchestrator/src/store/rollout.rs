@@ -245,7 +245,7 @@ pub(super) async fn update(
     Ok(())
 }
 
-/// The loop's new intent over what the row holds: operators' flags only ever come from the row.
+/// The loop's new intent over what the row holds, and what that makes of its history.
 pub(super) fn merge(
     before: &RolloutIntent,
     new: &RolloutIntent,
@@ -253,10 +253,7 @@ pub(super) fn merge(
     reasons: &[String],
     now: Timestamp,
 ) -> RolloutIntent {
-    let mut merged = new.clone();
-    merged.paused = before.paused;
-    merged.promote |= before.promote;
-    merged.abort |= before.abort;
+    let merged = plan::rollout::over_row(new, before);
     if let Some(last) = history.last_mut() {
         if let Some(reason) = reasons.first() {
             let key = reason

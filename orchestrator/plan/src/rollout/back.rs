@@ -80,11 +80,10 @@ fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> 
     let fits = scene.blue_fits_the_schema();
     if fits == Some(false) {
         return Some(Step::Stuck(format!(
-            "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, or mend {} and abort again",
+            "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, then abort again",
             scene.rollout.to.version,
             scene.rollout.from.version,
-            view.names.rollout_snapshot(scene.rollout.generation),
-            scene.rollout.to.version
+            view.names.rollout_snapshot(scene.rollout.generation)
         )));
     }
     // Stopped on purpose: green's group is not to replace its nodes while blue starts. Nothing waits for it.

@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::{Intent, Phase};
 use crate::plan;
+use crate::rollout::word;
 use crate::world::World;
 
 #[test]
@@ -300,4 +301,38 @@ fn old_snapshots_go_once_the_group_before_is_released() {
     until(&mut world, &mut intent, 50, |phase| *phase == Phase::Ready);
     assert_eq!(intent.record.retained, []);
     assert_eq!(ids(&world), four[2..]);
+}
+
+/// Looks and decisions without effects, and the phases that they lead to.
+fn hindered(world: &mut World, intent: &mut Intent, turns: usize, seen: &mut Vec<String>) {
+    for _ in 0..turns {
+        let decision = plan(intent, &world.observed, world.now);
+        world.commit(intent, &decision);
+        world.now += jiff::SignedDuration::from_secs(60);
+        let word = word(&decision.next);
+        if seen.last() != Some(&word) {
+            seen.push(word);
+        }
+    }
+}
+
+#[test]
+fn an_abort_is_one_try_of_a_stuck_rollout() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Shifting { weight: 10 }
+    });
+    turn(&mut world, &mut intent);
+    turn(&mut world, &mut intent);
+    let mut seen = vec![];
+    for tries in 1..4 {
+        intent.rollout.as_mut().unwrap().abort = true;
+        hindered(&mut world, &mut intent, 200, &mut seen);
+        assert_eq!(seen, ["returning_traffic", "stuck"].repeat(tries));
+    }
+    intent.rollout.as_mut().unwrap().abort = true;
+    until(&mut world, &mut intent, 500, |phase| {
+        *phase == Phase::RolledBack
+    });
 }

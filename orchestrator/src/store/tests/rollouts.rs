@@ -115,13 +115,36 @@ async fn what_people_ask_outlives_what_the_loop_writes() {
         assert_eq!(row.intent.phase, Phase::Preflight);
         let unaware = RolloutIntent {
             paused: true,
-            ..in_phase(1, Phase::ReturningTraffic)
+            ..in_phase(1, Phase::Imaging)
         };
         store.steer("r-1", Steer::Resume).await.unwrap();
         moved(&store, unaware, "waits", 2).await;
         let row = store.rollout(None).await.unwrap();
         assert_eq!(asked(&row), (false, true, true));
-        assert_eq!(row.intent.phase, Phase::ReturningTraffic);
+        assert_eq!(row.intent.phase, Phase::Imaging);
+    }
+}
+
+#[tokio::test]
+async fn an_abort_is_answered_once() {
+    for store in both().await {
+        store
+            .request_rollout(&rollout(1), "one", "ops")
+            .await
+            .unwrap();
+        let stuck = Phase::Stuck {
+            reason: "blue does not start".to_owned(),
+        };
+        for (phase, minute) in [(Phase::ReturningTraffic, 1), (stuck, 2)] {
+            let row = store.steer("r-1", Steer::Abort).await.unwrap();
+            assert!(row.intent.abort);
+            moved(&store, in_phase(1, phase.clone()), "waits", minute).await;
+            let row = store.rollout(None).await.unwrap();
+            assert_eq!((&row.intent.phase, row.intent.abort), (&phase, false));
+        }
+        store.steer("r-1", Steer::Abort).await.unwrap();
+        moved(&store, in_phase(1, Phase::ReturningTraffic), "waits", 3).await;
+        assert!(!store.rollout(None).await.unwrap().intent.abort);
     }
 }
 
