@@ -13,7 +13,7 @@ use crate::intent::{Intent, Mode, Phase, Want};
 use crate::observed::ListenerAction;
 use crate::rollout::{Ask, request};
 use crate::world::World;
-use crate::{Decision, lint, plan};
+use crate::{Decision, NodeGoal, lint, plan};
 use faults::{Fault, blindness, faults};
 
 struct Run {
@@ -73,6 +73,20 @@ impl Run {
                 serving >= floor,
                 "{serving} nodes serve in {:?}",
                 decision.next
+            );
+        }
+        // 2: in a cutover the colours are never asked to serve together.
+        let live = self.intent.live_rollout();
+        if let Some(rollout) = live.filter(|rollout| rollout.mode == Mode::Cutover) {
+            let green = self.intent.spec.names().group(rollout.generation);
+            let serves = |group: &String| {
+                let group = self.world.observed.groups.get(group);
+                let mut members = group.iter().flat_map(|group| group.members.keys());
+                members.any(|id| matches!(decision.nodes.get(id), Some(NodeGoal::Serve { .. })))
+            };
+            prop_assert!(
+                !rollout.blue_group.as_ref().is_some_and(serves) || !serves(&green),
+                "both colours are asked to serve: {decision:#?}"
             );
         }
         // 3: one migration for the first start, one per rollout at most, never by blue.
@@ -211,6 +225,9 @@ fn rollout_ends(
         if let Phase::Stuck { reason } = &phase {
             prop_assert!(!reason.is_empty());
             prop_assert!(!faults.is_empty(), "stuck without a fault: {reason}");
+            for _ in 0..3 {
+                run.turn(None)?;
+            }
             // Somebody looked and gave the rollout up: then the record alone says what is to be.
             run.intent.rollout = None;
             settle(&mut run)?;

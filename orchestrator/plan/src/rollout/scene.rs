@@ -184,6 +184,8 @@ impl<'a> Scene<'a> {
             Phase::ReturningTraffic if self.blue_fits_the_schema() != Some(true) => {
                 Servers::AsTheyAre
             }
+            // Which colour serves is for a person to say: no server starts or stops meanwhile.
+            Phase::Stuck { .. } => Servers::AsTheyAre,
             _ => Servers::Run,
         }
     }
@@ -263,6 +265,10 @@ impl<'a> Scene<'a> {
         }
         let chosen = self.migrator.as_deref() == Some(instance);
         match phase {
+            Phase::Stuck { .. } if self.is_cutover() => {
+                let is_sent_to = self.green_weight().is_some_and(|weight| weight > 0);
+                self.kept(instance, &colour, is_sent_to)
+            }
             Phase::Prepared | Phase::Closed | Phase::Snapshot => colour.prepare(),
             Phase::Canary if self.is_cutover() && !chosen => colour.prepare(),
             _ if self.migrations().is_some() => colour.serve(false),

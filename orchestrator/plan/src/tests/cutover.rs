@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::decision::NodeGoal;
 use crate::fixtures::{ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase};
+use crate::plan;
 use crate::rollout::word;
 use crate::spec::Spec;
 use crate::world::{TICK_SECONDS, World};
@@ -174,4 +175,43 @@ fn blue_starts_on_no_schema_that_could_not_be_read() {
         *phase == Phase::RolledBack
     });
     until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+}
+
+/// No effect is made and no agent acts, so that green is not seen to stop before the deadline.
+#[test]
+fn a_stuck_cutover_starts_no_server() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 1000, |phase| {
+        *phase == Phase::Baking
+    });
+    intent.rollout.as_mut().unwrap().abort = true;
+    turn(&mut world, &mut intent);
+    let mut stuck = 0;
+    for _ in 0..200 {
+        let decision = plan(&intent, &world.observed, world.now);
+        world.commit(&mut intent, &decision);
+        world.now += jiff::SignedDuration::from_secs(60);
+        stuck += u32::from(matches!(decision.next, Phase::Stuck { .. }));
+        for (id, goal) in &decision.nodes {
+            assert_eq!(*goal, NodeGoal::Drain, "{id}");
+        }
+    }
+    assert!(stuck > 10);
+    // A node that Auto Scaling makes meanwhile has no goal yet.
+    for node in world.observed.nodes.values_mut() {
+        node.goal = None;
+    }
+    let serving: Vec<String> = plan(&intent, &world.observed, world.now)
+        .nodes
+        .into_iter()
+        .filter(|(_, goal)| matches!(goal, NodeGoal::Serve { .. }))
+        .map(|(id, _)| id)
+        .collect();
+    let green: Vec<String> = world.observed.groups["demo-g2"]
+        .members
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(serving, green, "the listener still sends to green");
 }
