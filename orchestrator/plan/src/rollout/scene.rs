@@ -173,6 +173,7 @@ impl<'a> Scene<'a> {
         match self.rollout.phase {
             // Only once nobody is sent there any more.
             Phase::Closed if self.is_closed() => Servers::Stop,
+            Phase::Closed if self.view.unknown("listeners").is_some() => Servers::AsTheyAre,
             Phase::Snapshot
             | Phase::Canary
             | Phase::Full

@@ -215,3 +215,25 @@ fn a_stuck_cutover_starts_no_server() {
         .collect();
     assert_eq!(serving, green, "the listener still sends to green");
 }
+
+#[test]
+fn a_listener_that_could_not_be_read_starts_no_server() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 300, |phase| {
+        *phase == Phase::Closed
+    });
+    let blue = world.observed.groups["demo-g1"].clone();
+    let id = blue.members.keys().next().unwrap();
+    while world.observed.nodes[id].goal != Some(NodeGoal::Drain) {
+        turn(&mut world, &mut intent);
+    }
+    assert_eq!(intent.rollout.as_ref().unwrap().phase, Phase::Closed);
+    let mut blind = world.observed.clone();
+    blind.listeners.clear();
+    blind
+        .unknown
+        .insert("listeners".to_owned(), "Throttling".to_owned());
+    let decision = plan(&intent, &blind, world.now);
+    assert_eq!(decision.nodes[id], NodeGoal::Drain);
+}
