@@ -165,16 +165,30 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
             Some(replica) => {
                 draft.wait("replica", format!("replica `{id}` is `{}`", replica.status));
             }
-            None => draft.wait("replica", format!("replica `{id}` is not there")),
+            None => {
+                draft.wait("replica", format!("replica `{id}` is not there"));
+                continue;
+            }
         }
-        if let Some(lag) = view.observed.replica_lag_seconds.get(&id)
-            && *lag > LAG_SECONDS
+        if draft.knows(view, "replica_lag_seconds")
+            && let Some(text) = lag(view, &id)
         {
-            draft.wait(
-                "replica_lag",
-                format!("replica `{id}` is {lag:.0} s behind, {LAG_SECONDS:.0} s are allowed"),
-            );
+            draft.wait("replica_lag", text);
         }
+    }
+}
+
+/// Why a replica is not close enough to its primary. CloudWatch says -1 when replication is broken.
+fn lag(view: &View<'_>, id: &str) -> Option<String> {
+    match view.observed.replica_lag_seconds.get(id) {
+        None => Some(format!(
+            "how far replica `{id}` is behind is not measured yet"
+        )),
+        Some(lag) if *lag < 0.0 => Some(format!("replication to `{id}` is broken")),
+        Some(lag) if *lag > LAG_SECONDS => Some(format!(
+            "replica `{id}` is {lag:.0} s behind, {LAG_SECONDS:.0} s are allowed"
+        )),
+        Some(_) => None,
     }
 }
 
@@ -203,11 +217,12 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         draft.wait("blue", text);
     }
     let alarm = view.names.cpu_high_alarm(&blue.name);
-    if view
-        .observed
-        .alarms
-        .get(&alarm)
-        .is_some_and(|alarm| alarm.state == "ALARM")
+    if draft.knows(view, "alarms")
+        && view
+            .observed
+            .alarms
+            .get(&alarm)
+            .is_some_and(|alarm| alarm.state == "ALARM")
     {
         draft.wait(
             "alarm",

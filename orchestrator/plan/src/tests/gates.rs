@@ -3,6 +3,7 @@
 use super::{begin, phases};
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::Phase;
+use crate::observed::Observed;
 use crate::plan;
 use crate::spec::Spec;
 use crate::world::World;
@@ -202,6 +203,48 @@ fn migrations_that_could_not_be_read_are_not_none() {
     }
     applied(&mut world, intent.record.migrations);
     until(&mut world, &mut intent, 1000, |phase| *phase == Phase::Done);
+}
+
+#[test]
+fn what_could_not_be_measured_holds_a_rollout_back() {
+    let mut spec = clustered(1);
+    spec.database.replicas = 1;
+    let (mut world, mut intent) = ready(&spec);
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 5, |phase| {
+        *phase == Phase::Preflight
+    });
+    let replica = spec.names().replica(1);
+    let reasons = |change: &dyn Fn(&mut Observed)| {
+        let mut seen = world.observed.clone();
+        change(&mut seen);
+        let reasons = plan(&intent, &seen, world.now).reasons.into_iter();
+        reasons.map(|reason| reason.text).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&|_| {}), [""; 0]);
+    let lag = |lag| {
+        reasons(&|seen| {
+            seen.replica_lag_seconds.insert(replica.clone(), lag);
+        })
+    };
+    assert_eq!(lag(-1.0), ["replication to `demo-db-replica-1` is broken"]);
+    assert_eq!(
+        lag(61.0),
+        ["replica `demo-db-replica-1` is 61 s behind, 60 s are allowed"]
+    );
+    assert_eq!(
+        reasons(&|seen| seen.replica_lag_seconds.clear()),
+        ["how far replica `demo-db-replica-1` is behind is not measured yet"]
+    );
+    for field in ["replica_lag_seconds", "alarms"] {
+        assert_eq!(
+            reasons(&|seen| {
+                seen.unknown
+                    .insert(field.to_owned(), "Throttling".to_owned());
+            })[0],
+            format!("{field} could not be read: Throttling")
+        );
+    }
 }
 
 #[test]

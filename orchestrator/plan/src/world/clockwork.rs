@@ -23,6 +23,7 @@ impl World {
                 ("backing-up" | "rebooting" | "modifying", 2..) => "available",
                 ("deleting", 2..) => {
                     self.observed.db_instances.remove(&id);
+                    self.observed.replica_lag_seconds.remove(&id);
                     self.forget(&format!("db/{id}/"));
                     if self.observed.db_instances.is_empty() {
                         self.observed.databases = None;
@@ -33,6 +34,9 @@ impl World {
             };
             if let Some(seen) = self.observed.db_instances.get_mut(&id) {
                 seen.status = next.to_owned();
+                if next == "available" && seen.replica_of.is_some() {
+                    self.observed.replica_lag_seconds.insert(id.clone(), 0.0);
+                }
                 seen.endpoint = Some(format!("{id}.rds"));
                 seen.port = Some(5432);
             }
