@@ -9,7 +9,8 @@ use crate::view::View;
 
 /// Replicas first; the primary leaves a final snapshot.
 pub(super) fn database(view: &View<'_>, draft: &mut Draft) -> bool {
-    if view.unknown("db_instances").is_some() {
+    // The final snapshot needs a free name, and those of rollouts are to go too.
+    if view.unknown("db_instances").is_some() || !draft.knows(view, "db_snapshots") {
         return false;
     }
     let primary = view.names.database();

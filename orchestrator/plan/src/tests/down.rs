@@ -3,6 +3,7 @@
 use super::begin;
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::{Phase, Want};
+use crate::plan;
 
 #[test]
 fn down_removes_what_is_ours_and_keeps_the_database() {
@@ -57,6 +58,26 @@ fn down_with_the_database_leaves_a_final_snapshot() {
         seen.db_snapshots.keys().collect::<Vec<_>>(),
         ["demo-final-g1"]
     );
+}
+
+#[test]
+fn a_database_does_not_go_past_snapshots_that_could_not_be_read() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    intent.want = Want::Down {
+        delete_database: true,
+    };
+    for _ in 0..200 {
+        let mut blind = world.observed.clone();
+        blind.db_snapshots.clear();
+        blind
+            .unknown
+            .insert("db_snapshots".to_owned(), "Throttling".to_owned());
+        assert_ne!(plan(&intent, &blind, world.now).next, Phase::Gone);
+        if turn(&mut world, &mut intent).next == Phase::Gone {
+            return;
+        }
+    }
+    panic!("not gone");
 }
 
 #[test]
