@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use fleet_proto::v1::Database;
 use rcgen::SanType;
 use rustls::ClientConfig;
+use standin::scratch_postgres::bindir;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -33,17 +34,14 @@ impl Drop for Postgres {
 }
 
 /// PostgreSQL refuses to run as root: as root its own user does.
-fn as_postgres(program: &str) -> Command {
+fn as_postgres(program: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid=postgres",
-        "--regid=postgres",
-        "--clear-groups",
-        program,
-    ]);
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program);
     command
 }
 
@@ -65,17 +63,8 @@ fn give(path: &Path) {
 }
 
 impl Postgres {
-    /// `None`, said loudly, where there is no PostgreSQL.
-    pub async fn start() -> Option<Self> {
-        if Command::new("initdb")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_err()
-        {
-            eprintln!("SKIPPED: no PostgreSQL (`initdb`) on this machine");
-            return None;
-        }
+    pub async fn start() -> Self {
+        let programs = bindir().unwrap();
         let directory = tempfile::tempdir().unwrap();
         give(directory.path());
         let data = directory.path().join("data");
@@ -91,7 +80,7 @@ impl Postgres {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
             give(&path);
         }
-        let made = as_postgres("initdb")
+        let made = as_postgres(&programs.join("initdb"))
             .current_dir(directory.path())
             .args([
                 "-U",
@@ -121,7 +110,7 @@ impl Postgres {
         );
         // In the file and not on the command line, which a later ALTER SYSTEM could not override.
         std::fs::write(data.join("postgresql.conf"), settings).unwrap();
-        let server = as_postgres("postgres")
+        let server = as_postgres(&programs.join("postgres"))
             .arg("-D")
             .arg(&data)
             .current_dir(directory.path())
@@ -143,7 +132,7 @@ impl Postgres {
             );
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        Some(postgres)
+        postgres
     }
 
     pub async fn client(

@@ -259,7 +259,7 @@ impl Drop for ScratchPostgres {
 }
 
 /// Where the server programs lie: Debian's newest, else beside `initdb` on the path.
-fn bindir() -> anyhow::Result<PathBuf> {
+pub fn bindir() -> anyhow::Result<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -278,9 +278,7 @@ fn bindir() -> anyhow::Result<PathBuf> {
         .iter()
         .flat_map(std::env::split_paths)
         .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
-        .context(
-            "no `initdb` on the path nor in /usr/lib/postgresql: install the package `postgresql`",
-        )
+        .context("no `initdb` on the path nor in /usr/lib/postgresql; hint: `make setup`")
 }
 
 /// An address in 127/8 that no other test uses.
