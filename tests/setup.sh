@@ -25,6 +25,11 @@ need util-linux command -v setpriv
 need systemd command -v systemd-analyze
 need packer command -v packer
 need openssl command -v openssl
+# Single tests need these; `make bench` needs curl.
+need gnupg command -v gpg
+need openssh-client command -v ssh-keygen
+need dbus-daemon command -v dbus-daemon
+need curl command -v curl
 # Machines (`make image`, `make demo RUNTIME=machine`) are root's; nobody else needs what they need.
 if [[ $(id -u) == 0 ]]; then
   need mmdebstrap command -v mmdebstrap

@@ -1,5 +1,6 @@
 //! A node's life: first boot to serving, upgrade, crash, orphanhood, leaving.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -244,7 +245,11 @@ async fn clients_of_a_server_that_restarts_are_closed_in_batches() {
     let mut closed = clients.join_all().await;
     closed.sort();
     if node.log().contains("cannot be closed one by one") {
-        eprintln!("SKIPPED: closing other processes' connections needs CAP_NET_ADMIN");
+        // Past the test harness, which keeps what tests print that pass.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: closing other processes' connections needs CAP_NET_ADMIN"
+        );
         return;
     }
     let lasted = closed[CLIENTS - 1] - closed[0];

@@ -7,6 +7,7 @@
     reason = "the shapes are D-Bus's"
 )]
 
+use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -166,7 +167,11 @@ impl Bus {
             .kill_on_drop(true)
             .spawn();
         let Ok(mut daemon) = daemon else {
-            eprintln!("SKIPPED: no `dbus-daemon` on this machine");
+            // Past the test harness, which keeps what tests print that pass.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: no `dbus-daemon` on this machine; hint: `make setup`"
+            );
             return None;
         };
         let mut address = String::new();
