@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::time::Duration;
 
 use super::request::MAX_REQUEST;
@@ -336,7 +337,11 @@ fn one_core_signs_more_than_a_storm_asks_for() {
         authority.node(&request, INSTANCE, now()).unwrap();
     }
     let rate = f64::from(count) / began.elapsed().as_secs_f64();
-    println!("one core checks and signs {rate:.0} certificates a second");
+    // Past the test harness, which keeps what tests print that pass.
+    let _ = writeln!(
+        std::io::stderr(),
+        "one core checks and signs {rate:.0} certificates a second"
+    );
     // The worst second of ten thousand nodes asks for forty, an overdue fleet for two hundred and fifty.
     // A machine that does much else must still do the former.
     assert!(rate > 40.0, "{rate:.0} a second");

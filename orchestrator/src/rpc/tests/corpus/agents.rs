@@ -1,6 +1,7 @@
 //! The other way round: orchestrators that are not the stack's, or that want a node to go back. The
 //! agent's own session, with its identity on disk, against a server over real TLS.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -243,7 +244,11 @@ async fn an_agent_speaks_to_no_orchestrator_but_its_own() {
             count += 1;
         }
     }
-    println!("agents: {count} false orchestrators, none spoken to");
+    // Past the test harness, which keeps what tests print that pass.
+    let _ = writeln!(
+        std::io::stderr(),
+        "agents: {count} false orchestrators, none spoken to"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,5 +297,5 @@ async fn an_agent_never_goes_back_to_an_older_generation() {
         }
     });
     println!("older generation: {}", refusal.await.unwrap());
-    println!("agents: 3 ways back, none taken");
+    let _ = writeln!(std::io::stderr(), "agents: 3 ways back, none taken");
 }

@@ -1,6 +1,7 @@
 //! Thousands of attempts at once, from strangers and from a node that was taken over: AWS hears of
 //! hardly any, and honest nodes get in meanwhile.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -213,7 +214,9 @@ async fn honest_nodes_get_in_through_a_flood_and_aws_hears_little_of_it() {
         identities.load(Ordering::Relaxed),
         looks.load(Ordering::Relaxed),
     );
-    println!(
+    // Past the test harness, which keeps what tests print that pass.
+    let _ = writeln!(
+        std::io::stderr(),
         "flood: {attempts} attempts in {took:.1?}; honest nodes in after {first:.1?} (unknown) and {second:.1?} (known); \
          {asked} calls of STS, {looked} looks"
     );
