@@ -220,17 +220,6 @@ pub(super) fn listeners(view: &View<'_>, draft: &mut Draft, balancer: &Balancer)
         return;
     }
     let certificate = view.spec().load_balancer.certificate_arn.clone();
-    if certificate.is_some() {
-        let redirect = ListenerAction::Redirect(443);
-        let right = view
-            .observed
-            .listeners
-            .get(&80)
-            .is_some_and(|seen| seen.action == redirect);
-        if !right {
-            ensure(view, draft, balancer, (80, "HTTP", None), redirect);
-        }
-    }
     let protocol = if certificate.is_some() {
         "HTTPS"
     } else {
@@ -251,8 +240,20 @@ pub(super) fn listeners(view: &View<'_>, draft: &mut Draft, balancer: &Balancer)
             (port, protocol, certificate),
             seen.action.clone(),
         );
+    } else if certificate.is_some() {
+        redirect(view, draft, balancer);
     }
     own_traffic(view, draft, balancer);
+}
+
+/// HTTP sends users to HTTPS. Only once that answers: a certificate that AWS refuses must not lock out users
+/// who have HTTP.
+fn redirect(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
+    let redirect = ListenerAction::Redirect(443);
+    let seen = view.observed.listeners.get(&80);
+    if seen.is_none_or(|seen| seen.action != redirect) {
+        ensure(view, draft, balancer, (80, "HTTP", None), redirect);
+    }
 }
 
 fn ensure(

@@ -1,7 +1,9 @@
 //! `up`: from an empty account, against drift, and what it leaves alone.
 
-use crate::fixtures::{clustered, empty_account, epoch, ready, turn, unlicensed, until, wanting};
-use crate::intent::Phase;
+use crate::fixtures::{
+    clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
+};
+use crate::intent::{Intent, Phase};
 use crate::observed::{ListenerAction, STACK_TAG};
 use crate::world::World;
 use crate::{Action, plan};
@@ -66,6 +68,72 @@ fn a_replica_is_planned_only_of_a_settled_primary() {
         }
     }
     panic!("no replica was planned");
+}
+
+/// With a certificate users are served on 443, and sent there from 80.
+#[test]
+fn a_certificate_brings_https_to_a_new_stack_and_to_one_that_had_none() {
+    type Begin<'a> = &'a dyn Fn() -> (World, Intent);
+    let secured = spec(&[("# certificate_arn", "certificate_arn")]);
+    let empty = || {
+        (
+            World::new(&secured, &empty_account(), epoch()),
+            wanting(&secured),
+        )
+    };
+    let plain = || {
+        let (world, mut intent) = ready(&unlicensed());
+        intent.spec = secured.clone();
+        (world, intent)
+    };
+    let cases: [(&str, Begin); 2] = [("from nothing", &empty), ("on port 80 before", &plain)];
+    for (what, begin) in cases {
+        let (mut world, mut intent) = begin();
+        let mut made = Vec::new();
+        for _ in 0..100 {
+            let decision = turn(&mut world, &mut intent);
+            let redirects = |action: &Action| match action {
+                Action::EnsureListener { port, action, .. } => {
+                    Some((*port, *action == ListenerAction::Redirect(443)))
+                }
+                _ => None,
+            };
+            made.push(
+                decision
+                    .actions
+                    .iter()
+                    .filter_map(redirects)
+                    .collect::<Vec<_>>(),
+            );
+            if decision.next == Phase::Ready && decision.actions.is_empty() {
+                break;
+            }
+        }
+        made.retain(|turn| !turn.is_empty());
+        assert_eq!(
+            made,
+            [[(443, false)], [(80, true)]],
+            "{what}: users have somewhere to go before they are sent there"
+        );
+        let seen = &world.observed.listeners;
+        assert_eq!(seen.keys().collect::<Vec<_>>(), [&80, &443], "{what}");
+        assert_eq!(seen[&443].protocol, "HTTPS", "{what}");
+        assert_eq!(
+            seen[&443].certificate, secured.load_balancer.certificate_arn,
+            "{what}"
+        );
+        let weights = [("arn:tg/demo-a", 100), ("arn:tg/demo-b", 0)];
+        let weights = weights.map(|(group, weight)| (group.to_owned(), weight));
+        assert_eq!(
+            seen[&443].action,
+            ListenerAction::Forward(weights.into()),
+            "{what}"
+        );
+        assert_eq!(seen[&80].protocol, "HTTP", "{what}");
+        let doors = &world.observed.security_groups["load-balancer"].ingress;
+        let doors: Vec<u16> = doors.iter().map(|rule| rule.from_port).collect();
+        assert_eq!(doors, [80, 443], "{what}");
+    }
 }
 
 #[test]
