@@ -46,20 +46,14 @@ pub trait Connections: Send + Sync {
 /// one may end first. Where closing is not allowed it returns at once: SIGTERM then closes the rest in
 /// one go.
 pub async fn drain(connections: &dyn Connections, pace: Drain, reporter: &Reporter) {
-    close(connections, pace, reporter, None).await;
+    close(connections, pace, reporter, false).await;
 }
 
 /// As [`drain`], before a restart: the load balancer goes on sending clients here, so that only those go
 /// who are here now. When most of them come back, no other node takes them: it returns, because the restart
 /// alone disturbs them less.
 pub async fn hand_over(connections: &dyn Connections, pace: Drain, reporter: &Reporter) {
-    match connections.established() {
-        Ok(all) => {
-            let present = all.iter().map(|one| one.client).collect();
-            close(connections, pace, reporter, Some(&present)).await;
-        }
-        Err(error) => log::warn!("cannot see the established connections: {error}"),
-    }
+    close(connections, pace, reporter, true).await;
 }
 
 /// Of those that were closed, so many fourths that are here again mean that nobody else takes them. With
@@ -68,12 +62,22 @@ const BACK_FOURTHS: usize = 3;
 /// Batches after which that is judged: before, a few probes of the load balancer would count.
 const JUDGED_AFTER: usize = 4;
 
-/// Closes all, or only those of these clients.
+/// Every further try is refused as well. Before Linux 6.2 a connection that has ended meanwhile cannot be
+/// closed, either, with the error of a kernel that can close none.
+fn is_refusal(error: &io::Error, closed: usize) -> bool {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => true,
+        io::ErrorKind::Unsupported => closed == 0,
+        _ => false,
+    }
+}
+
+/// Closes all, or only those that are there at the first look.
 async fn close(
     connections: &dyn Connections,
     pace: Drain,
     reporter: &Reporter,
-    only: Option<&BTreeSet<SocketAddr>>,
+    newcomers_stay: bool,
 ) {
     let deadline = Instant::now() + pace.deadline;
     // A batch every interval, whatever a look costs; a late one is not made up for.
@@ -81,19 +85,27 @@ async fn close(
     batches.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told: Option<Instant> = None;
     let mut closed = 0;
+    let mut first: Option<BTreeSet<SocketAddr>> = None;
     loop {
         batches.tick().await;
+        let now = Instant::now();
         let all = match connections.established() {
             Ok(all) => all,
             Err(error) => {
                 log::warn!("cannot see the established connections: {error}");
-                return;
+                if is_refusal(&error, closed) || now >= deadline {
+                    return;
+                }
+                continue;
             }
         };
-        let now = Instant::now();
-        let (due, newcomers): (Vec<_>, Vec<_>) = all
-            .iter()
-            .partition(|one| only.is_none_or(|only| only.contains(&one.client)));
+        if newcomers_stay && first.is_none() {
+            first = Some(all.iter().map(|one| one.client).collect());
+        }
+        let (due, newcomers): (Vec<_>, Vec<_>) = all.iter().partition(|one| {
+            let first = first.as_ref();
+            first.is_none_or(|first| first.contains(&one.client))
+        });
         if due.is_empty() || told.is_none_or(|told| now >= told + REPORT_EVERY) {
             told = Some(now);
             reporter.update(|report| report.connections = all.len() as u32);
@@ -119,6 +131,9 @@ async fn close(
             match connections.close(connection) {
                 Ok(()) => closed += 1,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if !is_refusal(&error, closed) => {
+                    log::debug!("connection of {} not closed: {error}", connection.client);
+                }
                 Err(error) => {
                     log::info!(
                         "connections cannot be closed one by one ({error}): {} end together",

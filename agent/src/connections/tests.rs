@@ -207,3 +207,97 @@ async fn before_a_restart_those_go_who_are_there_and_find_another_node() {
         }
     }
 }
+
+/// A kernel that refuses now and then, each time with the next of these errors.
+struct Refusing {
+    clients: Returning,
+    looks: Mutex<Vec<i32>>,
+    closes: Mutex<Vec<i32>>,
+}
+
+const OK: i32 = 0;
+const EPERM: i32 = 1;
+const EINTR: i32 = 4;
+const ENOBUFS: i32 = 105;
+const EOPNOTSUPP: i32 = 95;
+
+/// The next of these, and after the last one nothing more.
+fn next(errors: &Mutex<Vec<i32>>) -> io::Result<()> {
+    let mut errors = errors.lock().unwrap();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    match errors.remove(0) {
+        OK => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+impl Connections for Refusing {
+    fn established(&self) -> io::Result<Vec<Established>> {
+        next(&self.looks)?;
+        self.clients.established()
+    }
+
+    fn close(&self, connection: &Established) -> io::Result<()> {
+        next(&self.closes)?;
+        self.clients.close(connection)
+    }
+}
+
+#[tokio::test]
+async fn one_refusal_does_not_end_the_pacing() {
+    let pace = Drain {
+        batch: 10,
+        interval: Duration::from_millis(1),
+        deadline: Duration::from_secs(30),
+    };
+    let cases: [(&str, &[i32], &[i32], usize); 8] = [
+        ("nothing", &[], &[], 100),
+        ("no right to close", &[], &[EPERM], 0),
+        ("no right any more", &[], &[OK, EPERM], 1),
+        ("cannot close", &[], &[EOPNOTSUPP], 0),
+        ("ended meanwhile", &[], &[OK, EOPNOTSUPP, ENOBUFS], 100),
+        ("first close failed", &[], &[ENOBUFS], 100),
+        ("no right to look", &[EPERM], &[], 0),
+        ("looks failed", &[EINTR, OK, ENOBUFS], &[], 100),
+    ];
+    for (case, looks, closes, expected) in cases {
+        for before_restart in [false, true] {
+            let kernel = Refusing {
+                clients: Returning::new(0),
+                looks: Mutex::new(looks.to_vec()),
+                closes: Mutex::new(closes.to_vec()),
+            };
+            let reporter = Reporter::new();
+            if before_restart {
+                hand_over(&kernel, pace, &reporter).await;
+            } else {
+                drain(&kernel, pace, &reporter).await;
+            }
+            let closed = kernel.clients.closed.lock().unwrap().len();
+            assert_eq!(closed, expected, "{case}, {before_restart}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kernel_that_never_shows_anything_is_asked_until_the_deadline() {
+    struct Mute;
+    impl Connections for Mute {
+        fn established(&self) -> io::Result<Vec<Established>> {
+            Err(io::Error::from_raw_os_error(ENOBUFS))
+        }
+        fn close(&self, _: &Established) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let pace = Drain {
+        batch: 1,
+        interval: Duration::from_millis(10),
+        deadline: Duration::from_millis(100),
+    };
+    let began = Instant::now();
+    drain(&Mute, pace, &Reporter::new()).await;
+    assert!(began.elapsed() >= pace.deadline);
+}
