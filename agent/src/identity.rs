@@ -104,6 +104,10 @@ impl Identity {
             ] {
                 remove_file(&directory.join(name))?;
             }
+            // The secrets of that instance's server are not for this one.
+            for file in [layout.environment_file(), layout.database_password_file()] {
+                remove_file(&file)?;
+            }
             write_atomically(&owner, instance.as_str().as_bytes(), 0o600)?;
         }
         let key = Self::load_key(&directory)?;
@@ -219,16 +223,23 @@ mod tests {
                 not_after: unix_now() + 3600,
             })
             .unwrap();
+        let secrets = [layout.environment_file(), layout.database_password_file()];
+        for file in &secrets {
+            ensure_directory(&layout.configuration(), 0o755).unwrap();
+            write_atomically(file, b"secret", 0o600).unwrap();
+        }
         let mode = std::fs::metadata(layout.state().join("node.key")).unwrap();
         assert_eq!(mode.permissions().mode() & 0o7777, 0o600);
 
         let again = Identity::load(&layout, &instance('a')).unwrap();
         assert_eq!(again.key_sha256(), first.key_sha256());
         assert!(again.held().unwrap().valid_at(unix_now()));
+        assert!(secrets.iter().all(|file| file.exists()));
 
         let copied = Identity::load(&layout, &instance('b')).unwrap();
         assert_ne!(copied.key_sha256(), first.key_sha256());
         assert!(copied.held().is_none());
+        assert!(!secrets.iter().any(|file| file.exists()));
     }
 
     #[test]
