@@ -299,6 +299,9 @@ impl Coded for InstallError {
     }
 
     fn permanent(&self) -> bool {
+        if let Self::Signature(error) = self {
+            return error.permanent();
+        }
         matches!(
             self,
             Self::Redirect { .. }
@@ -306,7 +309,6 @@ impl Coded for InstallError {
                 | Self::Client(_)
                 | Self::Digest { .. }
                 | Self::Archive(_)
-                | Self::Signature(_)
                 | Self::WrongVersion { .. }
         )
     }

@@ -118,6 +118,11 @@ impl SignatureError {
             Self::Untimely(_) => "check this node's clock",
         }
     }
+
+    /// A clock is set right, and a proxy's error page goes away; the rest stays as it is.
+    pub(super) fn permanent(&self) -> bool {
+        !matches!(self, Self::Untimely(_) | Self::Unreadable(_))
+    }
 }
 
 /// Whoever follows the bytes and judges them.

@@ -2,6 +2,7 @@
 
 mod keys;
 
+use jiff::Timestamp;
 use pgp::composed::{ArmorOptions, DetachedSignature, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{SignatureConfig, SignatureType};
@@ -14,7 +15,9 @@ use super::fixture::{NEW, Node, artefact, release};
 use super::fuzz::run;
 use super::release_server::{Do, Server};
 use super::servers::ok;
-use crate::install::signature::Checker;
+use crate::coded::Coded;
+use crate::install::InstallError;
+use crate::install::signature::{Checker, SignatureError};
 use crate::wanted::{Artefact, Signature};
 use keys::{GOOD, How, armoured, key, packets, sign, word};
 
@@ -358,4 +361,18 @@ fn mutated_signatures_and_keys_are_never_a_panic() {
             Ok(())
         },
     );
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let cases = [
+        (SignatureError::Untimely(Timestamp::UNIX_EPOCH), false),
+        (SignatureError::Unreadable("a page".to_owned()), false),
+        (SignatureError::WrongFile, true),
+        (SignatureError::Forged("key".to_owned()), true),
+    ];
+    for (error, permanent) in cases {
+        let error = InstallError::Signature(error);
+        assert_eq!(error.permanent(), permanent, "{error}");
+    }
 }
