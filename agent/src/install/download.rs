@@ -4,6 +4,7 @@
 //!   first range --> 206, strong ETag, length --> part | part | part | part   at once, If-Range
 //!        |                                        `------ in order ------> pipeline
 //!        +--> 200, or no ETag: one stream, resumed by range where that is possible
+//!        `--> 206, no length: part after part, until there is nothing behind the last one
 //! ```
 //!
 //! Every answer must repeat length and ETag of the first: a file that changes between ranges is named
@@ -97,7 +98,7 @@ pub async fn download(
     if !first.run(&remote, room, &push).await? {
         return Ok(());
     }
-    let Some(seen) = first.seen else {
+    let Some(seen) = first.seen.clone() else {
         return Ok(());
     };
     let from = first.next;
@@ -114,8 +115,16 @@ pub async fn download(
             };
             rest.run(&remote, room, &push).await.map(|_| ())
         }
-        // One stream of unknown length, and it ended.
-        (None, _) => Ok(()),
+        // One stream of unknown length that ended, or one part after the other until one ends early.
+        (None, _) => {
+            while first.end == Some(first.next) {
+                first.end = Some(first.next.saturating_add(remote.patience.part));
+                if !first.run(&remote, room, &push).await? {
+                    break;
+                }
+            }
+            Ok(())
+        }
     }
 }
 

@@ -228,3 +228,39 @@ async fn whole_files_are_cut_to_the_part_that_was_asked_for() {
     let node = Node::new().await;
     node.install(&server.artefact(&all)).await.unwrap();
 }
+
+/// A server that knows ranges and does not say how long the file is: each part is asked for until there
+/// is nothing more.
+#[tokio::test]
+async fn a_file_of_unknown_length_is_fetched_to_its_end() {
+    let all = tarball();
+    // The last part is just a whole one (of an archive that is cut), or a short one.
+    for parts in [3, all.len() / 65_536 + 1] {
+        let served = all[..all.len().min(parts * 65_536)].to_vec();
+        let length = served.len();
+        let bytes = served.clone();
+        let server = Server::new(by(move |asked| {
+            let (from, last) = asked.bytes();
+            if from >= bytes.len() {
+                return Do::Say(answer("416 Range", "content-length: 0\r\n", b""));
+            }
+            let last = last.min(bytes.len() - 1);
+            let headers = format!(
+                "content-length: {}\r\ncontent-range: bytes {from}-{last}/*\r\n{ONE}",
+                last + 1 - from
+            );
+            Do::Say(answer("206 Partial Content", &headers, &bytes[from..=last]))
+        }))
+        .await;
+        let node = Node::new().await;
+        let result = node.install(&server.artefact(&served)).await;
+        let asked = server.asked.lock().unwrap();
+        assert_eq!(asked.last().unwrap().bytes().0, length, "{asked:?}");
+        if length == all.len() {
+            result.unwrap();
+        } else {
+            // Not by its digest: all of it came.
+            assert!(result.unwrap_err().starts_with("archive_"));
+        }
+    }
+}
