@@ -88,9 +88,10 @@ trait ServiceUnit {
     fn exec_main_status(&self) -> zbus::Result<i32>;
 }
 
-/// The handle; the follower task owns the watch's sending side.
+/// The handle; the follower task owns the watches' sending sides.
 pub struct Systemd {
-    manager: ManagerProxy<'static>,
+    /// On the connection in use: a lost one is replaced.
+    manager: watch::Receiver<ManagerProxy<'static>>,
     status: watch::Receiver<Status>,
     follower: JoinHandle<()>,
 }
@@ -109,33 +110,47 @@ fn refused(verb: &'static str, unit: &str) -> impl FnOnce(zbus::Error) -> Servic
 impl Systemd {
     /// Connects to the system bus and follows the server's unit.
     pub async fn new() -> Result<Self, ServiceError> {
-        let connection = subscribed().await.map_err(refused("follow", UNIT))?;
+        let connection = subscribed(None).await.map_err(refused("follow", UNIT))?;
         Self::on(connection).await
     }
 
     /// On a connection that is subscribed to systemd's signals.
     pub async fn on(connection: Connection) -> Result<Self, ServiceError> {
+        Self::on_bus(connection, None).await
+    }
+
+    /// On a connection to the bus at an address; `None`: to the system bus.
+    pub async fn on_bus(
+        connection: Connection,
+        address: Option<String>,
+    ) -> Result<Self, ServiceError> {
         let follow = || refused("follow", UNIT);
         let manager = ManagerProxy::new(&connection).await.map_err(follow())?;
         let first = observe(&connection, UNIT).await.map_err(follow())?;
         let (sender, status) = watch::channel(first);
+        let (managers, manager) = watch::channel(manager);
         Ok(Self {
             manager,
             status,
-            follower: tokio::spawn(follow_forever(connection, sender)),
+            follower: tokio::spawn(follow_forever(connection, address, managers, sender)),
         })
+    }
+
+    fn manager(&self) -> ManagerProxy<'static> {
+        self.manager.borrow().clone()
     }
 
     /// Gives an order for a unit and waits for the job's end; its result in systemd's word.
     async fn job(
         &self,
+        manager: &ManagerProxy<'static>,
         verb: &'static str,
         unit: &str,
         order: impl Future<Output = zbus::Result<OwnedObjectPath>>,
     ) -> Result<String, ServiceError> {
         let fail = || refused(verb, unit);
         // Before the order, so that a quick job's end is not missed.
-        let mut ended = self.manager.receive_job_removed().await.map_err(fail())?;
+        let mut ended = manager.receive_job_removed().await.map_err(fail())?;
         let job = order.await.map_err(fail())?;
         while let Some(signal) = ended.next().await {
             let removed = signal.args().map_err(fail())?;
@@ -163,9 +178,10 @@ impl Service for Systemd {
         if matches!(before.state, State::Active | State::Activating) {
             return Ok(());
         }
+        let manager = self.manager();
         // A unit that hit its start limit is started again only when that is forgotten.
-        let _ = self.manager.reset_failed_unit(UNIT).await;
-        self.manager
+        let _ = manager.reset_failed_unit(UNIT).await;
+        manager
             .start_unit(UNIT, MODE)
             .await
             .map_err(refused("start", UNIT))?;
@@ -175,8 +191,9 @@ impl Service for Systemd {
 
     async fn restart(&self) -> Result<(), ServiceError> {
         let before = self.status.borrow().process.clone();
-        let _ = self.manager.reset_failed_unit(UNIT).await;
-        self.manager
+        let manager = self.manager();
+        let _ = manager.reset_failed_unit(UNIT).await;
+        manager
             .restart_unit(UNIT, MODE)
             .await
             .map_err(refused("restart", UNIT))?;
@@ -185,7 +202,8 @@ impl Service for Systemd {
     }
 
     async fn stop(&self) -> Result<(), ServiceError> {
-        self.job("stop", UNIT, self.manager.stop_unit(UNIT, MODE))
+        let manager = self.manager();
+        self.job(&manager, "stop", UNIT, manager.stop_unit(UNIT, MODE))
             .await?;
         let mut status = self.status.clone();
         let gone = |state| matches!(state, State::Inactive | State::Failed);
@@ -195,12 +213,13 @@ impl Service for Systemd {
 
     async fn migrate(&self, version: &Version) -> Result<(), ServiceError> {
         let unit = format!("mattermost-migrate@{version}.service");
-        let order = self.manager.start_unit(&unit, MODE);
-        let result = self.job("start", &unit, order).await?;
+        let manager = self.manager();
+        let order = manager.start_unit(&unit, MODE);
+        let result = self.job(&manager, "start", &unit, order).await?;
         if result == "done" {
             return Ok(());
         }
-        let ended = observe(self.manager.inner().connection(), &unit)
+        let ended = observe(manager.inner().connection(), &unit)
             .await
             .map(|status| status.ended)
             .unwrap_or_default();
@@ -221,17 +240,18 @@ impl Service for Systemd {
     async fn version(&self, release: &Path) -> Result<String, ServiceError> {
         let name = release.file_name().unwrap_or_default().to_string_lossy();
         let unit = format!("mattermost-version@{name}.service");
+        let manager = self.manager();
         let result = self
-            .job("start", &unit, self.manager.start_unit(&unit, MODE))
+            .job(&manager, "start", &unit, manager.start_unit(&unit, MODE))
             .await?;
-        let status = observe(self.manager.inner().connection(), &unit)
+        let status = observe(manager.inner().connection(), &unit)
             .await
             .map_err(refused("observe", &unit))?;
         // What a unit said is in the journal a moment after it ended.
         sync_journal().await;
         let lines = journal(&unit, Some(&status.process), VERSION_LINES).await;
         // It remains until it is stopped: one that just ends is forgotten, with its invocation.
-        self.job("stop", &unit, self.manager.stop_unit(&unit, MODE))
+        self.job(&manager, "stop", &unit, manager.stop_unit(&unit, MODE))
             .await?;
         if result == "done" {
             return Ok(lines.join("\n"));
@@ -341,21 +361,32 @@ fn ended_of(result: &str, code: i32, status: i32) -> String {
     }
 }
 
-/// A connection to the system bus on which systemd tells of jobs and changes. It refuses to be asked
+/// A connection to the bus on which systemd tells of jobs and changes. It refuses to be asked
 /// twice on one connection.
-async fn subscribed() -> zbus::Result<Connection> {
-    let connection = Connection::system().await?;
+async fn subscribed(address: Option<&str>) -> zbus::Result<Connection> {
+    let connection = match address {
+        Some(address) => zbus::connection::Builder::address(address).build().await?,
+        None => Connection::system().await?,
+    };
     ManagerProxy::new(&connection).await?.subscribe().await?;
     Ok(connection)
 }
 
-async fn follow_forever(mut connection: Connection, sender: watch::Sender<Status>) {
+async fn follow_forever(
+    mut connection: Connection,
+    address: Option<String>,
+    managers: watch::Sender<ManagerProxy<'static>>,
+    sender: watch::Sender<Status>,
+) {
     loop {
         if let Err(error) = follow(&connection, &sender).await {
             log::warn!("the bus to systemd is lost: {error}");
         }
         tokio::time::sleep(RECONNECT).await;
-        if let Ok(fresh) = subscribed().await {
+        if let Ok(fresh) = subscribed(address.as_deref()).await
+            && let Ok(manager) = ManagerProxy::new(&fresh).await
+        {
+            managers.send_replace(manager);
             connection = fresh;
         }
     }

@@ -149,6 +149,7 @@ impl Manager {
 struct Bus {
     fake: Connection,
     agent: Connection,
+    address: String,
     calls: Arc<Mutex<Vec<String>>>,
     _daemon: tokio::process::Child,
     _directory: TempDir,
@@ -202,6 +203,7 @@ impl Bus {
         Some(Self {
             fake: fake.build().await.unwrap(),
             agent: build().build().await.unwrap(),
+            address: address.trim().to_owned(),
             calls,
             _daemon: daemon,
             _directory: directory,
@@ -319,4 +321,23 @@ async fn migration_is_a_unit_of_its_own() {
             "start mattermost-migrate@11.0.0.service"
         ]
     );
+}
+
+#[tokio::test]
+async fn orders_go_on_after_the_connection_to_the_bus_was_lost() {
+    let Some(bus) = Bus::start().await else {
+        return;
+    };
+    let address = Some(bus.address.clone());
+    let systemd = Systemd::on_bus(bus.agent.clone(), address).await.unwrap();
+    bus.agent.clone().close().await.unwrap();
+    let version = "11.10.0".parse().unwrap();
+    let ordered = tokio::time::timeout(Duration::from_secs(30), async {
+        while systemd.migrate(&version).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    ordered.await.expect("no order reaches systemd any more");
+    let calls = bus.calls.lock().unwrap().clone();
+    assert_eq!(calls, ["start mattermost-migrate@11.10.0.service"]);
 }
