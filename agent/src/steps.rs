@@ -72,6 +72,8 @@ steps! {
     PreviousPointed,
     /// `current` is the new release; the old server runs.
     CurrentPointed,
+    /// What is recorded of the old server is gone; the new one comes next.
+    StartDue,
     /// The new server was started; nothing says so yet.
     Restarted,
     /// The start is recorded.

@@ -60,10 +60,15 @@ impl Worker {
         let active = install::active(&self.layout)
             .map_err(DiskTrouble)
             .map_err(failed())?;
+        // Another configuration may have got as far as its files, and no further.
+        let file = Environment::read(&self.layout).map_err(Failed::at(Phase::Configured))?;
         let sha256 = wanted.artefact.sha256.to_string();
-        Ok(active.is_some_and(|release| release.sha256 == sha256)
-            && progress.running_digest == wanted.configuration_digest
-            && progress.running_version == wanted.artefact.version.as_str())
+        Ok(
+            file.is_some_and(|file| file.digest() == wanted.configuration_digest)
+                && active.is_some_and(|release| release.sha256 == sha256)
+                && progress.running_digest == wanted.configuration_digest
+                && progress.running_version == wanted.artefact.version.as_str(),
+        )
     }
 
     pub(super) async fn install(&self, wanted: &Serving) -> Result<(), Failed> {
@@ -284,23 +289,15 @@ impl Worker {
                 .await
                 .map_err(Failed::at(Phase::Starting))?;
         } else {
+            // Whatever becomes of the order: what ran before is not known to run any more.
+            self.record_running("", "").map_err(failed())?;
+            reached(Done::StartDue);
             self.service
                 .restart()
                 .await
                 .map_err(Failed::at(Phase::Starting))?;
             reached(Done::Restarted);
-            let mut progress = self
-                .store
-                .progress()
-                .map_err(DiskTrouble)
-                .map_err(failed())?;
-            environment
-                .digest()
-                .clone_into(&mut progress.running_digest);
-            progress.running_version = wanted.artefact.version.to_string();
-            self.store
-                .set_progress(&progress)
-                .map_err(DiskTrouble)
+            self.record_running(environment.digest(), wanted.artefact.version.as_str())
                 .map_err(failed())?;
             reached(Done::StartRecorded);
         }
@@ -315,6 +312,13 @@ impl Worker {
             Err(_) => StartError::NotReady { seconds },
         };
         Err(self.with_journal(error).await)
+    }
+
+    fn record_running(&self, digest: &str, version: &str) -> Result<(), DiskTrouble> {
+        let mut progress = self.store.progress().map_err(DiskTrouble)?;
+        digest.clone_into(&mut progress.running_digest);
+        version.clone_into(&mut progress.running_version);
+        self.store.set_progress(&progress).map_err(DiskTrouble)
     }
 }
 

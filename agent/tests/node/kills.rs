@@ -82,6 +82,7 @@ fn case(step: Step) -> Case {
         | Step::LinkMade
         | Step::PreviousPointed
         | Step::CurrentPointed
+        | Step::StartDue
         | Step::Restarted
         | Step::StartRecorded
         | Step::Ready

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use fleet_proto::v1::{Desired, Drain, Goal, Phase};
+use fleet_proto::v1::{Database, Desired, Drain, Goal, Phase};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -301,4 +301,60 @@ async fn certificate_is_renewed_at_half_of_its_life() {
             shared.calls.lock().unwrap().renewed >= 2
         })
         .await;
+}
+
+#[tokio::test]
+async fn going_back_from_a_configuration_that_failed_brings_its_files_back() {
+    let mut node = Scenario::new("127.77.1.10").await;
+    let good = Desired {
+        configuration_digest: "aa".repeat(32),
+        ..node.release(1, "11.10.0")
+    };
+    node.orchestrator.want(good.clone());
+    node.orchestrator
+        .until("serving", |report| report.phase() == Phase::Serving)
+        .await;
+    let paths = ["run/mattermost/server.pid", "etc/mattermost/mattermost.env"];
+    let [pid, file] = paths.map(|path| {
+        let path = node.path(path);
+        move || std::fs::read_to_string(&path).unwrap()
+    });
+    let (first, before) = (pid(), file());
+
+    // Its files are written, and then nobody listens where its database is to be.
+    let mut settings = good.settings.clone();
+    settings.insert("MM_OTHER".into(), "settings".into());
+    node.orchestrator.want(Desired {
+        generation: 2,
+        configuration_digest: "bb".repeat(32),
+        settings,
+        database: Some(Database {
+            host: "127.77.1.10".into(),
+            port: 1,
+            name: "mattermost".into(),
+            user: "mmuser".into(),
+            trust_pem: node.releases.trust_pem.clone(),
+            minimum_version: 13,
+            connections_needed: 1,
+        }),
+        ..good.clone()
+    });
+    let report = node
+        .orchestrator
+        .until("failed", |report| report.failure.is_some())
+        .await;
+    assert_eq!(report.failure.unwrap().code, "database_refused");
+    assert!(file().contains("MM_OTHER"));
+
+    node.orchestrator.want(Desired {
+        generation: 3,
+        ..good
+    });
+    node.orchestrator
+        .until("serving as before", |report| {
+            report.phase() == Phase::Serving && report.generation == 3
+        })
+        .await;
+    assert_eq!(file(), before);
+    assert_eq!(pid(), first, "a server of this configuration runs already");
 }
