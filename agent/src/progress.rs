@@ -11,6 +11,7 @@ use crate::layout::Layout;
 
 /// Facts about effects that cannot be read back from the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// Configuration digest of the server process that was started last.
     pub running_digest: String,
@@ -18,6 +19,19 @@ pub struct Progress {
     pub running_version: String,
     /// The generation whose migration this node finished.
     pub migrated_generation: u64,
+    /// The migration that failed here last.
+    pub failed_migration: Option<FailedMigration>,
+}
+
+/// What is reported again instead of migrating again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedMigration {
+    /// Of the order; a newer one may try again.
+    pub generation: u64,
+    /// Exit status in words.
+    pub ended: String,
+    /// Its last lines.
+    pub lines: Vec<String>,
 }
 
 /// The files in the state directory.
@@ -57,7 +71,7 @@ impl Store {
 
     /// Keeps it.
     pub fn set_progress(&self, progress: &Progress) -> Result<(), DiskError> {
-        let text = serde_json::to_vec_pretty(progress).expect("strings and a number are JSON");
+        let text = serde_json::to_vec_pretty(progress).expect("strings and numbers are JSON");
         write_atomically(&self.progress, &text, 0o600)
     }
 }

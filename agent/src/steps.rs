@@ -66,6 +66,8 @@ steps! {
     Migrated,
     /// It is recorded.
     MigrationRecorded,
+    /// It failed instead, and that is recorded.
+    MigrationFailed,
     /// A link is made beside the one that it is going to replace.
     LinkMade,
     /// `previous` is the release that is going to be replaced.

@@ -21,6 +21,7 @@ use crate::database;
 use crate::disk::{ensure_directory, write_atomically};
 use crate::environment::Environment;
 use crate::install::{self, InstallError, Step};
+use crate::progress::FailedMigration;
 use crate::service::{ServiceError, State};
 use crate::steps::{Step as Done, reached};
 use crate::wanted::{Migration, Serving};
@@ -232,7 +233,7 @@ impl Worker {
             .map_err(Failed::at(Phase::Migrating))
     }
 
-    /// Once per generation: a node that boots again must not migrate on an old order.
+    /// Once per generation, also when it failed: a node that boots again must not migrate on an old order.
     async fn migrate(&self, wanted: &Serving) -> Result<(), Failed> {
         let failed = || Failed::at(Phase::Migrating);
         let mut progress = self
@@ -244,20 +245,30 @@ impl Worker {
             return Ok(());
         }
         self.reporter.reach(Phase::Migrating);
+        if let Some(known) = &progress.failed_migration
+            && known.generation == wanted.generation
+        {
+            return Err(failed_migration(known));
+        }
         reached(Done::MigrationDue);
-        self.service
-            .migrate(&wanted.artefact.version)
-            .await
-            .map_err(|error| {
-                let journal = match &error {
-                    ServiceError::Migration { lines, .. } => lines.clone(),
-                    _ => Vec::new(),
+        match self.service.migrate(&wanted.artefact.version).await {
+            Ok(()) => {}
+            Err(ServiceError::Migration { ended, lines }) => {
+                let known = FailedMigration {
+                    generation: wanted.generation,
+                    ended,
+                    lines,
                 };
-                Failed {
-                    journal,
-                    ..Failed::at(Phase::Migrating)(error)
+                let failed = failed_migration(&known);
+                progress.failed_migration = Some(known);
+                if let Err(error) = self.store.set_progress(&progress) {
+                    log::error!("{}", crate::coded::chain(&error));
                 }
-            })?;
+                reached(Done::MigrationFailed);
+                return Err(failed);
+            }
+            Err(error) => return Err(Failed::at(Phase::Migrating)(error)),
+        }
         reached(Done::Migrated);
         progress.migrated_generation = wanted.generation;
         self.store
@@ -319,6 +330,16 @@ impl Worker {
         digest.clone_into(&mut progress.running_digest);
         version.clone_into(&mut progress.running_version);
         self.store.set_progress(&progress).map_err(DiskTrouble)
+    }
+}
+
+fn failed_migration(known: &FailedMigration) -> Failed {
+    Failed {
+        journal: known.lines.clone(),
+        ..Failed::at(Phase::Migrating)(ServiceError::Migration {
+            ended: known.ended.clone(),
+            lines: known.lines.clone(),
+        })
     }
 }
 

@@ -323,3 +323,57 @@ async fn migration_that_fails_is_not_repeated_unasked() {
         "what did not migrate is not activated"
     );
 }
+
+#[tokio::test]
+async fn migration_that_failed_is_not_repeated_by_an_agent_that_starts_again() {
+    let postgres = Postgres::start().await;
+    postgres.provision().await;
+    let mut node = Scenario::new("127.77.3.4").await;
+    let shared = std::sync::Arc::clone(&node.orchestrator.shared);
+    let source = ("MM_SQLSETTINGS_DATASOURCE".into(), postgres.data_source());
+    shared.secrets.lock().unwrap().extend([source]);
+    PASSWORD.clone_into(&mut shared.password.lock().unwrap());
+    let ran = node.path("ran");
+    let program = format!(
+        "#!/bin/sh\n\
+         [ \"$1\" = version ] && echo 'Version: 11.10.0' && exit 0\n\
+         echo ran >> '{}'\n\
+         echo 'no licence' >&2\n\
+         exit 3\n",
+        ran.display()
+    );
+    let mut desired = node.release_of(1, "11.10.0", &program);
+    desired.database = Some(postgres.wanted());
+    desired.migration = Some(Migration {
+        role: MigrationRole::Migrate.into(),
+        expected_applied: 0,
+    });
+    // Told again by an agent that starts again, and tried again on a newer order only.
+    for (generation, restart) in [(1, false), (1, true), (2, false)] {
+        let sessions = shared.calls.lock().unwrap().sessions;
+        if restart {
+            node.kill_agent().await;
+            node.start_agent();
+        } else {
+            desired.generation = generation;
+            node.orchestrator.want(desired.clone());
+        }
+        let report = node
+            .orchestrator
+            .until("failed", |report| {
+                report.generation == generation
+                    && report.phase() == Phase::Failed
+                    && (!restart || shared.calls.lock().unwrap().sessions > sessions)
+            })
+            .await;
+        let failure = report.failure.unwrap();
+        assert_eq!(failure.code, "migration_failed");
+        assert!(failure.error.contains("exit status: 3"), "{failure:?}");
+        assert!(
+            failure.journal.iter().any(|line| line.contains("licence")),
+            "{failure:?}"
+        );
+        let runs = std::fs::read_to_string(&ran).unwrap().lines().count();
+        assert_eq!(runs as u64, generation);
+    }
+}

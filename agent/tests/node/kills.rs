@@ -59,6 +59,8 @@ enum Case {
     Upgrade,
     /// The version that runs, from another tarball.
     Replace,
+    /// Another version, whose migration fails.
+    Fail,
     /// To leave.
     Drain,
 }
@@ -93,6 +95,7 @@ fn case(step: Step) -> Case {
         | Step::MigrationDue
         | Step::Migrated
         | Step::MigrationRecorded => Case::Upgrade,
+        Step::MigrationFailed => Case::Fail,
         Step::Exchanged => Case::Replace,
         Step::Draining | Step::ConnectionsClosed | Step::Stopped => Case::Drain,
     }
@@ -178,11 +181,14 @@ impl Lane {
                 ..Desired::default()
             });
         }
-        if case == Case::Upgrade {
+        if matches!(case, Case::Upgrade | Case::Fail) {
             self.version = format!("11.{generation}.0");
         }
         // The comment makes it another tarball, also of the same version.
-        let program = crate::mattermost::script(&self.version) + &format!("# {generation}\n");
+        let mut program = crate::mattermost::script(&self.version) + &format!("# {generation}\n");
+        if case == Case::Fail {
+            program = crate::mattermost::crashing(&self.version);
+        }
         let mut desired = self.node.release_of(generation, &self.version, &program);
         desired.database = Some(self.database.clone());
         desired.migration = Some(Migration {
@@ -196,6 +202,7 @@ impl Lane {
     async fn settled(&mut self, case: Case, when: &str) {
         let generation = self.generation;
         let phase = match case {
+            Case::Fail => Phase::Failed,
             Case::Drain => Phase::Drained,
             Case::Upgrade | Case::Replace => Phase::Serving,
         };
@@ -220,8 +227,11 @@ impl Lane {
         self.settled(case, when).await;
         assert_whole(&self.node, when);
         let server = tokio::net::TcpStream::connect((self.address.as_str(), 8065)).await;
-        if case == Case::Drain {
-            assert!(server.is_err(), "{when}: the server still listens");
+        if matches!(case, Case::Drain | Case::Fail) {
+            assert!(
+                case == Case::Fail || server.is_err(),
+                "{when}: the server still listens"
+            );
             // Back, for the next.
             self.want(Case::Upgrade);
             return self.settled(Case::Upgrade, "back").await;
