@@ -113,7 +113,8 @@ impl Session {
             let address =
                 self.user_data.orchestrators[turn % self.user_data.orchestrators.len()].clone();
             let ended = self.once(&address, &mut backoff).await;
-            self.channel.send_replace(None);
+            self.channel
+                .send_if_modified(|channel| channel.take().is_some());
             if let Err(error) = ended {
                 turn += 1;
                 if let SessionError::Ended(status) = &error

@@ -88,6 +88,9 @@ impl Worker {
         let mut news = self.desired.clone();
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         let mut generation = 0;
+        // One wait for all turns: none of them begins it anew.
+        let waits = || orphaned(self.terminating.clone(), self.channel.clone());
+        let mut orphan = std::pin::pin!(waits());
         loop {
             let desired = news.borrow_and_update().clone();
             if let Some(desired) = &desired
@@ -100,11 +103,15 @@ impl Worker {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = news.changed() => if changed.is_err() { return },
-                () = self.orphaned() => {
+                () = &mut orphan => {
                     log::info!("terminating, and no orchestrator to say so: draining");
-                    self.drain(pace).await;
-                    stop.cancelled().await;
-                    return;
+                    // Nothing of the old goal is taken up again; what an orchestrator says later is.
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        changed = news.changed() => if changed.is_err() { return },
+                        () = self.leave(pace) => {}
+                    }
+                    orphan.set(waits());
                 }
                 () = self.turn(desired, &mut backoff) => {}
             }
@@ -177,22 +184,30 @@ impl Worker {
         self.reporter.reach(Phase::Drained);
     }
 
-    /// Resolves when this instance is terminating and has had no session for a while.
-    async fn orphaned(&self) {
-        let mut terminating = self.terminating.clone();
-        let mut channel = self.channel.clone();
-        loop {
-            if terminating.wait_for(|now| *now).await.is_err() {
-                return std::future::pending().await;
-            }
-            if channel.wait_for(Option::is_none).await.is_err() {
-                return std::future::pending().await;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(ORPHANED) => return,
-                _ = channel.changed() => {}
-                _ = terminating.changed() => {}
-            }
+    /// Drains, and that is all.
+    async fn leave(&self, pace: Drain) {
+        self.drain(pace).await;
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Resolves when this instance is terminating and has had no session for a while. Failed attempts at one
+/// do not count.
+async fn orphaned(
+    mut terminating: watch::Receiver<bool>,
+    mut channel: watch::Receiver<Option<Channel>>,
+) {
+    loop {
+        if terminating.wait_for(|now| *now).await.is_err() {
+            return std::future::pending().await;
+        }
+        if channel.wait_for(Option::is_none).await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ORPHANED) => return,
+            Ok(_) = channel.wait_for(Option::is_some) => {}
+            Ok(_) = terminating.wait_for(|now| !*now) => {}
         }
     }
 }

@@ -304,6 +304,43 @@ async fn certificate_is_renewed_at_half_of_its_life() {
 }
 
 #[tokio::test]
+async fn leaving_node_drains_itself_when_the_orchestrators_are_gone() {
+    let mut node = Scenario::new("127.77.1.9").await;
+    node.orchestrator.want(node.release(1, "11.10.0"));
+    node.orchestrator
+        .until("serving", |report| report.phase() == Phase::Serving)
+        .await;
+    "Terminated".clone_into(&mut node.imds.lifecycle.lock().unwrap());
+    node.orchestrator
+        .until("terminating", |report| report.terminating)
+        .await;
+    node.orchestrator.stop();
+    // Its session would outlive the server that was stopped.
+    node.kill_agent().await;
+    node.start_agent();
+    // Half a minute, in which its attempts at a session fail.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !node.log().contains("INFO drained") {
+        assert!(Instant::now() < deadline, "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(TcpStream::connect("127.77.1.9:8065").await.is_err());
+
+    // What it is told later counts again.
+    node.orchestrator.start_again().await;
+    node.orchestrator.want(Desired {
+        generation: 2,
+        goal: Goal::Drain.into(),
+        ..Desired::default()
+    });
+    node.orchestrator
+        .until("drained as it was told", |report| {
+            report.phase() == Phase::Drained && report.generation == 2
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn going_back_from_a_configuration_that_failed_brings_its_files_back() {
     let mut node = Scenario::new("127.77.1.10").await;
     let good = Desired {
