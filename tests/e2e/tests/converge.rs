@@ -2,12 +2,17 @@
 //! what is not ours left alone; `down`, and nothing left.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::Program;
 use e2e::{Options, Stage, binaries};
-use serde_json::Value;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+/// What users type. There is no DNS: clients are told the address.
+const NAME: &str = "chat.example.com";
 
 fn changes(plan: &Value) -> Vec<String> {
     let changes = plan["changes"].as_array();
@@ -150,6 +155,48 @@ async fn take_down(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The region's authority certifies the name, and the specification names the certificate.
+async fn give_certificate(stage: &Stage) -> anyhow::Result<()> {
+    let wanted = json!({ "domain": NAME, "region": "us-east-1" });
+    let issued = stage.control("acm/certificates", wanted).await?;
+    let arn = issued["arn"].as_str().context("no ARN")?;
+    let path = &stage.orchestrator.spec;
+    let spec = std::fs::read_to_string(path)?;
+    let table = "\n[load_balancer]\n";
+    ensure!(spec.contains(table));
+    let named = format!("{table}certificate_arn = \"{arn}\"\n");
+    Ok(std::fs::write(path, spec.replace(table, &named))?)
+}
+
+/// Who trusts that authority and nobody else gets the ping by HTTPS; who asks by HTTP is sent there.
+async fn users_have_https(stage: &Stage) -> anyhow::Result<()> {
+    let balancers = stage.aws(&["elbv2", "describe-load-balancers"]).await?;
+    let address = balancers["LoadBalancers"][0]["DNSName"].as_str();
+    let address: IpAddr = address.context("no load balancer")?.parse()?;
+    let authority = std::fs::read(stage.region.said("ca")?)?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([reqwest::Certificate::from_pem(&authority)?])
+        .redirect(Policy::none())
+        .resolve(NAME, SocketAddr::from((address, 0)))
+        .build()?;
+    let ping = |scheme| {
+        let address = format!("{scheme}://{NAME}/api/v4/system/ping?get_server_status=true");
+        client.get(address).send()
+    };
+    let answer = ping("https").await?;
+    ensure!(answer.status() == 200, "by HTTPS: {answer:?}");
+    let answer = ping("http").await?;
+    let there = answer.headers().get("location");
+    let there = there.and_then(|there| there.to_str().ok());
+    let wanted = format!("https://{NAME}:443/api/v4/system/ping?get_server_status=true");
+    ensure!(
+        answer.status() == 301 && there == Some(&wanted),
+        "by HTTP: {answer:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
@@ -192,7 +239,7 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         "not one group: {groups}"
     );
 
-    // Drift, made by a client that is not ours, and a neighbour that must not be touched.
+    // Drift, made by a client that is not ours, a neighbour that must not be touched, and a certificate.
     let group = |part: &'static str| {
         let stage = &stage;
         async move {
@@ -236,6 +283,7 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         ])
         .await?;
     let neighbour = neighbour["GroupId"].as_str().context("no id")?.to_owned();
+    give_certificate(&stage).await?;
     let drift = plan(&stage).await?;
     ensure!(
         drift.iter().any(|change| change.contains("chat-database")),
@@ -259,6 +307,7 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         "drift is still there: {:?}",
         plan(&stage).await?
     );
+    users_have_https(&stage).await?;
     let rules = stage
         .aws(&["ec2", "describe-security-groups", "--group-ids", &database])
         .await?;
