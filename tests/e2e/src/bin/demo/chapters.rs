@@ -202,15 +202,25 @@ pub async fn show(
     timeline.note(&down.stderr);
     timeline.proof(down.stdout.trim());
     let left = left_in_aws(stage).await?;
-    for thing in &left {
+    for thing in &left.behind {
         timeline.note(thing);
     }
     violations.extend(
-        left.iter()
+        left.behind
+            .iter()
             .map(|thing| format!("left in the account: {thing}")),
     );
-    if left.is_empty() {
-        timeline.proof("the account holds nothing of the stack but the final DB snapshot");
+    match &left.snapshots[..] {
+        [snapshot] if snapshot.starts_with("chat-final-") => {
+            if left.behind.is_empty() {
+                timeline.proof(&format!(
+                    "the account holds nothing of the stack but DB snapshot {snapshot}, and {} secrets until \
+                     their recovery window is over",
+                    left.secrets.len()
+                ));
+            }
+        }
+        others => violations.push(format!("not the final DB snapshot alone: {others:?}")),
     }
     Ok(violations)
 }

@@ -53,82 +53,147 @@ pub async fn follow(timeline: &Timeline, stage: &Stage, which: &str) -> anyhow::
     }
 }
 
-/// What carries the stack's tag, or its name, in either region.
-pub async fn left_in_aws(stage: &Stage) -> anyhow::Result<Vec<String>> {
-    let mut left = Vec::new();
-    let questions: [(&[&str], &str, &str); 9] = [
-        (
-            &[
-                "ec2",
-                "describe-instances",
-                "--filters",
-                "Name=instance-state-name,Values=pending,running,stopping,stopped",
-            ],
-            "Reservations",
-            "instance",
-        ),
-        (
-            &["ec2", "describe-launch-templates"],
-            "LaunchTemplates",
-            "launch template",
-        ),
-        (
-            &[
-                "ec2",
-                "describe-security-groups",
-                "--filters",
-                "Name=tag:mattermost:stack,Values=chat",
-            ],
-            "SecurityGroups",
-            "security group",
-        ),
-        (
-            &["autoscaling", "describe-auto-scaling-groups"],
-            "AutoScalingGroups",
-            "Auto Scaling group",
-        ),
-        (
-            &["elbv2", "describe-load-balancers"],
-            "LoadBalancers",
-            "load balancer",
-        ),
-        (
-            &["elbv2", "describe-target-groups"],
-            "TargetGroups",
-            "target group",
-        ),
-        (
-            &["rds", "describe-db-instances"],
-            "DBInstances",
-            "DB instance",
-        ),
-        (
-            &["rds", "describe-db-subnet-groups"],
-            "DBSubnetGroups",
-            "DB subnet group",
-        ),
-        (&["cloudwatch", "describe-alarms"], "MetricAlarms", "alarm"),
-    ];
-    for (command, key, what) in questions {
-        let answer = stage.aws(command).await?;
-        left.extend(
-            answer[key]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|thing| format!("{what}: {thing}")),
-        );
+/// What is left of the stack.
+#[derive(Default)]
+pub struct Left {
+    /// What nobody promised to leave.
+    pub behind: Vec<String>,
+    /// DB snapshots, by name.
+    pub snapshots: Vec<String>,
+    /// Secrets that are gone once their recovery window is over, by name.
+    pub secrets: Vec<String>,
+}
+
+/// A question to AWS: a command, what its answer is called, and what that is.
+type Question = (&'static [&'static str], &'static str, &'static str);
+
+/// In the home region nothing but this is like them, or the stack's tag or name tells them apart.
+const QUESTIONS: [Question; 12] = [
+    (
+        &[
+            "ec2",
+            "describe-instances",
+            "--filters",
+            "Name=instance-state-name,Values=pending,running,stopping,stopped",
+        ],
+        "Reservations",
+        "instance",
+    ),
+    (
+        &["ec2", "describe-launch-templates"],
+        "LaunchTemplates",
+        "launch template",
+    ),
+    (
+        &[
+            "ec2",
+            "describe-security-groups",
+            "--filters",
+            "Name=tag:mattermost:stack,Values=chat",
+        ],
+        "SecurityGroups",
+        "security group",
+    ),
+    (
+        &[
+            "ec2",
+            "describe-snapshots",
+            "--filters",
+            "Name=tag:mattermost:stack,Values=chat",
+        ],
+        "Snapshots",
+        "EBS snapshot",
+    ),
+    (
+        &["autoscaling", "describe-auto-scaling-groups"],
+        "AutoScalingGroups",
+        "Auto Scaling group",
+    ),
+    (
+        &["elbv2", "describe-load-balancers"],
+        "LoadBalancers",
+        "load balancer",
+    ),
+    (
+        &["elbv2", "describe-target-groups"],
+        "TargetGroups",
+        "target group",
+    ),
+    (
+        &["rds", "describe-db-instances"],
+        "DBInstances",
+        "DB instance",
+    ),
+    (
+        &["rds", "describe-db-subnet-groups"],
+        "DBSubnetGroups",
+        "DB subnet group",
+    ),
+    (
+        &[
+            "rds",
+            "describe-db-parameter-groups",
+            "--query",
+            "{DBParameterGroups: DBParameterGroups[?!starts_with(DBParameterGroupName, 'default.')]}",
+        ],
+        "DBParameterGroups",
+        "DB parameter group",
+    ),
+    (&["cloudwatch", "describe-alarms"], "MetricAlarms", "alarm"),
+    (
+        &[
+            "secretsmanager",
+            "list-secrets",
+            "--filters",
+            "Key=name,Values=chat/",
+        ],
+        "SecretList",
+        "secret",
+    ),
+];
+
+/// In the other region nodes have an image, which is a copy, and no more.
+const QUESTIONS_ELSEWHERE: [Question; 2] = [
+    (
+        &["ec2", "describe-images", "--owners", "self"],
+        "Images",
+        "image copy",
+    ),
+    (
+        &["ec2", "describe-snapshots", "--owner-ids", "self"],
+        "Snapshots",
+        "image copy's EBS snapshot",
+    ),
+];
+
+/// Asks AWS for all that the stack ever had, in either region.
+pub async fn left_in_aws(stage: &Stage) -> anyhow::Result<Left> {
+    let mut left = Left::default();
+    let here = QUESTIONS.map(|question| ("us-east-1", question));
+    let elsewhere = QUESTIONS_ELSEWHERE.map(|question| ("us-west-2", question));
+    for (region, (command, key, what)) in here.into_iter().chain(elsewhere) {
+        let answer = stage.aws_in(region, command).await?;
+        let things = answer[key].as_array().into_iter().flatten();
+        left.behind
+            .extend(things.map(|thing| format!("{what}: {thing}")));
     }
-    let images = stage
-        .aws_in("us-west-2", &["ec2", "describe-images", "--owners", "self"])
+    let names = |answer: &Value, key: &str, name: &str| -> Vec<String> {
+        let things = answer[key].as_array().into_iter().flatten();
+        things.map(|thing| text(thing, name).to_owned()).collect()
+    };
+    let snapshots = stage.aws(&["rds", "describe-db-snapshots"]).await?;
+    left.snapshots = names(&snapshots, "DBSnapshots", "DBSnapshotIdentifier");
+    // Those that are not on their way out were asked for above.
+    let ours = "Key=name,Values=chat/";
+    let deleted = [
+        "secretsmanager",
+        "list-secrets",
+        "--include-planned-deletion",
+    ];
+    let secrets = stage
+        .aws(&[&deleted[..], &["--filters", ours]].concat())
         .await?;
-    left.extend(
-        images["Images"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|image| format!("image copy: {image}")),
-    );
+    left.secrets = names(&secrets, "SecretList", "Name");
     Ok(left)
 }
 
