@@ -1,5 +1,5 @@
-//! Without a cluster licence: one node, and a rollout with a short announced pause. Nothing is lost, the
-//! schema is migrated once, and the listener answers 503 only while it is closed.
+//! Without a cluster licence: one node, and a rollout with a short announced pause, asked for twice under one
+//! key. Before it the fleet's CA is replaced, after it another instance type alone is rolled out.
 
 use std::time::Duration;
 
