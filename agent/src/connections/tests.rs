@@ -68,6 +68,17 @@ async fn connections_are_closed_in_paced_batches() {
     );
 }
 
+async fn lasts_until_its_deadline(connections: &dyn Connections) {
+    let pace = Drain {
+        batch: 1,
+        interval: Duration::from_millis(10),
+        deadline: Duration::from_millis(100),
+    };
+    let began = Instant::now();
+    drain(connections, pace, &Reporter::new()).await;
+    assert!(began.elapsed() >= pace.deadline);
+}
+
 #[tokio::test]
 async fn deadline_ends_a_drain_of_clients_that_come_back() {
     struct Stubborn;
@@ -84,14 +95,7 @@ async fn deadline_ends_a_drain_of_clients_that_come_back() {
             Ok(())
         }
     }
-    let pace = Drain {
-        batch: 1,
-        interval: Duration::from_millis(10),
-        deadline: Duration::from_millis(100),
-    };
-    let began = Instant::now();
-    drain(&Stubborn, pace, &Reporter::new()).await;
-    assert!(began.elapsed() >= pace.deadline);
+    lasts_until_its_deadline(&Stubborn).await;
 }
 
 #[tokio::test]
@@ -292,12 +296,5 @@ async fn a_kernel_that_never_shows_anything_is_asked_until_the_deadline() {
             Ok(())
         }
     }
-    let pace = Drain {
-        batch: 1,
-        interval: Duration::from_millis(10),
-        deadline: Duration::from_millis(100),
-    };
-    let began = Instant::now();
-    drain(&Mute, pace, &Reporter::new()).await;
-    assert!(began.elapsed() >= pace.deadline);
+    lasts_until_its_deadline(&Mute).await;
 }
