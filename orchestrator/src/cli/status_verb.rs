@@ -62,60 +62,55 @@ async fn watch(cli: &Cli, client: &mut Client) -> anyhow::Result<()> {
     }
 }
 
-/// Follows a running orchestrator until the stack is ready.
+/// Follows a running orchestrator until the stack is ready; one that is started again is waited for.
 pub async fn until_ready(cli: &Cli, client: &mut Client) -> anyhow::Result<Exit> {
     let mut progress = follow::Progress::new();
-    let mut events = client
-        .events(v1::EventsRequest { after: i64::MAX })
-        .await?
-        .into_inner();
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     loop {
-        let reply = match client.status(v1::StatusRequest {}).await {
-            Ok(reply) => reply.into_inner(),
+        match client.status(v1::StatusRequest {}).await {
+            Ok(reply) => {
+                let reply = reply.into_inner();
+                if let Some(exit) = ended(cli, &mut progress, &reply) {
+                    return Ok(exit);
+                }
+            }
             Err(status) if status.code() == tonic::Code::Unavailable => {
                 progress.waits("the orchestrator does not answer");
-                tick.tick().await;
-                continue;
             }
             Err(status) => return Err(status.into()),
-        };
-        match reply.phase.as_str() {
-            "ready" | "done" => {
-                progress.finish();
-                if cli.json() {
-                    output::json(&as_json(&reply));
-                } else {
-                    output::data(&format!("stack `{}` is ready: {}", reply.stack, reply.url));
-                }
-                return Ok(Exit::Done);
-            }
-            "stuck" => {
-                progress.finish();
-                output::talk(&format!(
-                    "stuck: {}",
-                    reply
-                        .reasons
-                        .first()
-                        .map_or("no reason given", String::as_str)
-                ));
-                return Ok(Exit::Stuck);
-            }
-            _ => progress.waits(
-                reply
-                    .reasons
-                    .first()
-                    .map_or(reply.phase.as_str(), String::as_str),
-            ),
         }
         tokio::select! {
-            event = events.message() => drop(event?),
             _ = tick.tick() => {}
             () = follow::interrupted() => {
                 progress.finish();
                 output::talk("interrupted; the orchestrator goes on, `orchestrator status --watch` follows it");
                 return Ok(Exit::Interrupted);
             }
+        }
+    }
+}
+
+/// How it ended, if it did; else what it waits for is shown.
+fn ended(cli: &Cli, progress: &mut follow::Progress, reply: &v1::StatusReply) -> Option<Exit> {
+    let reason = reply.reasons.first().map(String::as_str);
+    match reply.phase.as_str() {
+        "ready" | "done" => {
+            progress.finish();
+            if cli.json() {
+                output::json(&as_json(reply));
+            } else {
+                output::data(&format!("stack `{}` is ready: {}", reply.stack, reply.url));
+            }
+            Some(Exit::Done)
+        }
+        "stuck" => {
+            progress.finish();
+            output::talk(&format!("stuck: {}", reason.unwrap_or("no reason given")));
+            Some(Exit::Stuck)
+        }
+        phase => {
+            progress.waits(reason.unwrap_or(phase));
+            None
         }
     }
 }
