@@ -253,6 +253,7 @@ pub fn message(
         }),
         drain: Some(drain),
         rollout: rollout.clone().unwrap_or_default(),
+        ..v1::Desired::default()
     })
 }
 

@@ -232,6 +232,7 @@ impl Connection<'_> {
             applied: row.get::<_, i64>(2) as u32,
             newest: row.get::<_, i64>(0) as u32,
             newest_name: row.get(1),
+            ..Schema::default()
         }))
     }
 }

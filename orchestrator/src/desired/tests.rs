@@ -298,6 +298,7 @@ fn a_serving_node_is_told_everything() {
             deadline_s: 870,
         }),
         rollout: "r-3".to_owned(),
+        ..v1::Desired::default()
     };
     assert_eq!(
         message(&spec(), MIRROR, Some(&facts), &goal, 4),

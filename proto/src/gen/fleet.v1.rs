@@ -99,6 +99,21 @@ pub struct NodeReport {
     /// Established client connections on the Mattermost port.
     #[prost(uint32, tag = "11")]
     pub connections: u32,
+    /// The whole of X-Version-Id: version, build, hash of the clients' configuration, licensed.
+    #[prost(string, tag = "12")]
+    pub version_id: ::prost::alloc::string::String,
+    /// What the running server says of its licence; unset before it was asked.
+    #[prost(message, optional, tag = "13")]
+    pub licence: ::core::option::Option<ServerLicence>,
+}
+/// What `GET /api/v4/license/client?format=old` answers without a login.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServerLicence {
+    #[prost(bool, tag = "1")]
+    pub licensed: bool,
+    /// The licence allows a cluster.
+    #[prost(bool, tag = "2")]
+    pub cluster: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Health {
@@ -138,6 +153,9 @@ pub struct Schema {
     pub newest: u32,
     #[prost(string, tag = "3")]
     pub newest_name: ::prost::alloc::string::String,
+    /// `configurations` has an active row: the server's settings are in the database.
+    #[prost(bool, tag = "4")]
+    pub configuration: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Desired {
@@ -168,6 +186,44 @@ pub struct Desired {
     /// Of the rollout that this serves, for the node's logs; empty outside one.
     #[prost(string, tag = "10")]
     pub rollout: ::prost::alloc::string::String,
+    /// Where users' files live; unset: on the node's disk.
+    #[prost(message, optional, tag = "11")]
+    pub file_store: ::core::option::Option<FileStore>,
+    #[prost(enumeration = "ConfigurationStore", tag = "12")]
+    pub configuration_store: i32,
+    /// Path of the site URL, below which the server answers: empty, or `/…` without a slash at its end.
+    #[prost(string, tag = "13")]
+    pub site_path: ::prost::alloc::string::String,
+    /// What the running server must say of its licence; unset: it is not asked.
+    #[prost(message, optional, tag = "14")]
+    pub licence: ::core::option::Option<LicenceWanted>,
+}
+/// A bucket. The server's own settings for it are in `settings`; this is for the node's probe.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileStore {
+    #[prost(string, tag = "1")]
+    pub bucket: ::prost::alloc::string::String,
+    /// Of the bucket; it is signed.
+    #[prost(string, tag = "2")]
+    pub region: ::prost::alloc::string::String,
+    /// Of every key: empty, or ends with a slash.
+    #[prost(string, tag = "3")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Scheme, host and port. Empty: AWS's endpoint of the region.
+    #[prost(string, tag = "4")]
+    pub endpoint: ::prost::alloc::string::String,
+    /// Account that must own the bucket; empty: not asked.
+    #[prost(string, tag = "5")]
+    pub owner: ::prost::alloc::string::String,
+    /// The keys come with the secrets (an S3-compatible store). Otherwise the node's role signs.
+    #[prost(bool, tag = "6")]
+    pub own_keys: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LicenceWanted {
+    /// It must allow a cluster.
+    #[prost(bool, tag = "1")]
+    pub cluster: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Artefact {
@@ -355,6 +411,35 @@ impl Goal {
             "GOAL_PREPARE" => Some(Self::Prepare),
             "GOAL_SERVE" => Some(Self::Serve),
             "GOAL_DRAIN" => Some(Self::Drain),
+            _ => None,
+        }
+    }
+}
+/// Where the server keeps what the System Console sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfigurationStore {
+    /// `config.json` on the node: stacks from before.
+    Unspecified = 0,
+    /// The database: the node makes MM_CONFIG from the data source.
+    Database = 1,
+}
+impl ConfigurationStore {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONFIGURATION_STORE_UNSPECIFIED",
+            Self::Database => "CONFIGURATION_STORE_DATABASE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONFIGURATION_STORE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONFIGURATION_STORE_DATABASE" => Some(Self::Database),
             _ => None,
         }
     }
