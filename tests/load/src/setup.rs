@@ -17,6 +17,8 @@ const TEAM: &str = "load";
 
 /// Everything a run needs on the server.
 pub(crate) struct Ground {
+    /// The administrator's session.
+    pub(crate) admin: Api,
     /// One session a user.
     pub(crate) users: Vec<Api>,
     /// The run's own channel.
@@ -50,6 +52,7 @@ pub(crate) async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Gr
         .try_collect()
         .await?;
     Ok(Ground {
+        admin,
         users,
         channel: channel_id,
         run,

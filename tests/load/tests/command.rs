@@ -63,6 +63,7 @@ async fn sigint_ends_a_run_with_its_report() {
             "json",
         ])
         .args(["--progress", "100ms"])
+        .args(["--no-files", "--no-settings", "--no-link"])
         .env("LOAD_DATABASE_URL", &dsn)
         .stdout(Stdio::piped())
         .spawn()
