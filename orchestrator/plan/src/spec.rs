@@ -6,6 +6,7 @@ mod defaults;
 mod fuzz;
 mod names;
 mod parse;
+mod secret_ref;
 mod structure;
 mod template;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use names::Names;
 pub use parse::{Problem, SpecError};
+pub use secret_ref::{SecretRef, SecretRefError};
 pub use template::{Answers, template};
 
 /// The whole file.
