@@ -40,6 +40,7 @@ impl<'a> Colour<'a> {
             scheduler: self.scheduler,
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            files: self.target.files.clone(),
         }
     }
 
@@ -50,6 +51,7 @@ impl<'a> Colour<'a> {
             url: self.target.url.clone(),
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            files: self.target.files.clone(),
         }
     }
 }
@@ -75,6 +77,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster,
                 scheduler,
                 settings,
+                files,
                 ..
             },
             NodeGoal::Serve {
@@ -85,6 +88,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster: given_cluster,
                 scheduler: given_scheduler,
                 settings: given_settings,
+                files: given_files,
                 ..
             },
         ) => {
@@ -92,6 +96,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
             (version, sha256, url) == (given_version, given_sha256, given_url)
                 && (cluster, scheduler, settings)
                     == (given_cluster, given_scheduler, given_settings)
+                && files == given_files
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,

@@ -2,10 +2,12 @@
 
 mod checks;
 mod defaults;
+mod files;
 #[cfg(test)]
 mod fuzz;
 mod names;
 mod parse;
+mod secret_ref;
 mod structure;
 mod template;
 #[cfg(test)]
@@ -16,8 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use files::{Endpoint, FileStore, Files};
 pub use names::Names;
 pub use parse::{Problem, SpecError};
+pub use secret_ref::{SecretRef, SecretRefError};
 pub use template::{Answers, template};
 
 /// The whole file.
@@ -34,6 +38,9 @@ pub struct Spec {
     /// The database.
     #[serde(default)]
     pub database: Database,
+    /// Where what users upload lives.
+    #[serde(default)]
+    pub files: Files,
     /// The nodes.
     pub fleet: Fleet,
     /// The network that the stack is put into.
