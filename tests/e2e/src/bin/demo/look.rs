@@ -19,11 +19,13 @@ pub async fn start_load(
     options.clients = arguments.clients;
     options.users = arguments.clients.div_ceil(2);
     options.database_url = Some(stage.database("mattermost").await?.url());
+    options.files = Some(load::FileOptions::default());
     // The plugin is one that the release itself carries, a real one's as the stand-in's.
-    let first = stage.releases.get(&stage.versions[0])?;
-    if let Some(lasting) = &mut options.lasting {
-        lasting.plugin = load::Plugin::Release(first.file.clone());
-    }
+    let release = stage.releases.get(&stage.versions[0])?;
+    options.lasting = Some(load::LastingOptions {
+        plugin: load::Plugin::Release(release.file.clone()),
+        ..load::LastingOptions::default()
+    });
     Ok(load::start(options).await?)
 }
 
