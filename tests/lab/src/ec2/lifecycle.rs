@@ -61,6 +61,7 @@ pub(crate) fn machine(lab: &Lab, instance: &Instance) -> Machine {
         tree: instance.tree.clone(),
         address: instance.private_ip,
         mac: instance.mac.clone(),
+        credentials_secret: instance.credentials_secret.clone(),
     }
 }
 

@@ -1,5 +1,11 @@
 //! Buckets as such: deleted, looked at, listed. [`super::create_bucket`] makes them.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "the wire gives every action its request, and takes an error of each"
+)]
+
 use std::sync::Arc;
 
 use s3s::S3Request;

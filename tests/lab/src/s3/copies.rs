@@ -1,5 +1,10 @@
 //! `CopyObject`, and what `UploadPartCopy` shares with it: where the bytes come from.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use http::HeaderMap;

@@ -16,9 +16,9 @@ use crate::Lab;
 use crate::api::ApiError;
 
 /// What rules count in.
-pub(super) const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 /// Lab time between two looks.
-const EVERY: Duration = Duration::from_secs(3600);
+const EVERY: Duration = Duration::from_hours(1);
 /// Most rules of a bucket (S3 user guide, "Setting an S3 Lifecycle configuration").
 const MOST_RULES: usize = 1000;
 

@@ -1,5 +1,10 @@
 //! `ListObjectsV2`, `ListObjects`, `ListObjectVersions`.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -58,7 +63,7 @@ impl Spelling {
 }
 
 /// What both calls list.
-fn present<'a>(bucket: &'a Kept) -> impl Iterator<Item = (&'a String, (&'a String, &'a Version))> {
+fn present(bucket: &Kept) -> impl Iterator<Item = (&String, (&String, &Version))> {
     bucket.objects.iter().filter_map(|(key, versions)| {
         let last = versions.last().filter(|it| it.content.is_some())?;
         Some((key, (key, last)))

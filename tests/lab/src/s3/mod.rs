@@ -159,9 +159,8 @@ fn no_such_key(key: &str) -> ApiError {
     ApiError::new("NoSuchKey", message).status(404)
 }
 
-/// What the lab does not have is refused loudly, never ignored.
+/// What the lab does not have is refused, never ignored; [`wire`] logs it.
 fn not_implemented(what: &str) -> ApiError {
-    log::error!("s3: {what} is not implemented in the lab");
     let message = format!(
         "A header or query you provided implies functionality that is not implemented: {what}"
     );

@@ -2,6 +2,11 @@
 //!
 //! Parts are files of their own; a completed object is the list of them, so nothing is copied.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use http::HeaderMap;

@@ -1,5 +1,10 @@
 //! Objects: written, read, looked at, deleted.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use http::HeaderMap;

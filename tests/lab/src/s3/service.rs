@@ -1,5 +1,10 @@
 //! One method an action: from the wire's crate to the module that carries it out.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use s3s::dto::*;

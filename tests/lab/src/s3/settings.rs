@@ -1,6 +1,15 @@
 //! A bucket's settings: public access, ownership, versioning, life-cycle, policy, tags. What was never
 //! configured answers an error of its own.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the wire gives every action its request"
+)]
+
 use std::sync::Arc;
 
 use s3s::S3Request;

@@ -91,7 +91,13 @@ pub(super) fn put(
 ) -> Result<PutObjectTaggingOutput, ApiError> {
     let input = request.input;
     let tags = read(input.tagging, OF_AN_OBJECT)?;
-    let version_id = replace(exchange, &input.bucket, &input.key, input.version_id, tags)?;
+    let version_id = replace(
+        exchange,
+        &input.bucket,
+        &input.key,
+        input.version_id.as_deref(),
+        tags,
+    )?;
     Ok(PutObjectTaggingOutput { version_id })
 }
 
@@ -101,7 +107,13 @@ pub(super) fn delete(
 ) -> Result<DeleteObjectTaggingOutput, ApiError> {
     let input = request.input;
     let (bucket, key) = (&input.bucket, &input.key);
-    let version_id = replace(exchange, bucket, key, input.version_id, Tags::new())?;
+    let version_id = replace(
+        exchange,
+        bucket,
+        key,
+        input.version_id.as_deref(),
+        Tags::new(),
+    )?;
     Ok(DeleteObjectTaggingOutput { version_id })
 }
 
@@ -109,10 +121,10 @@ fn replace(
     exchange: &Exchange,
     bucket: &str,
     key: &str,
-    version: Option<String>,
+    version: Option<&str>,
     tags: Tags,
 ) -> Result<Option<String>, ApiError> {
-    let found = versions::find(exchange, bucket, key, version.as_deref())?;
+    let found = versions::find(exchange, bucket, key, version)?;
     let mut state = exchange.lab.s3.lock();
     let versions = state.bucket_mut(bucket)?.objects.get_mut(key);
     let version = versions

@@ -1,5 +1,10 @@
 //! `ListMultipartUploads`, `ListParts`.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the wire's names, an input and an output an action"
+)]
+
 use std::sync::Arc;
 
 use s3s::S3Request;

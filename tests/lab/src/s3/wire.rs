@@ -92,11 +92,12 @@ async fn finish(
     let (mut parts, mut body) = response.into_parts();
     // Long and opaque on AWS; here it is the request's id again.
     let host_id = format!("lab/{request_id}");
-    if parts.status.as_u16() == 501 {
-        log::error!("s3: `{resource}` asks for what the lab does not implement");
-    }
     if parts.status.as_u16() >= 300 && parts.status.as_u16() != 304 && !is_head {
         let bytes = body.collect().await.ok()?.to_bytes();
+        if parts.status == http::StatusCode::NOT_IMPLEMENTED {
+            let text = String::from_utf8_lossy(&bytes);
+            log::error!("s3 {resource}: not implemented in the lab: {text}");
+        }
         let more = exchange.error_members(resource, request_id, &host_id);
         body = Body::from(extend_error(&bytes, &more));
     } else if is_head && parts.status.as_u16() >= 300 {
