@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use load::{FileOptions, LastingOptions, Options, Plugin, ProbeOptions, chat_probe, start};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use standin::database::Database;
+use standin::dsn::Dsn;
 use standin::release::{Behaviour, Version, tls_from_pem};
 use standin::scratch_postgres::loopback;
 use world::{Balancer, Tree, dsn, options, url};
@@ -357,8 +359,19 @@ async fn files_on_a_disk_of_its_own_die_with_the_node() {
         found,
         "settings kept; plugin left out: no bundle was named; link invalid"
     );
+    // A row that is not there is a loss of its own, wherever the bytes are.
+    let database = Database::new(&Dsn::parse(&dsn).unwrap(), 1, 1).unwrap();
+    let connection = database.connection().await.unwrap();
+    connection
+        .execute("DELETE FROM fileinfo", &[])
+        .await
+        .unwrap();
+    drop(connection);
     let report = running.finish().await;
     assert!(!report.is_clean());
-    assert!(report.files.as_ref().unwrap().lost > 0, "{report}");
+    let files = report.files.as_ref().unwrap();
+    assert!(files.lost > 0, "{report}");
+    let rows = report.database.as_ref().unwrap().files_missing;
+    assert!(rows > 0 && rows <= files.posted, "{report}");
     two.kill().await;
 }
