@@ -45,18 +45,12 @@ impl<T> Made<T> {
         Self::LeftOut("not asked for".to_owned())
     }
 
-    fn get(&self) -> Option<&T> {
+    /// The thing to be checked, or the verdict without a check.
+    fn held(&self) -> Result<&T, Verdict> {
         match self {
-            Self::Done(thing) => Some(thing),
-            Self::Refused(_) | Self::LeftOut(_) => None,
-        }
-    }
-
-    async fn check(&self, check: impl AsyncFnOnce(&T) -> Verdict) -> Verdict {
-        match self {
-            Self::Done(thing) => check(thing).await,
-            Self::Refused(why) => Verdict::Broken(why.clone()),
-            Self::LeftOut(why) => Verdict::LeftOut(why.clone()),
+            Self::Done(thing) => Ok(thing),
+            Self::Refused(why) => Err(Verdict::Broken(why.clone())),
+            Self::LeftOut(why) => Err(Verdict::LeftOut(why.clone())),
         }
     }
 }
@@ -114,24 +108,35 @@ impl Lasting {
     }
 
     async fn check(&self, asking: Asking) -> Verdicts {
-        let starting = Asking::patient(&self.options);
-        tokio::join!(
-            self.site_name
-                .check(async |name| settings::check(&self.anybody, name, asking).await),
-            self.plugin
-                .check(async |id| plugin::check(&self.admin, id, starting).await),
-            self.link
-                .check(async |link| link::check(&self.anybody, link, asking).await)
-        )
+        let settings = async {
+            match self.site_name.held() {
+                Ok(name) => settings::check(&self.anybody, name, asking).await,
+                Err(verdict) => verdict,
+            }
+        };
+        let plugin = async {
+            let starting = Asking::patient(&self.options);
+            match self.plugin.held() {
+                Ok(id) => plugin::check(&self.admin, id, starting).await,
+                Err(verdict) => verdict,
+            }
+        };
+        let link = async {
+            match self.link.held() {
+                Ok(link) => link::check(&self.anybody, link, asking).await,
+                Err(verdict) => verdict,
+            }
+        };
+        tokio::join!(settings, plugin, link)
     }
 
     /// The `SiteName` that was set.
     pub(crate) fn site_name(&self) -> Option<&String> {
-        self.site_name.get()
+        self.site_name.held().ok()
     }
 
     /// The plugin that was installed.
     pub(crate) fn plugin(&self) -> Option<&String> {
-        self.plugin.get()
+        self.plugin.held().ok()
     }
 }

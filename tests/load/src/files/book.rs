@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// The book of a run.
+/// The book of a run. What is wrong with a file is told once, when it is first seen.
 #[derive(Clone, Debug)]
 pub(crate) struct FileBook {
     limit: usize,
@@ -137,7 +137,9 @@ impl FileBook {
         if (entry.size, entry.sha256) == (found.size, found.sha256) {
             return;
         }
-        entry.corrupt = true;
+        if std::mem::replace(&mut entry.corrupt, true) {
+            return;
+        }
         let what = format!(
             "{} bytes of SHA-256 {} instead of {} bytes of {}",
             found.size,
@@ -156,8 +158,10 @@ impl FileBook {
         };
         self.reads += 1;
         let entry = &mut self.entries[index];
-        entry.missed = true;
         entry.ending = Ending::Gone;
+        if std::mem::replace(&mut entry.missed, true) {
+            return;
+        }
         let what = format!("{status}: {}", error.text);
         self.trouble(index, what, error.version.clone(), now, phase);
     }
@@ -273,6 +277,7 @@ mod tests {
             book.arrived(index, &found(7), 10, "start");
         }
         book.failed(1, &missing(), 20, "rollout");
+        book.failed(1, &missing(), 21, "rollout");
         book.arrived(3, &found(8), 30, "rollout");
         book.before_the_last_read();
         for index in [0, 1, 3] {

@@ -173,8 +173,10 @@ pub(crate) async fn read_back(shared: &Shared, limit: Duration) {
         files.before_the_last_read();
         files.len()
     };
-    let all = stream::iter(0..count)
-        .for_each_concurrent(LAST_READS_AT_ONCE, |index| last_read(shared, index));
+    let reads: Vec<_> = (0..count).map(|index| last_read(shared, index)).collect();
+    let all = stream::iter(reads)
+        .buffer_unordered(LAST_READS_AT_ONCE)
+        .collect::<()>();
     if tokio::time::timeout(limit, all).await.is_err() {
         let (now, phase) = (shared.now(), shared.meter().phase_name().to_owned());
         let mut files = shared.files();

@@ -67,7 +67,10 @@ impl Asking {
     }
 
     /// Asks until all samples in a row are right, one is finally wrong, or the patience is used up.
-    pub(crate) async fn verdict(self, ask: impl AsyncFn() -> Found) -> Verdict {
+    pub(crate) async fn verdict<F>(self, ask: impl Fn() -> F) -> Verdict
+    where
+        F: Future<Output = Found>,
+    {
         let until = Instant::now() + self.patience;
         let mut right = 0;
         loop {
@@ -91,10 +94,10 @@ impl Asking {
     }
 
     /// A call that is safe to repeat, tried again while no server can answer.
-    pub(crate) async fn insist<T>(
-        self,
-        call: impl AsyncFn() -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
+    pub(crate) async fn insist<T, F>(self, call: impl Fn() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
         let until = Instant::now() + self.patience;
         loop {
             match call().await {
@@ -124,7 +127,7 @@ mod tests {
         let next = Mutex::new(answers.iter().cycle());
         let asked = Mutex::new(0);
         let verdict = asking
-            .verdict(async || {
+            .verdict(|| async {
                 *asked.lock().unwrap() += 1;
                 next.lock().unwrap().next().unwrap().clone()
             })
@@ -138,8 +141,8 @@ mod tests {
         let wrong = || Found::Wrong("other".to_owned());
         let unknown = || Found::Unknown("503".to_owned());
         let broken = |why: &str| Verdict::Broken(why.to_owned());
+        assert_eq!(verdict(false, &[Found::Right]).await, (Verdict::Kept, 2));
         let right = Found::Right;
-        assert_eq!(verdict(false, &[right.clone()]).await, (Verdict::Kept, 2));
         let passing = [unknown(), right.clone(), right.clone()];
         assert_eq!(verdict(false, &passing).await, (Verdict::Kept, 3));
         let mixed = [right.clone(), wrong()];

@@ -26,7 +26,7 @@ pub(super) async fn make(shared: &Shared, asking: Asking) -> Result<Link, String
         None => return Err("the limit allows no file".to_owned()),
     };
     let path = format!("/api/v4/files/{}/link", file.id);
-    let made = asking.insist(async || shared.user(OWNER).get(&path).await);
+    let made = asking.insist(|| shared.user(OWNER).get(&path));
     let link = made.await.map_err(|error: ApiError| {
         let hint = if matches!(error.status, Some(403 | 501)) {
             "; the server needs `FileSettings.EnablePublicLink` on"
@@ -46,13 +46,15 @@ pub(super) async fn make(shared: &Shared, asking: Asking) -> Result<Link, String
 
 /// Whether it gives the file's bytes. Where it is not valid, a real server redirects to a page that says so.
 pub(super) async fn check(anybody: &Api, link: &Link, asking: Asking) -> Verdict {
-    let ask = async || match anybody.download(&link.path).await {
-        Ok(found) if (found.size, found.sha256) == (link.size, link.sha256) => Found::Right,
-        Ok(found) => Found::Wrong(format!(
-            "it gives {} other bytes than the {} of its file",
-            found.size, link.size
-        )),
-        Err(error) => Found::from_error(&without_hash(error)),
+    let ask = || async move {
+        match anybody.download(&link.path).await {
+            Ok(found) if (found.size, found.sha256) == (link.size, link.sha256) => Found::Right,
+            Ok(found) => Found::Wrong(format!(
+                "it gives {} other bytes than the {} of its file",
+                found.size, link.size
+            )),
+            Err(error) => Found::from_error(&without_hash(error)),
+        }
     };
     asking.verdict(ask).await
 }

@@ -86,7 +86,7 @@ async fn upload(admin: &Api, bundle: &Bundle, asking: Asking) -> Result<String, 
         ("plugin", &bundle.name),
         &bundle.bytes,
     );
-    let manifest = asking.insist(async || admin.upload(PLUGINS, &form).await);
+    let manifest = asking.insist(|| admin.upload(PLUGINS, &form));
     let manifest = manifest.await.map_err(refused)?;
     let Some(id) = manifest["id"].as_str() else {
         let text = "the answer is no manifest with an `id`";
@@ -94,7 +94,7 @@ async fn upload(admin: &Api, bundle: &Bundle, asking: Asking) -> Result<String, 
     };
     let path = format!("{PLUGINS}/{id}/enable");
     let body = serde_json::json!({});
-    let enabled = asking.insist(async || admin.post(&path, &body).await);
+    let enabled = asking.insist(|| admin.post(&path, &body));
     match enabled.await {
         Ok(_) => Ok(id.to_owned()),
         Err(error) => Err(format!("`{id}` could not be enabled: {error}")),
@@ -104,12 +104,16 @@ async fn upload(admin: &Api, bundle: &Bundle, asking: Asking) -> Result<String, 
 /// Whether each node that answers, or is answered for, runs it.
 pub(super) async fn check(admin: &Api, id: &str, asking: Asking) -> Verdict {
     asking
-        .verdict(async || match admin.get(STATUSES).await {
-            Ok(statuses) => match serde_json::from_value(statuses) {
-                Ok(statuses) => judge(id, statuses),
-                Err(error) => Found::Wrong(format!("{STATUSES} answers something else: {error}")),
-            },
-            Err(error) => Found::from_error(&error),
+        .verdict(|| async move {
+            match admin.get(STATUSES).await {
+                Ok(statuses) => match serde_json::from_value(statuses) {
+                    Ok(statuses) => judge(id, statuses),
+                    Err(error) => {
+                        Found::Wrong(format!("{STATUSES} answers something else: {error}"))
+                    }
+                },
+                Err(error) => Found::from_error(&error),
+            }
         })
         .await
 }

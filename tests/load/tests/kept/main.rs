@@ -268,7 +268,9 @@ async fn what_nobody_asked_for_is_left_out_and_changes_nothing() {
     let checking = running.verify_kept();
     is_send(&checking);
     assert!(checking.await.is_kept());
-    let report = running.finish().await;
+    let finishing = running.finish();
+    is_send(&finishing);
+    let report = finishing.await;
     assert!(report.is_clean() && report.kept().is_none(), "{report}");
     let world = server.fake.world();
     assert!(world.files.is_empty() && world.plugin.is_none());

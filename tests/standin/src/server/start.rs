@@ -21,7 +21,8 @@ use super::node::Node;
 use super::pending::Pending;
 use super::session::Sessions;
 use super::web;
-use crate::config::Configuration;
+use crate::config::environment::Environment;
+use crate::config::{Access, ConfigError, Configuration};
 use crate::database::{Database, DatabaseError};
 use crate::files::FileStore;
 use crate::ids;
@@ -97,6 +98,9 @@ pub enum StartError {
     /// The schema is not right.
     #[error("failed to apply database migrations")]
     Migrate(#[from] MigrateError),
+    /// The configuration.
+    #[error("failed to load configuration")]
+    Configuration(#[from] ConfigError),
     /// The cluster.
     #[error("failed to join the cluster: {0}")]
     Cluster(String),
@@ -144,6 +148,20 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
+    /// Loads the configuration from a path or a data source name, with these variables over it as a
+    /// process has them in its environment, and starts; for servers that run in a test's process.
+    pub async fn open(
+        manifest: Manifest,
+        config: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        tree: PathBuf,
+        pace: Pace,
+    ) -> Result<Self, StartError> {
+        let environment = Environment::new(environment);
+        let config = Configuration::open(config, environment, manifest.clone(), Access::Write);
+        Self::start(manifest, config.await?, tree, pace).await
+    }
+
     /// Starts in the real server's order. On return the port is bound and everything is migrated:
     /// the moment for `READY=1`.
     pub(crate) async fn start(
