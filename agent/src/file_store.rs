@@ -180,14 +180,14 @@ impl<'a> Probe<'a> {
         owner.into_iter().collect()
     }
 
-    fn place(&self, verb: Verb) -> Place {
-        Place {
+    fn place(&self, verb: Verb) -> Box<Place> {
+        Box::new(Place {
             verb,
             key: self.key.clone(),
             bucket: self.store.bucket.clone(),
             host: request::host(&self.url),
             region: self.store.region.clone(),
-        }
+        })
     }
 
     fn unanswered(&self, verb: Verb, source: reqwest::Error) -> FileStoreError {

@@ -127,7 +127,7 @@ fn refusal(status: u16, region: Option<&str>, document: &str) -> FileStoreError 
         host: "s3.example.org".to_owned(),
         region: "eu-central-1".to_owned(),
     };
-    FileStoreError::Refused(place, refusal)
+    FileStoreError::Refused(Box::new(place), refusal)
 }
 
 fn document(code: &str, message: &str) -> String {
