@@ -135,7 +135,7 @@ impl<'a> Probe<'a> {
         if found == written {
             Ok(())
         } else {
-            Err(FileStoreError::Different(self.place(Verb::Get)))
+            Err(FileStoreError::Different(Box::new(self.place(Verb::Get))))
         }
     }
 
@@ -150,7 +150,7 @@ impl<'a> Probe<'a> {
             time: crate::clock::now(),
             credentials: &self.credentials,
         })
-        .map_err(|reason| FileStoreError::Sign(self.place(verb), reason))?;
+        .map_err(|reason| FileStoreError::Sign(Box::new(self.place(verb)), reason))?;
         let mut request = self.http.request(verb.method(), self.url.clone());
         for (name, value) in headers {
             request = request.header(name, value);
@@ -171,7 +171,7 @@ impl<'a> Probe<'a> {
             .map(ToOwned::to_owned);
         let document = body(answer, LIMIT).await.map_err(unanswered)?;
         let refusal = Refusal::read(status, region, &document);
-        Err(FileStoreError::Refused(self.place(verb), refusal))
+        Err(FileStoreError::Refused(Box::new(self.place(verb)), refusal))
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
@@ -191,7 +191,7 @@ impl<'a> Probe<'a> {
     }
 
     fn unanswered(&self, verb: Verb, source: reqwest::Error) -> FileStoreError {
-        let place = self.place(verb);
+        let place = Box::new(self.place(verb));
         let source = source.without_url();
         if source.is_timeout() {
             FileStoreError::Timeout(place, self.patience.timeout.as_secs())

@@ -90,24 +90,24 @@ pub enum FileStoreError {
     /// Bucket and key make no address.
     #[error("bucket `{0}`: the object's address is none")]
     Address(String, #[source] url::ParseError),
-    /// The signer refused.
+    /// The signer refused; the place is boxed in all of these, because it is large.
     #[error("{0}: the request cannot be signed: {1}")]
-    Sign(Place, String),
+    Sign(Box<Place>, String),
     /// Nothing in time, in seconds.
     #[error("{0}: no answer within {1} s")]
-    Timeout(Place, u64),
+    Timeout(Box<Place>, u64),
     /// No connection, or it broke.
     #[error("{0}: the connection failed")]
-    Unreachable(Place, #[source] reqwest::Error),
+    Unreachable(Box<Place>, #[source] reqwest::Error),
     /// Its certificate.
     #[error("{0}: the certificate is not trusted")]
-    Untrusted(Place, #[source] reqwest::Error),
+    Untrusted(Box<Place>, #[source] reqwest::Error),
     /// S3 said no.
     #[error("{0}: S3 answered {1}")]
-    Refused(Place, Refusal),
+    Refused(Box<Place>, Refusal),
     /// What came back was not what was written.
     #[error("{0}: it is not what was written a moment before")]
-    Different(Place),
+    Different(Box<Place>),
 }
 
 impl FileStoreError {

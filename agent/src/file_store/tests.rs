@@ -10,7 +10,7 @@ use super::*;
 use crate::coded::Coded;
 
 /// Of the examples in AWS's guide to S3's signatures: 2013-05-24, midnight.
-const EXAMPLE_TIME: Duration = Duration::from_secs(1_369_353_600);
+const EXAMPLE_TIME: Duration = Duration::from_hours(380_376);
 
 fn example(method: &str, path: &str, headers: &[(&'static str, String)], body: &[u8]) -> String {
     let credentials = Credentials::new(
@@ -127,7 +127,7 @@ fn refusal(status: u16, region: Option<&str>, document: &str) -> FileStoreError 
         host: "s3.example.org".to_owned(),
         region: "eu-central-1".to_owned(),
     };
-    FileStoreError::Refused(place, refusal)
+    FileStoreError::Refused(Box::new(place), refusal)
 }
 
 fn document(code: &str, message: &str) -> String {

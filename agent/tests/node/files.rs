@@ -115,7 +115,7 @@ async fn a_server_serves_only_when_its_node_can_use_the_bucket() {
         assert!(failure.error.contains(part), "{part}: {}", failure.error);
     }
     assert!(failure.hint.contains("s3:DeleteObject"), "{}", failure.hint);
-    assert_eq!(bucket.keys(), [path.clone()]);
+    assert_eq!(bucket.keys(), std::slice::from_ref(&path));
 
     // Healed by a person: tried again without another order.
     bucket.becomes(Mood::Good);
