@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::files::FilesHome;
+use crate::configuration::ConfigurationHome;
 use crate::intent::Phase;
 
 /// The next step, and why it is that one.
@@ -77,6 +78,9 @@ pub enum NodeGoal {
         /// Where users' files live. None: a target from before that was said.
         #[serde(default)]
         files: Option<FilesHome>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -94,6 +98,9 @@ pub enum NodeGoal {
         /// Where users' files live. None: a target from before that was said.
         #[serde(default)]
         files: Option<FilesHome>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
     },
     /// Close connections in batches, stop, report.
     Drain,

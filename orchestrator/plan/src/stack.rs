@@ -16,6 +16,7 @@ mod alarms;
 mod database;
 mod files;
 mod fleet;
+mod health_check;
 mod image;
 mod leftovers;
 mod load_balancer;
@@ -52,6 +53,7 @@ pub(crate) struct Base {
 
 /// The parts that no rollout touches. None: the network is not known yet.
 pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
+    secrets::named(view, draft);
     let secrets = secrets::secrets(view, draft);
     let files_ready = files::files(view, draft);
     let network = network::network(view, draft)?;

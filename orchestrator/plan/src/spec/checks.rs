@@ -2,6 +2,7 @@
 
 mod files;
 mod mattermost;
+mod node_settings;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     mattermost::mattermost(spec, document);
     mattermost::settings(spec, document);
     files::files(spec, document);
+    node_settings::secrets(spec, document);
     resources::database(spec, document);
     resources::fleet(spec, document);
     resources::network(spec, document);

@@ -152,7 +152,10 @@ impl World {
                 seen.attributes.extend(attributes.clone());
             }
             Action::EnsureTargetGroup {
-                name, attributes, ..
+                name,
+                attributes,
+                health,
+                ..
             } => {
                 let tags = self.tags("target-group");
                 let seen = self
@@ -166,6 +169,7 @@ impl World {
                         tags,
                         ..TargetGroup::default()
                     });
+                seen.health = health.clone();
                 seen.attributes.extend(attributes.clone());
             }
             Action::EnsureListener {

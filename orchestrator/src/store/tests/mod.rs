@@ -1,6 +1,7 @@
 //! The store on a real Postgres, over TLS, beside the store in memory.
 
 mod attach;
+mod configuration;
 mod equal;
 mod journal;
 mod lease;
@@ -169,6 +170,7 @@ fn goal(version: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        configuration: plan::ConfigurationHome::Database,
     }
 }
 
