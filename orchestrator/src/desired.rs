@@ -70,7 +70,7 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
 
 /// The secret settings. They leave the orchestrator only in `SecretsReply`. The agent adds `sslrootcert`
 /// to the data sources: it knows where it wrote the roots.
-pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
+pub fn secrets(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, SecretString> {
     let database = &facts.database;
     let source = |host: &str, port: u16| {
         let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -96,16 +96,16 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
             sources.join(" ").into(),
         );
     }
-    if let Some(licence) = &facts.licence {
+    if let Some(licence) = facts.licences.of(goal) {
         secrets.insert("MM_LICENSE".to_owned(), licence.clone());
     }
     secrets
 }
 
-/// Whether the specification has a licence that is not there. A node would serve without it, alone: messages
-/// between nodes would be lost in silence.
-pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
-    spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
+/// Whether the specification has a licence whose text for this node is not there. It would serve without it,
+/// alone: messages between nodes would be lost in silence.
+pub fn lacks_licence(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> bool {
+    spec.mattermost.licence_secret.is_some() && facts.licences.of(goal).is_none()
 }
 
 /// Digest of the configuration: settings, artefact, database, the revision of the secrets, and whom nodes
@@ -137,6 +137,16 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
         part("replica", &format!("{host}:{port}"));
     }
     part("secrets", &facts.secrets_revision);
+    if let Some(version) = goal.licence() {
+        part("licence", version);
+    }
+    if let NodeGoal::Serve {
+        started_after: Some(moment),
+        ..
+    } = goal
+    {
+        part("started after", &moment.to_string());
+    }
     part("database roots", &database.trust_pem);
     part("release roots", release.trust_pem);
     part("release key", release.key);
@@ -200,7 +210,7 @@ pub fn message(
             rollout,
         ),
     };
-    let facts = facts.filter(|facts| !lacks_licence(spec, facts))?;
+    let facts = facts.filter(|facts| !lacks_licence(spec, facts, goal))?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
@@ -253,6 +263,9 @@ pub fn message(
         }),
         drain: Some(drain),
         rollout: rollout.clone().unwrap_or_default(),
+        licence: goal.licence().map(|_| v1::LicenceWanted {
+            cluster: spec.mattermost.cluster,
+        }),
         ..v1::Desired::default()
     })
 }

@@ -42,6 +42,7 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(load_balancing(&place));
     statements.extend(data::database(&place));
     statements.extend(data::secrets(&place));
+    statements.extend(data::licence(spec, &place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),

@@ -73,6 +73,13 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
+        /// Version id of the licence's secret whose text its server gets; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
+        /// Its server must have started after this: the active configuration row is of then, and the
+        /// server that ran before had read an older one.
+        #[serde(default)]
+        started_after: Option<Timestamp>,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -87,7 +94,20 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
+        /// Version id of the licence's secret whose text its server will get; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
     },
     /// Close connections in batches, stop, report.
     Drain,
+}
+
+impl NodeGoal {
+    /// Version id of the licence's secret.
+    pub fn licence(&self) -> Option<&str> {
+        match self {
+            Self::Serve { licence, .. } | Self::Prepare { licence, .. } => licence.as_deref(),
+            Self::Drain => None,
+        }
+    }
 }

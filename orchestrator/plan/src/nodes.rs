@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
+use crate::licence;
 use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
 
@@ -40,6 +41,8 @@ impl<'a> Colour<'a> {
             scheduler: self.scheduler,
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            licence: None,
+            started_after: None,
         }
     }
 
@@ -50,6 +53,7 @@ impl<'a> Colour<'a> {
             url: self.target.url.clone(),
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            licence: None,
         }
     }
 }
@@ -75,6 +79,8 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster,
                 scheduler,
                 settings,
+                licence,
+                started_after,
                 ..
             },
             NodeGoal::Serve {
@@ -85,6 +91,8 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster: given_cluster,
                 scheduler: given_scheduler,
                 settings: given_settings,
+                licence: given_licence,
+                started_after: given_started_after,
                 ..
             },
         ) => {
@@ -92,6 +100,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
             (version, sha256, url) == (given_version, given_sha256, given_url)
                 && (cluster, scheduler, settings)
                     == (given_cluster, given_scheduler, given_settings)
+                && (licence, started_after) == (given_licence, given_started_after)
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,
@@ -159,7 +168,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             "{instance} has not said that the migration is done"
         ));
     }
-    Ok(())
+    licence::taken(view, instance, node, goal)
 }
 
 /// `X-Version-Id` begins with the version: `11.10.0` or `11.10.0.<build>.…`.
@@ -203,6 +212,7 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
             "signature",
             "migration",
             "wrong_version",
+            "licence",
         ]
         .iter()
         .any(|word| failure.code.contains(word))

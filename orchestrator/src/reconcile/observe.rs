@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
+use crate::licence;
 use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
@@ -28,7 +29,7 @@ pub struct Memory {
     streaks: BTreeMap<String, u32>,
     databases: Option<(Instant, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
-    licence: Option<(Instant, SecretString)>,
+    licence: licence::Reader,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -41,7 +42,7 @@ impl Memory {
             streaks: BTreeMap::new(),
             databases: None,
             secrets: BTreeMap::new(),
-            licence: None,
+            licence: licence::Reader::default(),
             last: Snapshot::default(),
             started,
         }

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::decision::NodeGoal;
-use crate::observed::{Failure, Node};
+use crate::observed::{Failure, Node, ServerLicence};
 use crate::view::is_leaving;
 
 /// Migrations that a version brings with it: only that a newer minor has more matters.
@@ -85,6 +85,7 @@ impl World {
                 migrate,
                 expected_migrations,
                 ref cluster,
+                ref licence,
                 ..
             } => {
                 if anew {
@@ -98,6 +99,10 @@ impl World {
                     return;
                 }
                 self.serve(id, node, &version, migrate, expected_migrations);
+                node.licence = licence
+                    .as_ref()
+                    .filter(|_| node.phase == "serving")
+                    .map(|version| self.say(version));
                 node.configuration_digest =
                     format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
             }
@@ -135,12 +140,22 @@ impl World {
             "serving" => {
                 node.consecutive_ok += 1;
                 node.mattermost_version = format!("{version}.{version}.abc.true");
+                node.version_id.clone_from(&node.mattermost_version);
                 node.migrations_applied = applied;
                 node.migrated = true;
             }
             "failed" => {}
             other => node.phase = forward(other, "installed"),
         }
+    }
+
+    /// What a server says of this version of the licence.
+    fn say(&self, version: &str) -> ServerLicence {
+        let taken = ServerLicence {
+            licensed: true,
+            cluster: true,
+        };
+        self.licences.get(version).copied().unwrap_or(taken)
     }
 
     fn run_migration(&mut self, id: &str, needed: u32) {

@@ -4,21 +4,15 @@
 //! to be otherwise.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use plan::{DATABASE, Observed};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use secrecy::SecretString;
 
 use super::{Memory, databases, history};
 use crate::core::Core;
-use crate::desired;
 use crate::fleet::Facts;
+use crate::licence::Licences;
 use crate::store::Access;
-
-/// A renewed licence reaches the nodes within this.
-const LICENCE_EVERY: Duration = Duration::from_secs(60);
 
 /// Facts for the nodes' configuration, and what SQL says.
 pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
@@ -61,8 +55,10 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
         primary = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
     history(core, observed, store, &memory.last).await;
-    let licence = licence(core, memory).await;
-    if let Some(facts) = whole(core, observed, primary, licence)
+    let seen = memory.licence.look(core, &memory.last).await;
+    let (licence, licences) = seen.unzip();
+    observed.licence = licence;
+    if let Some(facts) = whole(core, observed, primary, licences.unwrap_or_default())
         && core
             .fleet
             .facts()
@@ -77,15 +73,14 @@ fn whole(
     core: &Core,
     observed: &Observed,
     database: Option<Access>,
-    licence: Option<SecretString>,
+    licences: Licences,
 ) -> Option<Facts> {
+    if core.spec.mattermost.licence_secret.is_some() && licences.is_empty() {
+        return None;
+    }
     let names = core.spec.names();
     let password = observed.secrets.get(&names.mattermost_secret())?;
-    let mut secrets_revision = password.version_id.clone();
-    if let Some(licence) = &licence {
-        let digest = hex::encode(Sha256::digest(licence.expose_secret()));
-        secrets_revision = format!("{secrets_revision},{digest}");
-    }
+    let secrets_revision = password.version_id.clone();
     let mut replicas = Vec::new();
     // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
     // a licence Mattermost ignores replicas.
@@ -100,30 +95,13 @@ fn whole(
             .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
             .collect();
     }
-    let facts = Facts {
+    Some(Facts {
         database: database?,
         replicas,
         site_url: crate::status::url(&core.spec, observed)?,
-        licence,
+        licences,
         secrets_revision,
-    };
-    (!desired::lacks_licence(&core.spec, &facts)).then_some(facts)
-}
-
-/// The licence's text. Its secret is the operator's, not the stack's: it is read by name, now and then.
-async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
-    let name = core.spec.mattermost.licence_secret.as_ref()?;
-    if let Some((at, text)) = &memory.licence
-        && at.elapsed() < LICENCE_EVERY
-    {
-        return Some(text.clone());
-    }
-    match core.cloud.read_secret(name).await {
-        Ok(text) => memory.licence = Some((Instant::now(), text)),
-        // A licence that was read before stays good: nodes must not lose it because a read failed.
-        Err(error) => log::warn!("licence `{name}`: {}", crate::chain(&error)),
-    }
-    memory.licence.as_ref().map(|(_, text)| text.clone())
+    })
 }
 
 fn differ(before: &Facts, after: &Facts) -> bool {
@@ -135,5 +113,5 @@ fn differ(before: &Facts, after: &Facts) -> bool {
         || before.replicas != after.replicas
         || before.site_url != after.site_url
         || before.secrets_revision != after.secrets_revision
-        || before.licence.is_some() != after.licence.is_some()
+        || !before.licences.are(&after.licences)
 }

@@ -202,7 +202,7 @@ impl World {
             },
             replicas: Vec::new(),
             site_url: "https://chat.example".to_owned(),
-            licence: None,
+            licences: crate::licence::Licences::default(),
             secrets_revision: "v1".to_owned(),
         });
     }
