@@ -16,7 +16,8 @@ use crate::action::Action;
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::intent::{LicenceRecord, RefusedLicence};
-use crate::observed::{Failure, Node};
+use crate::nodes::failure_of;
+use crate::observed::{Failure, Node, ServerLicence};
 use crate::stack::NOTICE;
 use crate::view::View;
 
@@ -25,6 +26,9 @@ pub(crate) use words::taken;
 /// How often putting a version back is tried. AWS's refusal (the secret is the operator's, so the right
 /// may be missing) is a notice then, not a loop.
 const TRIES: u32 = 3;
+
+/// Code of the failure of an agent whose server did not take the licence.
+const REFUSED: &str = "licence_refused";
 
 /// Which version each node gets.
 #[derive(Clone, Debug, Default)]
@@ -146,6 +150,24 @@ fn cannot_say(node: &Node) -> bool {
     serves_what_it_was_told(node) && node.licence.is_none() && node.version_id.is_empty()
 }
 
+/// Why a node that failed for its licence did, by the version that it was told.
+pub(crate) fn not_refused(view: &View<'_>, instance: &str, node: &Node) -> Result<(), String> {
+    match (failure_of(node), &node.goal) {
+        (Some(failure), Some(goal)) if failure.code == REFUSED => taken(view, instance, node, goal),
+        _ => Ok(()),
+    }
+}
+
+/// What the node's server says of the licence that the node was told. An agent whose server did not take
+/// it has failed for that reason.
+fn says(node: &Node) -> Option<ServerLicence> {
+    if serves_what_it_was_told(node) {
+        return node.licence;
+    }
+    let failure = failure_of(node)?;
+    (failure.code == REFUSED).then(|| node.licence.unwrap_or_default())
+}
+
 fn serves_what_it_was_told(node: &Node) -> bool {
     node.current && node.connected && node.phase == "serving"
 }
@@ -156,13 +178,15 @@ pub(crate) fn not_taken(view: &View<'_>, instances: &[String]) -> Vec<(String, F
     let failure = |instance: &String| {
         let node = view.node(instance)?;
         let goal = node.goal.as_ref()?;
-        node.licence.filter(|_| serves_what_it_was_told(node))?;
+        says(node)?;
         let error = taken(view, instance, node, goal).err()?;
         let failure = Failure {
-            phase: node.phase.clone(),
-            code: "licence_not_taken".to_owned(),
+            code: REFUSED.to_owned(),
             error,
-            ..Failure::default()
+            ..failure_of(node).unwrap_or_else(|| Failure {
+                phase: node.phase.clone(),
+                ..Failure::default()
+            })
         };
         Some((instance.clone(), failure))
     };
@@ -190,12 +214,9 @@ pub(crate) fn learnt(view: &View<'_>) -> LicenceRecord {
         let Some(goal @ NodeGoal::Serve { .. }) = &node.goal else {
             continue;
         };
-        let (Some(version), Some(says)) = (goal.licence(), node.licence) else {
+        let (Some(version), Some(says)) = (goal.licence(), says(node)) else {
             continue;
         };
-        if !serves_what_it_was_told(node) {
-            continue;
-        }
         if says.is_taken(cluster) {
             taken.insert(version);
         } else if version == seen.current {

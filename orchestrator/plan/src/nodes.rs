@@ -121,6 +121,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
     else {
         return Err(format!("{instance} is not asked to serve"));
     };
+    licence::not_refused(view, instance, node)?;
     if let Some(failure) = failure_of(node) {
         return Err(format!(
             "{instance} failed in `{}`: {}",
@@ -212,7 +213,7 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
             "signature",
             "migration",
             "wrong_version",
-            "licence",
+            "licence_refused",
         ]
         .iter()
         .any(|word| failure.code.contains(word))

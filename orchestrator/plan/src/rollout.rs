@@ -132,8 +132,8 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
         return None;
     }
     if let Some(intent) = &mut draft.rollout {
-        let mut failed = scene.green_members.failed.clone();
-        failed.extend(licence::not_taken(scene.view, &scene.green_members.live));
+        let mut failed = licence::not_taken(scene.view, &scene.green_members.live);
+        failed.extend(scene.green_members.failed.iter().cloned());
         for (id, failure) in &failed {
             intent.failed.insert(id.clone());
             intent

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub errors: BTreeMap<String, u64>,
     /// What servers say of versions of the licence; any other one is taken.
     pub licences: BTreeMap<String, ServerLicence>,
+    /// Agents whose server did not take the licence only say so, and do not fail.
+    pub lenient_agents: bool,
     /// Why AWS does not let the licence's secret be changed.
     pub refuses_versions: Option<String>,
 }
@@ -65,6 +67,7 @@ impl World {
             requests: 50,
             errors: BTreeMap::new(),
             licences: BTreeMap::new(),
+            lenient_agents: false,
             refuses_versions: None,
         }
     }

@@ -105,12 +105,8 @@ pub(super) fn secrets(place: &Place<'_>) -> Vec<Value> {
 /// The licence's secret is the operator's: a version that no server took gives way to the one before.
 pub(super) fn licence(spec: &Spec, place: &Place<'_>) -> Option<Value> {
     let secret = spec.mattermost.licence_secret.as_ref()?;
-    let resource = if secret.starts_with("arn:") {
-        secret.clone()
-    } else {
-        // Secrets Manager ends a secret's ARN with six characters of its own.
-        place.arn("secretsmanager", &format!("secret:{secret}-??????"))
-    };
+    // Secrets Manager ends a secret's ARN with six characters of its own.
+    let resource = place.arn("secretsmanager", &format!("secret:{secret}-??????"));
     Some(allow(
         "RestoreLicence",
         &[

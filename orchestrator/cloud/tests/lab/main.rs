@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod front;
 mod images;
+mod licence;
 mod network;
 mod stack;
 mod support;

@@ -29,7 +29,7 @@ pub(crate) fn taken(
     };
     let secret = view.spec().mattermost.licence_secret.as_deref();
     let secret = secret.unwrap_or_default();
-    match node.licence {
+    match super::says(node) {
         Some(says) if says.is_taken(view.spec().mattermost.cluster) => Ok(()),
         Some(says) => Err(format!(
             "{instance} {}: its server did not take the licence (version {version} of secret `{secret}`)",

@@ -99,10 +99,7 @@ impl World {
                     return;
                 }
                 self.serve(id, node, &version, migrate, expected_migrations);
-                node.licence = licence
-                    .as_ref()
-                    .filter(|_| node.phase == "serving")
-                    .map(|version| self.say(version));
+                self.judge(node, licence.as_deref());
                 node.configuration_digest =
                     format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
             }
@@ -146,6 +143,24 @@ impl World {
             }
             "failed" => {}
             other => node.phase = forward(other, "installed"),
+        }
+    }
+
+    /// What the server says of its licence; an agent fails when it did not take it.
+    fn judge(&self, node: &mut Node, licence: Option<&str>) {
+        let said = licence.map(|version| self.say(version));
+        if node.phase == "serving" {
+            node.licence = said;
+        }
+        let is_taken = said.is_none_or(|said| said.is_taken(self.spec.mattermost.cluster));
+        if node.phase == "serving" && !is_taken && !self.lenient_agents {
+            node.phase = "failed".to_owned();
+            node.failure = Some(Failure {
+                phase: "starting".to_owned(),
+                code: "licence_refused".to_owned(),
+                error: "Mattermost does not take the licence".to_owned(),
+                ..Failure::default()
+            });
         }
     }
 
