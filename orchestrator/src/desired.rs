@@ -70,7 +70,7 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
 
 /// The secret settings. They leave the orchestrator only in `SecretsReply`. The agent adds `sslrootcert`
 /// to the data sources: it knows where it wrote the roots.
-pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
+pub fn secrets(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, SecretString> {
     let database = &facts.database;
     let source = |host: &str, port: u16| {
         let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -97,16 +97,16 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
             sources.join(" ").into(),
         );
     }
-    if let Some(licence) = &facts.licence {
+    if let Some(licence) = facts.licences.of(goal) {
         secrets.insert("MM_LICENSE".to_owned(), licence.clone());
     }
     secrets
 }
 
-/// Whether the specification has a licence that is not there. A node would serve without it, alone: messages
-/// between nodes would be lost in silence.
-pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
-    spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
+/// Whether the specification has a licence whose text for this node is not there. It would serve without it,
+/// alone: messages between nodes would be lost in silence.
+pub fn lacks_licence(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> bool {
+    spec.mattermost.licence_secret.is_some() && facts.licences.of(goal).is_none()
 }
 
 /// Whether the specification names a secret for a setting whose value is not there.
@@ -163,6 +163,16 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
     part("secrets", &facts.secrets_revision);
     if configuration_store(goal) == v1::ConfigurationStore::Database {
         part("configuration", "database");
+    }
+    if let Some(version) = goal.licence() {
+        part("licence", version);
+    }
+    if let NodeGoal::Serve {
+        started_after: Some(moment),
+        ..
+    } = goal
+    {
+        part("started after", &moment.to_string());
     }
     part("database roots", &database.trust_pem);
     part("release roots", release.trust_pem);
@@ -227,7 +237,8 @@ pub fn message(
             rollout,
         ),
     };
-    let facts = facts.filter(|facts| !lacks_licence(spec, facts) && !lacks_secrets(spec, facts))?;
+    let facts = facts
+        .filter(|facts| !lacks_licence(spec, facts, goal) && !lacks_secrets(spec, facts))?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
@@ -282,6 +293,9 @@ pub fn message(
         rollout: rollout.clone().unwrap_or_default(),
         configuration_store: configuration_store(goal).into(),
         site_path: spec.site_path().to_owned(),
+        licence: goal.licence().map(|_| v1::LicenceWanted {
+            cluster: spec.mattermost.cluster,
+        }),
         ..v1::Desired::default()
     })
 }

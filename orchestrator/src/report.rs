@@ -2,7 +2,7 @@
 
 use fleet_proto::v1;
 use jiff::Timestamp;
-use plan::observed::{Failure, Node};
+use plan::observed::{Failure, Node, ServerLicence};
 
 /// Lines of a failed node's journal that are kept; more is for `journalctl` on the node.
 const MAX_LINES: usize = 50;
@@ -70,7 +70,24 @@ pub fn from_wire(report: &v1::NodeReport, now: Timestamp) -> Node {
         }),
         connections: report.connections,
         note: clean(&report.note),
+        version_id: clean(&report.version_id),
+        licence: report.licence.map(|licence| ServerLicence {
+            licensed: licence.licensed,
+            cluster: licence.cluster,
+        }),
         ..Node::default()
+    }
+}
+
+/// When it was first reported that the node's present server serves. A server that goes on with the same
+/// configuration is the same one; what was not known before stays unknown while it does.
+pub fn server_since(before: Option<&Node>, after: &Node, now: Timestamp) -> Option<Timestamp> {
+    let same = |before: &&Node| before.configuration_digest == after.configuration_digest;
+    match before {
+        Some(before) if after.phase != "serving" => before.server_since,
+        Some(before) if same(&before) && before.server_since.is_some() => before.server_since,
+        Some(before) if same(&before) && before.phase == "serving" => None,
+        _ => (after.phase == "serving").then_some(now),
     }
 }
 

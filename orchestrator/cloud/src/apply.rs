@@ -230,6 +230,9 @@ impl Cloud {
             Action::DeleteDbSnapshot { id } => self.delete_db_snapshot(id).await,
             Action::DeleteDbSubnetGroup { name } => self.delete_db_subnet_group(name).await,
             Action::DeleteDbParameterGroup { name } => self.delete_db_parameter_group(name).await,
+            Action::RestoreSecretVersion { secret, from, to } => {
+                self.restore_secret_version(secret, from, to).await
+            }
             Action::DeleteSecret { name } => self.delete_secret(name).await,
             Action::DeleteSecurityGroup { id, .. } => self.delete_security_group(id).await,
         }

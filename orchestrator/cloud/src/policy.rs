@@ -44,6 +44,7 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(data::database(&place));
     statements.extend(data::secrets(&place));
     statements.extend(named::secrets(spec, &place));
+    statements.extend(data::licence(spec, &place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),

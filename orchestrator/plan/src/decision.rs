@@ -81,6 +81,13 @@ pub enum NodeGoal {
         /// Where the server keeps its own settings.
         #[serde(default)]
         configuration: ConfigurationHome,
+        /// Version id of the licence's secret whose text its server gets; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
+        /// Its server must have started after this: the active configuration row is of then, and the
+        /// server that ran before had read an older one.
+        #[serde(default)]
+        started_after: Option<Timestamp>,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -101,7 +108,20 @@ pub enum NodeGoal {
         /// Where the server keeps its own settings.
         #[serde(default)]
         configuration: ConfigurationHome,
+        /// Version id of the licence's secret whose text its server will get; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
     },
     /// Close connections in batches, stop, report.
     Drain,
+}
+
+impl NodeGoal {
+    /// Version id of the licence's secret.
+    pub fn licence(&self) -> Option<&str> {
+        match self {
+            Self::Serve { licence, .. } | Self::Prepare { licence, .. } => licence.as_deref(),
+            Self::Drain => None,
+        }
+    }
 }

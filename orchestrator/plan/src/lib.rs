@@ -23,11 +23,14 @@ pub mod spec;
 
 mod down;
 mod draft;
+mod equality;
 mod forecast;
 mod history;
+mod licence;
 mod lifecycle;
 mod nodes;
 mod stack;
+mod turns;
 mod view;
 #[expect(
     clippy::assigning_clones,
@@ -79,6 +82,7 @@ pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
             draft.stuck = None;
             let phase = rollout::advance(&view, &mut draft, rollout, base.as_ref());
             draft.reasons.extend(beneath);
+            licence::tend(&view, &mut draft);
             phase
         }
         (Want::Up, None) => stack::converge(&view, &mut draft),

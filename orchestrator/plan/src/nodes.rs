@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
+use crate::licence;
 use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
 
@@ -45,6 +46,8 @@ impl<'a> Colour<'a> {
             settings: self.target.settings.clone(),
             files: self.target.files.clone(),
             configuration: self.configuration,
+            licence: None,
+            started_after: None,
         }
     }
 
@@ -57,6 +60,7 @@ impl<'a> Colour<'a> {
             settings: self.target.settings.clone(),
             files: self.target.files.clone(),
             configuration: self.configuration,
+            licence: None,
         }
     }
 }
@@ -84,6 +88,8 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 settings,
                 files,
                 configuration,
+                licence,
+                started_after,
                 ..
             },
             NodeGoal::Serve {
@@ -96,6 +102,8 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 settings: given_settings,
                 files: given_files,
                 configuration: given_configuration,
+                licence: given_licence,
+                started_after: given_started_after,
                 ..
             },
         ) => {
@@ -109,6 +117,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                         given_configuration,
                     )
                 && files == given_files
+                && (licence, started_after) == (given_licence, given_started_after)
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,
@@ -129,6 +138,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
     else {
         return Err(format!("{instance} is not asked to serve"));
     };
+    licence::not_refused(view, instance, node)?;
     if let Some(failure) = failure_of(node) {
         return Err(format!(
             "{instance} failed in `{}`: {}",
@@ -176,7 +186,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             "{instance} has not said that the migration is done"
         ));
     }
-    Ok(())
+    licence::taken(view, instance, node, goal)
 }
 
 /// `X-Version-Id` begins with the version: `11.10.0` or `11.10.0.<build>.…`.
@@ -220,6 +230,7 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
             "signature",
             "migration",
             "wrong_version",
+            "licence_refused",
         ]
         .iter()
         .any(|word| failure.code.contains(word))

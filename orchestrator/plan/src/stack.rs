@@ -38,6 +38,7 @@ pub(crate) use template::{
 
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::licence;
 use crate::observed::Tags;
 use crate::view::View;
 
@@ -103,6 +104,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
     leftovers::janitor(view, draft);
     snapshots::janitor(view, draft);
     image::janitor(view, draft);
+    licence::tend(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::authority::Authority;
 use crate::core::Core;
 use crate::desired;
+use crate::licence;
 use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
@@ -31,8 +32,8 @@ pub struct Memory {
     /// What SQL showed, when, and with which versions of the roles' secrets it was asked.
     databases: Option<(Instant, Vec<String>, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
-    licence: Option<(Instant, SecretString)>,
     named: named::Named,
+    licence: licence::Reader,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -45,8 +46,8 @@ impl Memory {
             streaks: BTreeMap::new(),
             databases: None,
             secrets: BTreeMap::new(),
-            licence: None,
             named: named::Named::default(),
+            licence: licence::Reader::default(),
             last: Snapshot::default(),
             started,
         }

@@ -44,7 +44,7 @@ fn permission(text: &str) -> Option<&str> {
 fn spec() -> Spec {
     let text = format!(
         "stack = \"demo\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\
-         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n\
+         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\nlicence_secret = \"mattermost/licence\"\n\
          [fleet]\nimage = \"base\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws:acm:us-east-1:123456789012:certificate/1\"\n\
          [orchestrator]\naddresses = [\"127.0.0.1:7443\"]\n",
@@ -146,4 +146,26 @@ fn no_change_is_allowed_on_everything() {
     let text = policies.orchestrator.to_string();
     // A role's inline policies may have this many characters together.
     assert!(text.len() <= 10_240, "{}", text.len());
+}
+
+#[test]
+fn only_the_licences_own_secret_may_get_an_earlier_version_back() {
+    let mut spec = spec();
+    let statements = |spec: &Spec| {
+        let policy = iam_policies(spec, "123456789012").orchestrator;
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        let moves = |statement: &Value| {
+            let actions = statement["Action"].as_array().expect("actions");
+            actions.contains(&"secretsmanager:UpdateSecretVersionStage".into())
+        };
+        statements.into_iter().filter(moves).collect::<Vec<_>>()
+    };
+    let named = statements(&spec);
+    assert_eq!(named.len(), 1);
+    assert_eq!(
+        named[0]["Resource"],
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:mattermost/licence-??????"
+    );
+    spec.mattermost.licence_secret = None;
+    assert_eq!(statements(&spec), Vec::<Value>::new());
 }

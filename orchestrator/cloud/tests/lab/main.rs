@@ -7,6 +7,7 @@ mod fleet;
 mod front;
 mod images;
 mod named_secrets;
+mod licence;
 mod network;
 mod stack;
 mod support;

@@ -3,7 +3,7 @@
 use super::World;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
-use crate::observed::{Configuration, Failure, Node};
+use crate::observed::{Configuration, Failure, Node, ServerLicence};
 use crate::view::is_leaving;
 
 /// Migrations that a version brings with it: only that a newer minor has more matters.
@@ -87,6 +87,7 @@ impl World {
                 expected_migrations,
                 ref cluster,
                 configuration,
+                ref licence,
                 ..
             } => {
                 if anew {
@@ -103,6 +104,7 @@ impl World {
                 if configuration == ConfigurationHome::Database && node.phase == "serving" {
                     self.write_configuration();
                 }
+                self.judge(node, licence.as_deref());
                 node.configuration_digest =
                     format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
             }
@@ -140,6 +142,7 @@ impl World {
             "serving" => {
                 node.consecutive_ok += 1;
                 node.mattermost_version = format!("{version}.{version}.abc.true");
+                node.version_id.clone_from(&node.mattermost_version);
                 node.migrations_applied = applied;
                 node.migrated = true;
             }
@@ -157,6 +160,33 @@ impl World {
                 salts: [("FileSettings.PublicLinkSalt".to_owned(), "5a".repeat(32))].into(),
             });
         }
+    }
+
+    /// What the server says of its licence; an agent fails when it did not take it.
+    fn judge(&self, node: &mut Node, licence: Option<&str>) {
+        let said = licence.map(|version| self.say(version));
+        if node.phase == "serving" {
+            node.licence = said;
+        }
+        let is_taken = said.is_none_or(|said| said.is_taken(self.spec.mattermost.cluster));
+        if node.phase == "serving" && !is_taken && !self.lenient_agents {
+            node.phase = "failed".to_owned();
+            node.failure = Some(Failure {
+                phase: "starting".to_owned(),
+                code: "licence_refused".to_owned(),
+                error: "Mattermost does not take the licence".to_owned(),
+                ..Failure::default()
+            });
+        }
+    }
+
+    /// What a server says of this version of the licence.
+    fn say(&self, version: &str) -> ServerLicence {
+        let taken = ServerLicence {
+            licensed: true,
+            cluster: true,
+        };
+        self.licences.get(version).copied().unwrap_or(taken)
     }
 
     fn run_migration(&mut self, id: &str, needed: u32) {
