@@ -62,6 +62,7 @@ fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
         configuration: serve.configuration,
         licence: serve.licence,
         started_after: serve.started_after,
+        files: serve.files,
     }
 }
 
@@ -78,6 +79,7 @@ struct Serve {
     configuration: ConfigurationHome,
     licence: Option<String>,
     started_after: Option<jiff::Timestamp>,
+    files: Option<plan::FilesHome>,
 }
 
 impl Default for Serve {
@@ -95,6 +97,7 @@ impl Default for Serve {
             configuration: ConfigurationHome::Database,
             licence: Some("l-1".to_owned()),
             started_after: None,
+            files: None,
         }
     }
 }
@@ -415,6 +418,7 @@ fn other_goals_differ_where_they_must() {
         settings: BTreeMap::new(),
         configuration: ConfigurationHome::Database,
         licence: Some("l-1".to_owned()),
+        files: None,
     };
     let prepared = told(&prepare);
     assert_eq!(prepared.goal(), v1::Goal::Prepare);

@@ -16,6 +16,7 @@ fn prepare(version: &str) -> NodeGoal {
         settings: std::collections::BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
         licence: None,
+        files: None,
     }
 }
 

@@ -129,6 +129,7 @@ fn target(version: &str) -> Target {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         settings: BTreeMap::new(),
         licence: None,
+        files: None,
     }
 }
 
@@ -172,6 +173,7 @@ fn goal(version: &str) -> NodeGoal {
         rollout: None,
         settings: BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
+        files: None,
     }
 }
 

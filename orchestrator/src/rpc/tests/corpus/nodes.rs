@@ -48,6 +48,7 @@ fn goal(digest: &str) -> NodeGoal {
         settings: std::collections::BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
         licence: None,
+        files: None,
     }
 }
 
