@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::licence::Licences;

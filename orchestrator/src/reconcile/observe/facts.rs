@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use plan::observed::Databases;
 use plan::{DATABASE, Observed};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::named::Values;
 use super::{Memory, databases, history};

@@ -46,6 +46,7 @@ impl ControlService {
             sha256: given(&asked.sha256),
             url: given(&asked.url),
             image_id: given(&asked.image_id),
+            ..Ask::default()
         };
         let look = self.look().await?;
         let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
