@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::fleet::Facts;
 
+mod files;
+
 /// Data sources take this long to connect before they fail (mattermost.md, DSN).
 const CONNECT_TIMEOUT_SECONDS: u32 = 10;
 /// Unpacked, 11.x is about 1 GB in 30,000 files; a bomb is far above both limits.
@@ -63,6 +65,9 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
     );
     if let Some(name) = cluster {
         settings.insert("MM_CLUSTERSETTINGS_CLUSTERNAME".to_owned(), name.clone());
+    }
+    if let Some(home) = files::home(goal) {
+        settings.extend(home.settings());
     }
     settings.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
     settings
@@ -127,6 +132,9 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
     }
     if let NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. } = goal {
         part("artefact", sha256);
+    }
+    if let Some(files) = files::digested(goal) {
+        part("files", &files);
     }
     let database = &facts.database;
     part(
@@ -253,6 +261,7 @@ pub fn message(
         }),
         drain: Some(drain),
         rollout: rollout.clone().unwrap_or_default(),
+        file_store: files::message(goal),
         ..v1::Desired::default()
     })
 }

@@ -91,6 +91,10 @@ impl Cloud {
                 self.ensure_image_copy(region, source_region, source_image, name, now)
                     .await
             }
+            Action::EnsureBucket { bucket } => self.ensure_bucket(bucket).await,
+            Action::SetBucket { bucket, setting } => self.set_bucket(bucket, setting).await,
+            Action::DeleteBucketContents { bucket } => self.delete_bucket_contents(bucket).await,
+            Action::DeleteBucket { bucket } => self.delete_bucket(bucket).await,
             Action::EnsureDbSubnetGroup { name, subnets } => {
                 self.ensure_db_subnet_group(name, subnets).await
             }

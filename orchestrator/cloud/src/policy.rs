@@ -8,6 +8,7 @@
 //! The end-to-end tests run the whole product with this policy on a lab that judges it.
 
 mod data;
+mod files;
 
 use plan::Spec;
 use plan::observed::STACK_TAG;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::scope::region_of;
 
-/// Both documents.
+/// The documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {
     /// For the role that the orchestrator runs as: an inline policy, which may be longer (10 240
@@ -23,6 +24,9 @@ pub struct Policies {
     pub orchestrator: Value,
     /// For the role of the nodes' instance profile.
     pub node: Value,
+    /// What `down --delete-files` needs besides the orchestrator's: for whoever runs it, as long as it
+    /// runs. None: the stack has no bucket of its own.
+    pub delete_files: Option<Value>,
 }
 
 /// The policies for this specification, in the account `account` (twelve digits).
@@ -42,18 +46,14 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(load_balancing(&place));
     statements.extend(data::database(&place));
     statements.extend(data::secrets(&place));
+    statements.extend(files::orchestrator(spec, &place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),
         // A node proves who it is by a signed `sts:GetCallerIdentity`, which needs no permission, and
-        // gets its configuration from the orchestrator: it needs nothing of AWS. An empty policy is
-        // not valid, so that the one statement says what must never be.
-        node: document(&[json!({
-            "Sid": "NothingOfAws",
-            "Effect": "Deny",
-            "NotAction": "sts:GetCallerIdentity",
-            "Resource": "*"
-        })]),
+        // gets its configuration from the orchestrator: of AWS it needs the bucket alone.
+        node: files::node(spec, &place),
+        delete_files: files::deletion(spec, &place),
     }
 }
 

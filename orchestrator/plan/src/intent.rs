@@ -49,6 +49,19 @@ pub enum Want {
     },
 }
 
+impl Want {
+    /// Whether the stack's own bucket is to be deleted.
+    pub fn deletes_files(self) -> bool {
+        matches!(
+            self,
+            Self::Down {
+                delete_files: true,
+                ..
+            }
+        )
+    }
+}
+
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

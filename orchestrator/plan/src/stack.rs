@@ -28,7 +28,9 @@ mod template;
 
 pub(crate) use alarms::ensure_alarms;
 pub(crate) use files::own_bucket;
-pub(crate) use fleet::{first_target, group_wanted};
+#[cfg(test)]
+pub(crate) use fleet::first_target;
+pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
 pub(crate) use template::{

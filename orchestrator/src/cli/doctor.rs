@@ -90,6 +90,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 spec: core.spec.clone(),
                 image_id: None,
                 now: core.now(),
+                deletes_files: false,
             })
             .await;
         add(

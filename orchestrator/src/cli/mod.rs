@@ -105,7 +105,7 @@ enum Command {
     /// The fleet's certificate authority: which one signs, and its rotation
     Ca(ca::Args),
     /// The least that orchestrator and nodes need from IAM, as policies
-    IamPolicy,
+    IamPolicy(policy::Args),
     /// Remove the stack; the database stays unless asked
     Down(down::Args),
 }
@@ -186,7 +186,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Nodes => nodes::run(cli).await,
         Command::Image(args) => image::run(cli, args).await,
         Command::Ca(args) => ca::run(cli, args).await,
-        Command::IamPolicy => policy::run(cli).await,
+        Command::IamPolicy(args) => policy::run(cli, args).await,
         Command::Down(args) => down::run(cli, args).await,
     }
 }

@@ -53,6 +53,7 @@ fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
         scheduler: serve.scheduler,
         rollout: serve.rollout,
         settings: serve.settings,
+        files: serve.files,
     }
 }
 
@@ -66,6 +67,7 @@ struct Serve {
     scheduler: bool,
     rollout: Option<String>,
     settings: BTreeMap<String, String>,
+    files: Option<plan::FilesHome>,
 }
 
 impl Default for Serve {
@@ -80,6 +82,7 @@ impl Default for Serve {
             scheduler: true,
             rollout: Some("r-3".to_owned()),
             settings: pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true")]),
+            files: None,
         }
     }
 }
@@ -352,6 +355,7 @@ fn other_goals_differ_where_they_must() {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        files: None,
     };
     let prepared = told(&prepare);
     assert_eq!(prepared.goal(), v1::Goal::Prepare);

@@ -111,6 +111,7 @@ pub async fn look(
         spec: core.spec.clone(),
         image_id: snapshot.record.image_id.clone(),
         now,
+        deletes_files: core.want.deletes_files(),
     };
     let mut observed = core.cloud.observe(&scope).await;
     authority(core, &observed, memory).await;

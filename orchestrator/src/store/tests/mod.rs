@@ -127,6 +127,7 @@ fn target(version: &str) -> Target {
         sha256: "00".repeat(32),
         url: "https://mirror.example/m.tar.gz".to_owned(),
         settings: BTreeMap::new(),
+        files: None,
     }
 }
 
@@ -169,6 +170,7 @@ fn goal(version: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        files: None,
     }
 }
 
