@@ -55,7 +55,8 @@ impl Cloud {
             .await
             .called("s3:ListBucketMultipartUploads")?;
         let client = self.s3_act(bucket);
-        let ends = page.uploads().iter().map(|upload| async move {
+        let uploads: Vec<_> = page.uploads().to_vec();
+        let ends = uploads.into_iter().map(|upload| async move {
             let answer = client
                 .abort_multipart_upload()
                 .bucket(&bucket.name)
