@@ -56,6 +56,12 @@ struct Start {
     /// AMI to go to, in the home region
     #[arg(long)]
     image: Option<String>,
+    /// Users' files were copied to where `[files]` says now that they live
+    #[arg(long)]
+    files_moved: bool,
+    /// With `[files] store = "local"`: users' files may be lost with the node
+    #[arg(long)]
+    lose_files: bool,
     /// Show what the rollout would do, and stop
     #[arg(long)]
     plan: bool,
@@ -143,8 +149,12 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
         image_id: args.image.clone().unwrap_or_default(),
         request_key: args.request_key.clone().unwrap_or_else(|| own_key(args)),
         operator: super::operator(),
+        files_moved: args.files_moved,
+        lose_files: args.lose_files,
     };
     if args.plan {
+        // The plan says what would be lost; nothing is lost by looking at it.
+        request.lose_files = true;
         let plan = match client.plan_rollout(request).await {
             Ok(reply) => reply.into_inner(),
             Err(status) => return refused(&status),

@@ -1321,6 +1321,12 @@ pub struct StartRolloutRequest {
     pub request_key: ::prost::alloc::string::String,
     #[prost(string, tag = "6")]
     pub operator: ::prost::alloc::string::String,
+    /// Users' files were copied to where the specification says now that they live.
+    #[prost(bool, tag = "7")]
+    pub files_moved: bool,
+    /// With files on the node's disk: they may go with the node.
+    #[prost(bool, tag = "8")]
+    pub lose_files: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RolloutPlan {

@@ -26,13 +26,13 @@ pub struct FilesSeen {
 impl FilesSeen {
     fn note<T: Default>(&mut self, setting: &str, read: Result<T, Failure>) -> T {
         read.unwrap_or_else(|failure| {
-            self.miss(&format!("/{setting}"), failure.into());
+            self.miss(&format!("/{setting}"), &failure.into());
             T::default()
         })
     }
 
-    fn miss(&mut self, what: &str, error: ReadError) {
-        log::warn!(what, error:err = error; "a read of the bucket failed");
+    fn miss(&mut self, what: &str, error: &ReadError) {
+        log::warn!("files_bucket{what} could not be read: {error}");
         self.unknown
             .insert(format!("files_bucket{what}"), error.to_string());
     }
@@ -47,7 +47,7 @@ impl Cloud {
         match self.account().await {
             Ok(account) => seen.account = Some(account),
             Err(error) if own => {
-                seen.miss("", error);
+                seen.miss("", &error);
                 return seen;
             }
             Err(_) => {}
@@ -98,6 +98,28 @@ impl Cloud {
         seen
     }
 
+    /// Whether this account owns a bucket that is there.
+    pub async fn bucket_is_owned_by(
+        &self,
+        name: &str,
+        region: &str,
+        account: &str,
+    ) -> Result<bool, ReadError> {
+        let client = self
+            .region(region)
+            .map_or_else(|| &self.look().s3, |region| &region.look.s3);
+        let asked = Asked {
+            client,
+            name,
+            owner: Some(account),
+        };
+        match asked.head().boxed().await {
+            Ok(Head::There { .. }) => Ok(true),
+            Ok(Head::Absent | Head::Denied) => Ok(false),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     async fn look_at(
         &self,
         asked: Asked<'_>,
@@ -111,7 +133,7 @@ impl Cloud {
             ..FilesBucket::default()
         };
         match asked.head().boxed().await {
-            Err(failure) => return seen.miss("", failure.into()),
+            Err(failure) => return seen.miss("", &failure.into()),
             Ok(Head::Absent) => return,
             Ok(Head::Denied) => bucket.denied = true,
             Ok(Head::There { region }) => {

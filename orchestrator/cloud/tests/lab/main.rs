@@ -3,6 +3,7 @@
 mod database;
 mod end;
 mod faults;
+mod files;
 mod fleet;
 mod front;
 mod images;

@@ -21,8 +21,6 @@ use crate::Lab;
 const MAX_BODY: usize = 4 << 20;
 
 type Answer = Response<Full<Bytes>>;
-/// What the connection gets: S3's bodies are streams.
-type Streamed = Response<s3s::Body>;
 
 /// Serves until the lab shuts down.
 pub async fn serve(lab: Arc<Lab>, listener: TcpListener) {
@@ -58,15 +56,15 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Streamed> {
+async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Response<s3s::Body>> {
     if crate::s3::is_addressed(&request) {
         return crate::s3::answer(lab, request).await;
     }
     let (parts, body) = request.into_parts();
-    let answer = if parts.uri.path().starts_with("/lab/") || parts.uri.path() == "/lab" {
-        Some(crate::control::answer(lab, &parts, body).await)
-    } else {
-        call(lab, &parts, body).await
+    let path = parts.uri.path();
+    let answer = match path == "/lab" || path.starts_with("/lab/") {
+        true => Some(crate::control::answer(lab, &parts, body).await),
+        false => call(lab, &parts, body).await,
     };
     answer.map(|answer| answer.map(s3s::Body::http_body))
 }

@@ -91,8 +91,10 @@ fn show(key: &str, grant: &Grant) -> Value {
         "GranteePrincipal": grant.grantee,
         "IssuingAccount": format!("arn:aws:iam::{ACCOUNT}:root"),
         "Operations": grant.operations,
-        "Name": grant.name.clone().unwrap_or_default(),
     });
+    if let Some(name) = &grant.name {
+        shown["Name"] = name.clone().into();
+    }
     if let Some(retiring) = &grant.retiring {
         shown["RetiringPrincipal"] = retiring.clone().into();
     }

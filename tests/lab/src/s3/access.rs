@@ -209,7 +209,12 @@ impl Exchange {
                 }
                 return Err(no_such_bucket(name));
             }
-            let policy = bucket.and_then(|it| it.policy.as_ref());
+            // "Amazon S3 ignores public policies" for who is nobody of the account, then.
+            let ignored = self.caller.is_none()
+                && bucket.is_some_and(|it| it.public_access_block.is_some_and(|it| it.restrict));
+            let policy = bucket
+                .and_then(|it| it.policy.as_ref())
+                .filter(|_| !ignored);
             (policy.map(|it| Arc::clone(&it.document)), state.plain)
         };
         let mut ask = Ask::new(question.action, question.resource)

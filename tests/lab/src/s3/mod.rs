@@ -24,6 +24,7 @@
 mod access;
 mod blob;
 mod buckets;
+mod complete;
 mod conditions;
 mod copies;
 mod create_bucket;
@@ -34,6 +35,7 @@ mod listing;
 mod multipart;
 mod objects;
 mod pages;
+mod reads;
 mod route;
 mod service;
 mod settings;

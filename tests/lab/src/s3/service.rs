@@ -12,7 +12,9 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::access::Exchange;
 use super::wire::refuse;
-use super::{buckets, copies, listing, multipart, objects, settings, tagging, uploads};
+use super::{
+    buckets, complete, copies, listing, multipart, objects, reads, settings, tagging, uploads,
+};
 use crate::api::ApiError;
 
 /// The lab's S3, for one request.
@@ -101,8 +103,8 @@ actions! {
     now list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output: listing::objects_v2;
     now list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput: listing::versions;
     later put_object(PutObjectInput) -> PutObjectOutput: objects::put;
-    now get_object(GetObjectInput) -> GetObjectOutput: objects::get;
-    now head_object(HeadObjectInput) -> HeadObjectOutput: objects::head;
+    now get_object(GetObjectInput) -> GetObjectOutput: reads::get;
+    now head_object(HeadObjectInput) -> HeadObjectOutput: reads::head;
     now delete_object(DeleteObjectInput) -> DeleteObjectOutput: objects::delete;
     now delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput: objects::delete_many;
     later copy_object(CopyObjectInput) -> CopyObjectOutput: copies::copy;
@@ -112,7 +114,7 @@ actions! {
     now create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput: multipart::create;
     later upload_part(UploadPartInput) -> UploadPartOutput: multipart::upload_part;
     later upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput: multipart::upload_part_copy;
-    later complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput: multipart::complete;
+    later complete_multipart_upload(CompleteMultipartUploadInput) -> CompleteMultipartUploadOutput: complete::complete;
     now abort_multipart_upload(AbortMultipartUploadInput) -> AbortMultipartUploadOutput: multipart::abort;
     now list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput: uploads::list;
     now list_parts(ListPartsInput) -> ListPartsOutput: uploads::parts;

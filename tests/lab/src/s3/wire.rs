@@ -117,16 +117,21 @@ async fn finish(
     Some(Response::from_parts(parts, body))
 }
 
-/// Puts members before the end of an `Error` document.
+/// Puts members before the end of an `Error` document, and the message that the crate may leave out.
 fn extend_error(body: &Bytes, more: &Xml) -> Bytes {
     const END: &str = "</Error>";
-    match std::str::from_utf8(body)
-        .ok()
-        .and_then(|text| text.strip_suffix(END))
-    {
-        Some(start) => Bytes::from([start, more.render(), END].concat()),
-        None => body.clone(),
-    }
+    let text = std::str::from_utf8(body).ok();
+    let Some(start) = text.and_then(|text| text.strip_suffix(END)) else {
+        return body.clone();
+    };
+    let message = if start.contains("<Message>") {
+        Xml::new()
+    } else {
+        let code = start.split_once("<Code>").map_or("", |(_, rest)| rest);
+        let code = code.split_once("</Code>").map_or("", |(code, _)| code);
+        Xml::new().text("Message", format!("The request is refused: {code}"))
+    };
+    Bytes::from([start, message.render(), more.render(), END].concat())
 }
 
 /// An error as the wire's crate takes it.
