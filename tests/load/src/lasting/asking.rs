@@ -98,10 +98,22 @@ impl Asking {
     where
         F: Future<Output = Result<T, ApiError>>,
     {
+        self.insist_while(ApiError::is_passing, call).await
+    }
+
+    /// A call that is safe to repeat, tried again while its error is one that passes.
+    pub(crate) async fn insist_while<T, F>(
+        self,
+        passes: fn(&ApiError) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
         let until = Instant::now() + self.patience;
         loop {
             match call().await {
-                Err(error) if error.is_passing() && Instant::now() + self.pause <= until => {
+                Err(error) if passes(&error) && Instant::now() + self.pause <= until => {
                     tokio::time::sleep(self.pause).await;
                 }
                 done => return done,

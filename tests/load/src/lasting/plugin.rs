@@ -94,7 +94,9 @@ async fn upload(admin: &Api, bundle: &Bundle, asking: Asking) -> Result<String, 
     };
     let path = format!("{PLUGINS}/{id}/enable");
     let body = serde_json::json!({});
-    let enabled = asking.insist(|| admin.post(&path, &body));
+    // Another node than the one that took the bundle may answer, and not have it yet.
+    let passes = |error: &ApiError| error.is_passing() || error.status == Some(404);
+    let enabled = asking.insist_while(passes, || admin.post(&path, &body));
     match enabled.await {
         Ok(_) => Ok(id.to_owned()),
         Err(error) => Err(format!("`{id}` could not be enabled: {error}")),

@@ -60,6 +60,8 @@ pub struct World {
     pub salt: String,
     /// Id, and whether it is enabled.
     pub plugin: Option<(String, bool)>,
+    /// Whether one was tried to be enabled.
+    pub enabling: bool,
     /// Multipart bodies that arrived, their fields' names in order.
     pub forms: Vec<Vec<String>>,
 }

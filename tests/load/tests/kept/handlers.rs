@@ -250,6 +250,10 @@ pub async fn install(State(fake): Fakes, headers: HeaderMap, body: Bytes) -> Res
 }
 
 pub async fn enable(State(fake): Fakes, Path(id): Path<String>) -> Response {
+    if !std::mem::replace(&mut fake.world().enabling, true) {
+        // The other node has not heard of the bundle yet.
+        return error(StatusCode::NOT_FOUND, "app.plugin.not_installed.app_error");
+    }
     match &mut fake.world().plugin {
         Some((known, enabled)) if *known == id => {
             *enabled = true;

@@ -299,9 +299,11 @@ async fn what_users_make_outlives_every_node() {
     let two = tree.start_on(&dsn, Some("blue"), bucket.path()).await;
     let balancer = Balancer::new(&[&one, &two]).await;
     let options = Options {
+        rate: 10.0,
+        get_rate: 5.0,
         files: Some(FileOptions {
-            rate: 20.0,
-            read_rate: 40.0,
+            rate: 10.0,
+            read_rate: 10.0,
             ..FileOptions::default()
         }),
         lasting: Some(LastingOptions {
