@@ -127,7 +127,6 @@ fn target(version: &str) -> Target {
         sha256: "00".repeat(32),
         url: "https://mirror.example/m.tar.gz".to_owned(),
         settings: BTreeMap::new(),
-        licence: None,
     }
 }
 
@@ -170,6 +169,7 @@ fn goal(version: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        licence: None,
     }
 }
 
