@@ -174,6 +174,7 @@ fn goal(version: &str) -> NodeGoal {
         settings: BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
         files: None,
+        licence: None,
     }
 }
 
