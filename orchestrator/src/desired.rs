@@ -245,8 +245,8 @@ pub fn message(
             rollout,
         ),
     };
-    let facts = facts
-        .filter(|facts| !lacks_licence(spec, facts, goal) && !lacks_secrets(spec, facts))?;
+    let facts =
+        facts.filter(|facts| !lacks_licence(spec, facts, goal) && !lacks_secrets(spec, facts))?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate

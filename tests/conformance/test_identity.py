@@ -167,6 +167,44 @@ def test_a_role_is_taken_and_judged(lab, refused):
     iam.delete_role(**role)
 
 
+def test_managed_policies_are_made_attached_and_judged(lab, refused):
+    iam, sts = lab.client("iam"), lab.client("sts")
+    account = sts.get_caller_identity()["Account"]
+    trust = {"Effect": "Allow", "Principal": {"AWS": account}, "Action": "sts:AssumeRole"}
+    role = {"RoleName": "managed"}
+    made = iam.create_role(
+        **role, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": trust})
+    )
+    taken = sts.assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="conformance")
+    ec2 = client_of(lab, taken["Credentials"], "ec2")
+    allow = {"Sid": "See", "Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [allow]}
+    policy = iam.create_policy(PolicyName="see", PolicyDocument=json.dumps(document, indent=2))["Policy"]
+    assert policy["Arn"] == f"arn:aws:iam::{account}:policy/see"
+    again = {"PolicyName": "see", "PolicyDocument": json.dumps(document)}
+    refused("EntityAlreadyExists", iam.create_policy, 409, **again)
+    refused("UnauthorizedOperation", ec2.describe_vpcs, 403)
+    arn = {"PolicyArn": policy["Arn"]}
+    iam.attach_role_policy(**role, **arn)
+    assert ec2.describe_vpcs()["Vpcs"]
+    shown = iam.get_policy(**arn)["Policy"]
+    assert shown["AttachmentCount"] == 1
+    version = iam.get_policy_version(**arn, VersionId=shown["DefaultVersionId"])["PolicyVersion"]
+    assert version["Document"] == document
+    refused("DeleteConflict", iam.delete_policy, 409, **arn)
+    # 6,144 characters, white space not counted.
+    filler = {**allow, "Resource": ["arn:aws:ec2:*:*:vpc/" + "x" * 6000] * 2}
+    long = json.dumps({**document, "Statement": [filler]})
+    refused("LimitExceeded", iam.create_policy, 409, PolicyName="long", PolicyDocument=long)
+    missing = {"PolicyArn": f"arn:aws:iam::{account}:policy/missing"}
+    refused("NoSuchEntity", iam.attach_role_policy, 404, **role, **missing)
+    refused("NoSuchEntity", iam.get_policy, 404, **missing)
+    iam.detach_role_policy(**role, **arn)
+    refused("UnauthorizedOperation", ec2.describe_vpcs, 403)
+    iam.delete_policy(**arn)
+    iam.delete_role(**role)
+
+
 def test_a_demanded_tag_hides_what_does_not_exist(lab, refused):
     """A secret that is not there has no tag: only `…IfExists` lets somebody learn that it is not there."""
     iam, sts = lab.client("iam"), lab.client("sts")

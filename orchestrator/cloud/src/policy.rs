@@ -5,11 +5,13 @@
 //! has one that begins with it; changes and deletions, allowed only on what carries the tag. A service
 //! that knows no tags for a call is narrowed by the resource's name instead.
 //!
-//! The end-to-end tests run the whole product with this policy on a lab that judges it.
+//! The end-to-end tests run the whole product with these policies on a lab that judges it.
 
 mod data;
-mod named;
 mod files;
+mod named;
+
+use std::collections::BTreeMap;
 
 use plan::Spec;
 use plan::observed::STACK_TAG;
@@ -20,9 +22,10 @@ use crate::scope::region_of;
 /// The documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {
-    /// For the role that the orchestrator runs as: an inline policy, which may be longer (10 240
-    /// characters) than a managed one (6 144).
-    pub orchestrator: Value,
+    /// For the role that the orchestrator runs as: managed policies by name, all of them together. One
+    /// would be too long: IAM allows a managed policy 6,144 characters, a role's inline ones 10,240
+    /// together ("IAM and AWS STS quotas").
+    pub orchestrator: BTreeMap<&'static str, Value>,
     /// For the role of the nodes' instance profile.
     pub node: Value,
     /// What `down --delete-files` needs besides the orchestrator's: for whoever runs it, as long as it
@@ -38,21 +41,25 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
         home: home.unwrap_or_default(),
         account,
     };
-    let mut statements = reads(spec);
-    statements.extend(security_groups(spec, &place));
-    statements.extend(templates(&place));
-    statements.extend(images(&place));
-    statements.push(tag_at_creation(&place));
-    statements.extend(fleet(&place));
-    statements.extend(load_balancing(&place));
-    statements.extend(data::database(&place));
-    statements.extend(data::secrets(&place));
-    statements.extend(named::secrets(spec, &place));
-    statements.extend(data::licence(spec, &place));
-    statements.extend(files::orchestrator(spec, &place));
-    statements.push(pass_role(spec, &place));
+    let mut fleet_policy = reads(spec);
+    fleet_policy.extend(fleet(&place));
+    fleet_policy.push(pass_role(spec, &place));
+    let mut network = security_groups(spec, &place);
+    network.extend(templates(&place));
+    network.extend(images(&place));
+    network.push(tag_at_creation(&place));
+    network.extend(load_balancing(&place));
+    let mut lasting = data::database(&place);
+    lasting.extend(data::secrets(&place));
+    lasting.extend(named::secrets(spec, &place));
+    lasting.extend(data::licence(spec, &place));
+    lasting.extend(files::orchestrator(spec, &place));
     Policies {
-        orchestrator: document(&statements),
+        orchestrator: BTreeMap::from([
+            ("data", document(&lasting)),
+            ("fleet", document(&fleet_policy)),
+            ("network", document(&network)),
+        ]),
         // A node proves who it is by a signed `sts:GetCallerIdentity`, which needs no permission, and
         // gets its configuration from the orchestrator: of AWS it needs the bucket alone.
         node: files::node(spec, &place),

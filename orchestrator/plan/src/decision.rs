@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::files::FilesHome;
 use crate::configuration::ConfigurationHome;
+use crate::files::FilesHome;
 use crate::intent::Phase;
 
 /// The next step, and why it is that one.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::files::FilesHome;
 use crate::configuration::ConfigurationHome;
+use crate::files::FilesHome;
 use crate::spec::Spec;
 
 /// Everything that is wanted of a stack.

@@ -37,8 +37,12 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     if cli.json() {
         output::json(&json!({ "orchestrator": policies.orchestrator, "node": policies.node }));
     } else {
-        output::talk("# role of the orchestrator's control host");
-        output::json(&policies.orchestrator);
+        for (name, policy) in &policies.orchestrator {
+            output::talk(&format!(
+                "# managed policy `{name}` of the role of the orchestrator's control host"
+            ));
+            output::json(policy);
+        }
         output::talk("# role of the nodes' instance profile");
         output::json(&policies.node);
     }

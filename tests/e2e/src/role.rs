@@ -24,7 +24,6 @@ const SESSION: &str = "43200";
 pub async fn take(
     region: &Region,
     administrator: &Orchestrator,
-    licence: Option<&str>,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let policies = administrator
         .run(&["iam-policy", "--output", "json"], Duration::from_secs(30))
@@ -48,16 +47,11 @@ pub async fn take(
     let made = region
         .aws(HOME, &[&arguments[..], &more[..]].concat())
         .await?;
-    put(region, ROLE, "stack", &policies["orchestrator"].to_string()).await?;
-    put(region, NODE_ROLE, "stack", &policies["node"].to_string()).await?;
-    if let Some(secret) = licence {
-        let read = document(&json!({
-            "Effect": "Allow",
-            "Action": "secretsmanager:GetSecretValue",
-            "Resource": secret
-        }));
-        put(region, ROLE, "licence", &read).await?;
+    let parts = policies["orchestrator"].as_object();
+    for (name, policy) in parts.context("`iam-policy` prints no policies")? {
+        attach(region, ROLE, name, &policy.to_string()).await?;
     }
+    put(region, NODE_ROLE, "stack", &policies["node"].to_string()).await?;
     let arn = text(&made["Role"], "Arn")?;
     let arguments = ["sts", "assume-role", "--role-arn", arn];
     let more = [
@@ -87,6 +81,22 @@ const KEYS: [(&str, &str); 3] = [
 
 fn document(statement: &Value) -> String {
     json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+}
+
+/// Makes a managed policy and gives it to a role.
+pub async fn attach(region: &Region, role: &str, name: &str, document: &str) -> anyhow::Result<()> {
+    let arguments = ["iam", "create-policy", "--policy-name", name];
+    let more = ["--policy-document", document];
+    let made = region
+        .aws(HOME, &[&arguments[..], &more[..]].concat())
+        .await?;
+    let arn = text(&made["Policy"], "Arn")?;
+    let arguments = ["iam", "attach-role-policy", "--role-name", role];
+    let more = ["--policy-arn", arn];
+    region
+        .aws(HOME, &[&arguments[..], &more[..]].concat())
+        .await
+        .map(drop)
 }
 
 async fn put(region: &Region, role: &str, name: &str, document: &str) -> anyhow::Result<()> {

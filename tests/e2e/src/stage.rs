@@ -171,11 +171,10 @@ impl Stage {
             log: base.join("orchestrator.log"),
             console: format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
         };
-        let licence = match &options.licence {
-            Some(text) => Some(create_licence(&region, text).await?),
-            None => None,
-        };
-        orchestrator.environment = role::take(&region, &orchestrator, licence.as_deref()).await?;
+        if let Some(text) = &options.licence {
+            create_licence(&region, text).await?;
+        }
+        orchestrator.environment = role::take(&region, &orchestrator).await?;
         Ok(Self {
             directory,
             region,
@@ -251,13 +250,11 @@ impl Stage {
     }
 }
 
-/// The secret that holds the licence, by ARN.
-async fn create_licence(region: &Region, text: &str) -> anyhow::Result<String> {
+/// The secret that holds the licence.
+async fn create_licence(region: &Region, text: &str) -> anyhow::Result<()> {
     let arguments = ["secretsmanager", "create-secret", "--name", LICENCE_SECRET];
     let arguments = [&arguments[..], &["--secret-string", text]].concat();
-    let made = region.aws("us-east-1", &arguments).await?;
-    let arn = made["ARN"].as_str().context("the secret has no ARN")?;
-    Ok(arn.to_owned())
+    region.aws("us-east-1", &arguments).await.map(drop)
 }
 
 fn make_traversable(path: &Path) -> anyhow::Result<()> {

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{Course, Forecast};
-use crate::files::{FilesHome, LOSES};
 use crate::configuration::{ConfigurationHome, ON_NODES};
+use crate::files::{FilesHome, LOSES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::observed::Observed;
 use crate::rollout::{Skew, connection_budget, skew, word};

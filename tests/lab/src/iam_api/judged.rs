@@ -23,6 +23,14 @@ pub(super) struct Inline {
     pub used: BTreeSet<(usize, String)>,
 }
 
+/// A managed policy of a role.
+#[derive(Clone, Debug)]
+pub(super) struct Attached {
+    pub name: String,
+    /// Statement and action that allowed something to this role.
+    pub used: BTreeSet<(usize, String)>,
+}
+
 /// What taking a role needs to know of it.
 pub(crate) struct Taken {
     pub name: String,
@@ -33,15 +41,19 @@ pub(crate) struct Taken {
 }
 
 impl Directory {
-    /// The inline policies of a role by name; none when it is gone.
+    /// The policies of a role, inline ones by name and managed ones by ARN; none when it is gone.
     pub(crate) fn policies(&self, role: &str) -> Vec<(String, Arc<Document>)> {
         let state = self.lock();
-        let inline = state.roles.get(role).map(|role| &role.inline);
-        inline
-            .into_iter()
-            .flatten()
-            .map(|(name, policy)| (name.clone(), Arc::clone(&policy.document)))
-            .collect()
+        let Some(role) = state.roles.get(role) else {
+            return Vec::new();
+        };
+        let inline = role.inline.iter();
+        let inline = inline.map(|(name, policy)| (name.clone(), Arc::clone(&policy.document)));
+        let managed = role.attached.keys().filter_map(|arn| {
+            let policy = state.managed.get(arn)?;
+            Some((arn.clone(), Arc::clone(&policy.document)))
+        });
+        inline.chain(managed).collect()
     }
 
     /// Records that these statements, by policy and number, allowed an action.
@@ -51,8 +63,10 @@ impl Directory {
             return;
         };
         for (policy, number) in by {
-            if let Some(policy) = role.inline.get_mut(policy) {
-                policy.used.insert((*number, action.to_owned()));
+            let inline = role.inline.get_mut(policy).map(|it| &mut it.used);
+            let used = inline.or(role.attached.get_mut(policy).map(|it| &mut it.used));
+            if let Some(used) = used {
+                used.insert((*number, action.to_owned()));
             }
         }
     }
@@ -83,27 +97,36 @@ impl Directory {
     pub(crate) fn usage(&self) -> Value {
         let state = self.lock();
         let roles = state.roles.values().map(|role| {
-            let policies = role.inline.iter().map(|(name, policy)| {
-                let statements = policy.document.statements.iter().enumerate();
-                let statements: Vec<Value> = statements
-                    .map(|(number, statement)| {
-                        let used = policy.used.iter().filter(|(at, _)| *at == number);
-                        let used: BTreeSet<&String> = used.map(|(_, action)| action).collect();
-                        json!({
-                            "Sid": statement.sid,
-                            "used": used,
-                            "unused": statement.actions.unlike(&used),
-                        })
-                    })
-                    .collect();
-                (name.clone(), Value::from(statements))
+            let inline = role.inline.iter().map(|(name, policy)| {
+                let statements = usage_of(&policy.document, &policy.used);
+                (name.clone(), statements)
             });
-            let policies = Value::Object(policies.collect());
+            let managed = role.attached.iter().filter_map(|(arn, attached)| {
+                let policy = state.managed.get(arn)?;
+                let statements = usage_of(&policy.document, &attached.used);
+                Some((attached.name.clone(), statements))
+            });
+            let policies = Value::Object(inline.chain(managed).collect());
             let judged = json!({ "policies": policies, "refused": role.refused });
             (role.name.clone(), judged)
         });
         Value::Object(roles.collect())
     }
+}
+
+/// What every statement of a policy allowed, and what it was never asked for.
+fn usage_of(document: &Document, used: &BTreeSet<(usize, String)>) -> Value {
+    let statements = document.statements.iter().enumerate();
+    let statements = statements.map(|(number, statement)| {
+        let used = used.iter().filter(|(at, _)| *at == number);
+        let used: BTreeSet<&String> = used.map(|(_, action)| action).collect();
+        json!({
+            "Sid": statement.sid,
+            "used": used,
+            "unused": statement.actions.unlike(&used),
+        })
+    });
+    Value::from(statements.collect::<Vec<_>>())
 }
 
 /// The ARN of the role that an instance profile carries.

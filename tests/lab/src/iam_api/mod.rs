@@ -1,10 +1,11 @@
-//! IAM's API: roles and instance profiles, as far as EC2 and STS use them. Inline policies are judged
-//! ([`crate::authorize`]); attached ones are kept and shown, and allow nothing (docs/lab/iam.md says so).
+//! IAM's API: roles with their policies and instance profiles, as far as EC2 and STS use them. Inline and
+//! managed policies are judged ([`crate::authorize`]; docs/lab/iam.md).
 //!
 //! IAM is global: one directory for all regions.
 
 pub(crate) mod credentials;
 mod judged;
+mod managed;
 mod policies;
 mod profiles;
 mod roles;
@@ -30,6 +31,8 @@ pub struct Directory(Mutex<State>);
 struct State {
     roles: BTreeMap<String, RoleRecord>,
     profiles: BTreeMap<String, ProfileRecord>,
+    /// By ARN.
+    managed: BTreeMap<String, managed::Managed>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,7 +47,8 @@ struct RoleRecord {
     max_session: i64,
     tags: BTreeMap<String, String>,
     inline: BTreeMap<String, judged::Inline>,
-    attached: BTreeMap<String, String>,
+    /// By the policy's ARN.
+    attached: BTreeMap<String, judged::Attached>,
     /// Actions on resources that were not allowed.
     refused: BTreeSet<String>,
 }
@@ -93,8 +97,12 @@ pub fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "GetRolePolicy" => policies::get(lab, call),
         "DeleteRolePolicy" => policies::delete(lab, call),
         "ListRolePolicies" => policies::list(lab, call),
-        "AttachRolePolicy" => policies::attach(lab, call),
-        "DetachRolePolicy" => policies::detach(lab, call),
+        "CreatePolicy" => managed::create(lab, call),
+        "GetPolicy" => managed::get(lab, call),
+        "GetPolicyVersion" => managed::get_version(lab, call),
+        "DeletePolicy" => managed::delete(lab, call),
+        "AttachRolePolicy" => managed::attach(lab, call),
+        "DetachRolePolicy" => managed::detach(lab, call),
         "ListAttachedRolePolicies" => policies::list_attached(lab, call),
         "CreateInstanceProfile" => profiles::create(lab, call),
         "GetInstanceProfile" => profiles::get(lab, call),

@@ -1,5 +1,5 @@
-//! Policies of roles. Inline ones are read when they are put, so that what the lab cannot judge is refused
-//! then; a managed policy's document is not known here, and it allows nothing.
+//! Inline policies of roles, and what is attached to them. Inline ones are read when they are put, so that
+//! what the lab cannot judge is refused then. Managed ones: [`super::managed`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,14 @@ use super::{RoleRecord, no_entity, page};
 /// STS quotas").
 const MOST_INLINE: usize = 10_240;
 
-fn with_role<T>(
+/// Characters of a policy as IAM counts them: without white space.
+pub(super) fn length(text: &str) -> usize {
+    text.chars()
+        .filter(|letter| !letter.is_whitespace())
+        .count()
+}
+
+pub(super) fn with_role<T>(
     lab: &Lab,
     name: &str,
     apply: impl FnOnce(&mut RoleRecord) -> Result<T, ApiError>,
@@ -39,11 +46,6 @@ pub(super) fn put(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         document: Arc::new(authorize::parse(&document, Of::Identity)?),
         text: document,
         used: BTreeSet::new(),
-    };
-    let length = |text: &str| {
-        text.chars()
-            .filter(|letter| !letter.is_whitespace())
-            .count()
     };
     with_role(lab, &role, |role| {
         let others = role.inline.iter().filter(|(name, _)| **name != policy);
@@ -111,40 +113,6 @@ pub(super) fn list(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         .into())
 }
 
-pub(super) fn attach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
-    let p = &call.params;
-    let (role, arn) = (p.str("RoleName")?, p.str("PolicyArn")?);
-    p.finish()?;
-    let name = match arn.strip_prefix("arn:aws:iam::") {
-        Some(rest) => rest.rsplit('/').next().unwrap_or_default().to_owned(),
-        None => {
-            return Err(ApiError::new(
-                "ValidationError",
-                format!("PolicyArn {arn} is not the ARN of a policy"),
-            ));
-        }
-    };
-    log::warn!(
-        "policy {arn} of role {role}: the lab does not know what is in it, it allows nothing"
-    );
-    with_role(lab, &role, |role| {
-        role.attached.insert(arn, name);
-        Ok(Xml::new().into())
-    })
-}
-
-pub(super) fn detach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
-    let p = &call.params;
-    let (role, arn) = (p.str("RoleName")?, p.str("PolicyArn")?);
-    p.finish()?;
-    with_role(lab, &role, |role| {
-        role.attached
-            .remove(&arn)
-            .ok_or_else(|| no_entity("Policy", &arn))?;
-        Ok(Xml::new().into())
-    })
-}
-
 pub(super) fn list_attached(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let role = call.params.str("RoleName")?;
     call.params.accept(&["PathPrefix"]);
@@ -152,8 +120,10 @@ pub(super) fn list_attached(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErr
         Ok(role
             .attached
             .iter()
-            .map(|(arn, name)| {
-                let xml = Xml::new().text("PolicyName", name).text("PolicyArn", arn);
+            .map(|(arn, attached)| {
+                let xml = Xml::new()
+                    .text("PolicyName", &attached.name)
+                    .text("PolicyArn", arn);
                 (arn.clone(), xml)
             })
             .collect())

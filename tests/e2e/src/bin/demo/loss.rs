@@ -37,7 +37,9 @@ pub async fn lose_a_node(timeline: &Timeline, stage: &Stage) -> anyhow::Result<(
         })
         .await?;
     timeline.note(&nodes_line(&after));
-    timeline.proof(&format!("{serving} nodes serve again, none of them {victim}"));
+    timeline.proof(&format!(
+        "{serving} nodes serve again, none of them {victim}"
+    ));
     Ok(())
 }
 
