@@ -84,6 +84,14 @@ fn resources(observed: &Observed) -> Vec<v1::ResourceState> {
             .map_or(String::new(), |lag| format!(", {lag:.0} s behind"));
         rows.push(row(kind, id, &endpoint, &format!("{}{lag}", db.status)));
     }
+    if let Some(bucket) = &observed.files_bucket {
+        let state = if bucket.denied {
+            "answers 403"
+        } else {
+            "there"
+        };
+        rows.push(row("bucket", &bucket.name, &bucket.region, state));
+    }
     if let Some(balancer) = &observed.load_balancer {
         rows.push(row(
             "load balancer",

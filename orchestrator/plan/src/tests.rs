@@ -2,6 +2,7 @@
 
 mod cutover;
 mod down;
+mod files;
 mod gates;
 mod golden;
 mod leave;

@@ -21,6 +21,19 @@ const LOOKS: [&str; 11] = [
     "s3:ListBucketVersions",
 ];
 
+/// What makes and mends one.
+const KEEPS: [&str; 9] = [
+    "s3:CreateBucket",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketTagging",
+    "s3:PutBucketVersioning",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutLifecycleConfiguration",
+    "s3:TagResource",
+];
+
 /// The bucket, when AWS's policies say who may touch it.
 fn bucket(spec: &Spec, place: &Place<'_>) -> Option<String> {
     if spec.files.own_keys() {
@@ -36,27 +49,12 @@ pub(super) fn orchestrator(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     let Some(bucket) = bucket(spec, place) else {
         return Vec::new();
     };
-    let bucket = json!(bucket);
-    let mut statements = vec![allow("LookAtFiles", &LOOKS, &bucket, None)];
+    let mut actions = LOOKS.to_vec();
     if spec.files.is_own_bucket() {
-        statements.push(allow(
-            "KeepFiles",
-            &[
-                "s3:CreateBucket",
-                "s3:PutBucketOwnershipControls",
-                "s3:PutBucketPolicy",
-                "s3:PutBucketPublicAccessBlock",
-                "s3:PutBucketTagging",
-                "s3:PutBucketVersioning",
-                "s3:PutEncryptionConfiguration",
-                "s3:PutLifecycleConfiguration",
-                "s3:TagResource",
-            ],
-            &bucket,
-            None,
-        ));
+        actions.extend(KEEPS);
     }
-    statements
+    // One statement: a role's inline policies have little room.
+    vec![allow("Files", &actions, &json!(bucket), None)]
 }
 
 /// What `down --delete-files` needs besides: for a person, for an hour. None: there is no bucket of the

@@ -36,7 +36,8 @@ pub(super) enum Fault {
     Abort,
 }
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
+    "files_bucket",
     "groups",
     "listeners",
     "target_groups",

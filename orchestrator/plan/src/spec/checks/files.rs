@@ -251,3 +251,144 @@ pub(super) fn instead(key: &str) -> Option<String> {
         "is decided by `[files]`: remove it, and write there {line}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::{Answers, Spec, template};
+
+    /// The problems of the template with `[files]` as given, one per line.
+    fn problems(files: &str, more: &[(&str, &str)]) -> String {
+        let mut text = template(&Answers::default());
+        text = text.replace("store = \"s3\"\n", "");
+        text = text.replace("accept_losing_files = false\n", files);
+        for (from, to) in more {
+            assert!(text.contains(from), "the template has no `{from}`");
+            text = text.replace(from, to);
+        }
+        Spec::parse(&text, "f").map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    }
+
+    #[test]
+    fn each_mistake_says_what_would_be_right() {
+        let keys = "access_key = \"s#a\"\nsecret_key = \"s#b\"\n";
+        for (files, says) in [
+            ("bucket = \"Chat\"", "3 to 63 lower-case"),
+            ("bucket = \"ab\"", "3 to 63 lower-case"),
+            ("bucket = \"a..b\"", "3 to 63 lower-case"),
+            ("bucket = \"10.0.0.1\"", "not an IP address"),
+            ("bucket = \"chat-s3alias\"", "keeps for itself"),
+            ("prefix = \"/chat\"", "no slash at the beginning"),
+            ("prefix = \"a/../b\"", "no slash at the beginning"),
+            ("prefix = \"a//b\"", "no slash at the beginning"),
+            ("prefix = \"a*\"", "no slash at the beginning"),
+            ("region = \"us-east-1\"", "needs `files.bucket`"),
+            ("endpoint = \"minio.example\"", "is not `https://host`"),
+            (
+                "endpoint = \"https://minio.example/path\"",
+                "is not `https://host`",
+            ),
+            (
+                "endpoint = \"https://user@minio.example\"",
+                "is not `https://host`",
+            ),
+            (
+                "endpoint = \"http://minio.example\"",
+                "users' files would cross it readable",
+            ),
+            (
+                "endpoint = \"http://52.1.2.3:9000\"",
+                "users' files would cross it readable",
+            ),
+            ("kms_key = \"alias/chat\"", "is not the ARN of a key"),
+            (
+                "kms_key = \"arn:aws:kms:eu-west-1:123456789012:key/1-2\"",
+                "a key of its own region, `us-east-1`",
+            ),
+            ("access_key = \"s#a\"", "needs `files.secret_key`"),
+            (keys, "needs `files.bucket`"),
+            ("access_key = \"p a s s\"", "is not a reference to a secret"),
+            ("store = \"local\"", "accept_losing_files = true"),
+            (
+                "accept_losing_files = true",
+                "belongs to `store = \"local\"`",
+            ),
+            (
+                "store = \"local\"\naccept_losing_files = true\nprefix = \"a\"",
+                "has no meaning with `store = \"local\"`",
+            ),
+        ] {
+            let text = problems(&format!("{files}\n"), &[]);
+            assert!(text.contains(says), "{files}: {text}");
+            assert!(!text.contains("p a s s"), "{text}");
+        }
+        let two = [
+            (
+                "cluster = false",
+                "cluster = false\naccept_unlicensed_nodes = true",
+            ),
+            ("accept_unlicensed_nodes = false\n", ""),
+            ("\nmax = 1", "\nmax = 2"),
+        ];
+        let text = problems("store = \"local\"\naccept_losing_files = true\n", &two);
+        assert!(text.contains("needs `fleet.max = 1`"), "{text}");
+    }
+
+    #[test]
+    fn what_is_right_is_taken() {
+        for files in [
+            "",
+            "prefix = \"chat/\"\n",
+            "bucket = \"theirs.example\"\nregion = \"eu-west-1\"\nprefix = \"a/b\"\n",
+            "endpoint = \"http://127.40.0.1:4566\"\n",
+            "endpoint = \"http://10.40.0.2:4566\"\n",
+            "endpoint = \"https://[fd00::1]:9000\"\n",
+            "bucket = \"chat\"\nendpoint = \"https://minio.example:9000\"\naccess_key = \"s#a\"\nsecret_key = \"s#b\"\n",
+            "kms_key = \"arn:aws:kms:us-east-1:123456789012:key/1-2\"\n",
+            "store = \"local\"\naccept_losing_files = true\n",
+        ] {
+            assert_eq!(problems(files, &[]), "none", "{files}");
+        }
+    }
+
+    #[test]
+    fn settings_that_files_stands_for_are_refused_with_the_line_to_write() {
+        for (key, says) in [
+            ("DRIVERNAME", "store = "),
+            ("AMAZONS3BUCKET", "bucket = "),
+            ("AMAZONS3PATHPREFIX", "prefix = "),
+            ("AMAZONS3ENDPOINT", "endpoint = "),
+            ("AMAZONS3SSL", "endpoint = "),
+            ("AMAZONS3REGION", "region = "),
+            ("AMAZONS3ACCESSKEYID", "access_key = "),
+            ("AMAZONS3SECRETACCESSKEY", "secret_key = "),
+            ("AMAZONS3SSE", "kms_key = "),
+            ("AMAZONS3SIGNV2", "version 4"),
+            ("EXPORTDRIVERNAME", "exports live beside"),
+            ("MAXFILESIZE", "none"),
+            ("ENABLEPUBLICLINK", "none"),
+            ("ENABLEMOBILEUPLOAD", "none"),
+        ] {
+            let setting = format!("MM_FILESETTINGS_{key}");
+            let text = problems("", &[("MM_TEAMSETTINGS_ENABLEOPENSERVER", &setting)]);
+            assert!(text.contains(says), "{key}: {text}");
+            assert!(text.lines().count() == 1, "{key}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_bucket_of_a_stack_has_a_name_of_its_own() {
+        let spec = Spec::parse(&template(&Answers::default()), "f").unwrap();
+        assert_eq!(
+            spec.files_bucket("123456789012").as_deref(),
+            Some("mattermost-files-123456789012-us-east-1")
+        );
+        let long = spec
+            .names()
+            .files_bucket("123456789012", &"far-away-".repeat(5));
+        assert_eq!(long.len(), 63, "{long}");
+        let other = spec
+            .names()
+            .files_bucket("123456789012", &"far-away-".repeat(6));
+        assert_ne!(long, other);
+    }
+}
