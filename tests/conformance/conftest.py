@@ -110,7 +110,7 @@ def reserve():
     pytest.exit("more than a hundred labs run at once", returncode=2)
 
 
-def start(directory, octet):
+def start(directory, octet, speed=600):
     """The lab's process and the line that it prints when it is ready."""
     binary = os.environ["LAB_BINARY"]
     tree = directory / "tree"
@@ -119,7 +119,7 @@ def start(directory, octet):
     agent.write_text(AGENT)
     agent.chmod(0o755)
     command = [binary, "run", "--directory", str(directory / "lab"), "--listen", "127.0.0.1:0"]
-    command += ["--speed", "600", "--octet", str(octet), "--instance-profile", "node"]
+    command += ["--speed", str(speed), "--octet", str(octet), "--instance-profile", "node"]
     command += ["--image", f"base={tree}", "--image", f"{PUBLIC_IMAGE}={tree}"]
     with (directory / "lab.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)

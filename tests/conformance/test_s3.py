@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 import zlib
@@ -11,7 +12,7 @@ import boto3
 import botocore.config
 import pytest
 
-from conftest import REGION, SECOND_REGION
+from conftest import REGION, SECOND_REGION, Lab, reserve, start
 
 ACCOUNT = "123456789012"
 MIB = 1 << 20
@@ -70,7 +71,10 @@ def role(lab):
             aws_access_key_id=taken["AccessKeyId"],
             aws_secret_access_key=taken["SecretAccessKey"],
             aws_session_token=taken["SessionToken"],
-            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+            config=botocore.config.Config(
+                retries={"total_max_attempts": 1},
+                signature_version="s3v4" if service == "s3" else None,
+            ),
         )
         client.meta.events.register("before-parse", lab.watch)
         return client
@@ -354,10 +358,10 @@ def test_presigned_and_wrong_signatures(lab, made, refused):
     bucket = made("presigned")
     config = botocore.config.Config(signature_version="s3v4", retries={"total_max_attempts": 1})
 
-    def client(key, secret):
+    def client(key, secret, region=REGION):
         keys = {"aws_access_key_id": key, "aws_secret_access_key": secret}
         return boto3.client(
-            "s3", endpoint_url=lab.endpoint, region_name=REGION, config=config, **keys
+            "s3", endpoint_url=lab.endpoint, region_name=region, config=config, **keys
         )
 
     good = client(lab.ready["access_key_id"], lab.ready["secret_access_key"])
@@ -369,6 +373,9 @@ def test_presigned_and_wrong_signatures(lab, made, refused):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(bad)
         assert caught.value.code == code
+    far = client(lab.ready["access_key_id"], lab.ready["secret_access_key"], "eu-west-1")
+    said = refused("AuthorizationHeaderMalformed", far.list_buckets, 400)
+    assert said["Error"]["Region"] == REGION
     wrong = client(lab.ready["access_key_id"], "wrong")
     refused("SignatureDoesNotMatch", wrong.list_buckets, 403)
     refused("InvalidAccessKeyId", client("AKIAUNKNOWNUNKNOWN00", "wrong").list_buckets, 403)
@@ -392,14 +399,23 @@ def test_the_policy_of_a_role(s3, made, role, refused):
     node.put_object(**bucket, Key="chat/a", Body=b"a")
     assert node.get_object(**bucket, Key="chat/a")["Body"].read() == b"a"
     assert node.list_objects_v2(**bucket, Prefix="chat/")["KeyCount"] == 1
+    url = node.generate_presigned_url("get_object", {**bucket, "Key": "chat/a"})
+    assert urllib.request.urlopen(url).read() == b"a"
+    without_token = re.sub("X-Amz-Security-Token=[^&]*&", "", url)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(without_token)
+    assert (caught.value.code, b"<Code>InvalidToken</Code>" in caught.value.read()) == (400, True)
     said = refused("AccessDenied", node.put_object, 403, **bucket, Key="other/a", Body=b"a")
     assert "is not authorized to perform: s3:PutObject on resource" in said["Error"]["Message"]
     refused("AccessDenied", node.list_objects_v2, 403, **bucket)
     refused("AccessDenied", node.list_object_versions, 403, **bucket)
     refused("AccessDenied", node.get_bucket_policy, 403, **bucket)
     refused("AccessDenied", node.list_buckets, 403)
-    # Who may not list is not told that a key is not there.
-    refused("AccessDenied", node.get_object, 403, **bucket, Key="chat/missing")
+    # Who may not list is not told that a key is not there; the key is the prefix that is listed.
+    refused("NoSuchKey", node.get_object, 404, **bucket, Key="chat/missing")
+    wider = [{**own[0], "Resource": f"arn:aws:s3:::{name}/*"}, own[1]]
+    refused("AccessDenied", role(wider).get_object, 403, **bucket, Key="other/missing")
+    node = role(own)
     version = {"Key": "chat/a", "VersionId": "null"}
     refused("AccessDenied", node.delete_object, 403, **bucket, **version)
     mixed = {"Objects": [{"Key": "chat/a"}, {"Key": "other/a"}]}
@@ -474,6 +490,38 @@ def test_the_life_cycle(lab, s3, made, refused):
     assert counted() == (1, 0, 0), "the replaced versions, and the marker that hides nothing"
     assert s3.get_object(**bucket, Key="kept")["Body"].read() == b"2"
     s3.delete_bucket_lifecycle(**bucket)
+
+
+def test_the_clock_alone_moves_the_life_cycle(tmp_path, until):
+    octet, held = reserve()
+    process, ready = start(tmp_path, octet, speed=200_000)  # A day in 0.4 s.
+    try:
+        own = Lab(ready)
+        s3, bucket = own.client("s3"), {"Bucket": "fast"}
+        s3.create_bucket(**bucket)
+        rule = {
+            "Status": "Enabled",
+            "Filter": {"Prefix": "logs/"},
+            "Expiration": {"Days": 1},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        }
+        s3.put_bucket_lifecycle_configuration(**bucket, LifecycleConfiguration={"Rules": [rule]})
+        for key in ("logs/old", "kept"):
+            s3.put_object(**bucket, Key=key, Body=b"a")
+        s3.create_multipart_upload(**bucket, Key="logs/unfinished")
+
+        def left():
+            shown = own.control("GET", "s3")["buckets"]["fast"]
+            return shown["versions"], shown["uploads"]
+
+        until(lambda: left() == (1, 0), "the end of what is a day old")
+        assert s3.get_object(**bucket, Key="kept")["Body"].read() == b"a"
+        assert own.violations == []
+    finally:
+        process.terminate()
+        process.wait(30)
+        for listener in held:
+            listener.close()
 
 
 def test_a_bad_day(lab, s3, made, refused):

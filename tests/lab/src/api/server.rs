@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use super::cbor::cbor_to_json;
 use super::{ApiError, Call, Params, Protocol, Reply, Service, sigv4};
 use crate::Lab;
 
@@ -62,9 +63,10 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Response<s
     }
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let answer = match path == "/lab" || path.starts_with("/lab/") {
-        true => Some(crate::control::answer(lab, &parts, body).await),
-        false => call(lab, &parts, body).await,
+    let answer = if path == "/lab" || path.starts_with("/lab/") {
+        Some(crate::control::answer(lab, &parts, body).await)
+    } else {
+        call(lab, &parts, body).await
     };
     answer.map(|answer| answer.map(s3s::Body::http_body))
 }
@@ -238,27 +240,6 @@ fn parse(protocol: Protocol, parts: &Parts, body: &[u8]) -> Result<(String, Para
             };
             Ok((action, Params::from_value(cbor_to_json(value))))
         }
-    }
-}
-
-fn cbor_to_json(value: ciborium::Value) -> Value {
-    use ciborium::Value as C;
-    match value {
-        C::Integer(number) => i64::try_from(number).map_or(Value::Null, Value::from),
-        C::Float(number) => Value::from(number),
-        C::Text(text) => Value::String(text),
-        C::Bool(flag) => Value::Bool(flag),
-        C::Tag(_, inner) => cbor_to_json(*inner),
-        C::Array(items) => Value::Array(items.into_iter().map(cbor_to_json).collect()),
-        C::Map(entries) => Value::Object(
-            entries
-                .into_iter()
-                .filter_map(|(key, inner)| {
-                    key.into_text().ok().map(|key| (key, cbor_to_json(inner)))
-                })
-                .collect(),
-        ),
-        _ => Value::Null,
     }
 }
 

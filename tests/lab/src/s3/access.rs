@@ -228,10 +228,11 @@ impl Exchange {
         authorize::judge(&self.lab, self.caller.as_ref(), &ask, Guard::Bucket(policy))
     }
 
-    /// Whether the caller may list the bucket: who may not is not told that a key is not there.
-    pub fn may_list(&self, bucket: &str) -> bool {
-        self.judge(Question::bucket("s3:ListBucket", bucket))
-            .is_ok()
+    /// Whether the caller may list a key: who may not is not told that it is not there. The key counts as
+    /// the prefix that a condition asks for (seen on AWS: ceph/ceph, pull request 68577).
+    pub fn may_list(&self, bucket: &str, key: &str) -> bool {
+        let question = Question::bucket("s3:ListBucket", bucket).with("s3:prefix", key);
+        self.judge(question).is_ok()
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn find(
 ) -> Result<Found, ApiError> {
     let found = look(exchange, bucket, key, version);
     match found {
-        Err(error) if error.code == "NoSuchKey" && !exchange.may_list(bucket) => {
+        Err(error) if error.code == "NoSuchKey" && !exchange.may_list(bucket, key) => {
             Err(ApiError::new("AccessDenied", "Access Denied").status(403))
         }
         found => found,
