@@ -49,6 +49,8 @@ pub struct Settings {
     pub client: Value,
     /// The hash of what clients get, 32 hexadecimal digits: equal on nodes configured alike.
     pub config_hash: String,
+    /// `X-Version-Id`: `<version>.<build>.<configuration hash>.<licensed>`.
+    pub version_id: String,
 }
 
 /// `ClusterSettings`.
@@ -168,6 +170,7 @@ impl Settings {
         let local_mode = switch(document, "ServiceSettings", "EnableLocalMode");
         let public_links = switch(document, "FileSettings", "EnablePublicLink");
         let client = client_config(document, licence.as_ref(), manifest);
+        let config_hash = hex::encode(&Sha256::digest(client.to_string())[..16]);
         Ok(Self {
             dsn: Dsn::parse(&text(document, "SqlSettings", "DataSource"))?,
             max_open_connections: number(document, "SqlSettings", "MaxOpenConns") as usize,
@@ -179,7 +182,6 @@ impl Settings {
                 .then(|| text(document, "ServiceSettings", "LocalModeSocketLocation").into()),
             open_server: switch(document, "TeamSettings", "EnableOpenServer"),
             cluster: cluster(document, licence.as_ref()),
-            licence,
             files: file_settings(document)?,
             attachments: switch(document, "FileSettings", "EnableFileAttachments"),
             max_file_size: number(document, "FileSettings", "MaxFileSize") as u64,
@@ -191,20 +193,16 @@ impl Settings {
                 directory: text(document, "PluginSettings", "Directory").into(),
                 client_directory: text(document, "PluginSettings", "ClientDirectory").into(),
             },
-            config_hash: hex::encode(&Sha256::digest(client.to_string())[..16]),
+            version_id: format!(
+                "{}.{}.{config_hash}.{}",
+                manifest.reported(),
+                manifest.build_number(),
+                licence.is_some()
+            ),
+            config_hash,
             client,
+            licence,
         })
-    }
-
-    /// `X-Version-Id`: `<version>.<build>.<configuration hash>.<licensed>`.
-    pub fn version_id(&self, manifest: &Manifest) -> String {
-        format!(
-            "{}.{}.{}.{}",
-            manifest.reported(),
-            manifest.build_number(),
-            self.config_hash,
-            self.licence.is_some()
-        )
     }
 }
 

@@ -156,6 +156,15 @@ mod tests {
         assert_eq!(form("--B--").unwrap(), []);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body: Vec<u8>, tail in "(--B|\r\n|: |;|=|\"|name){0,12}") {
+            let mut body = body;
+            body.extend_from_slice(tail.as_bytes());
+            let _ = parts(&Bytes::from(body), "B");
+        }
+    }
+
     #[test]
     fn the_boundary_is_the_header_s() {
         let boundary = |kind: &str| {

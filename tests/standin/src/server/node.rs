@@ -45,7 +45,7 @@ impl Node {
 
     /// `X-Version-Id`: of the configuration at this moment.
     pub(super) fn version_id(&self) -> String {
-        self.config.view().settings.version_id(&self.manifest)
+        self.config.view().settings.version_id.clone()
     }
 
     /// Publishes an event here and, in a cluster, on every other node.

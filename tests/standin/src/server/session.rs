@@ -134,17 +134,24 @@ pub(super) async fn mark_local(mut request: Request, next: Next) -> Response {
 
 /// In a handler's arguments: an administrator asks; 401 without a session, 403 for anybody else.
 #[derive(Debug)]
-pub(super) struct Admin;
+pub(super) struct Admin {
+    /// Whether the request came over the local socket.
+    pub(super) local: bool,
+}
 
 impl FromRequestParts<Arc<Node>> for Admin {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
         if parts.extensions.get::<Local>().is_some() {
-            return Ok(Self);
+            return Ok(Self { local: true });
         }
         let Required(session) = Required::from_request_parts(parts, node).await?;
-        session.admin.then_some(Self).ok_or_else(Failure::forbidden)
+        let admin = Self { local: false };
+        session
+            .admin
+            .then_some(admin)
+            .ok_or_else(Failure::forbidden)
     }
 }
 

@@ -105,7 +105,7 @@ fn a_cluster_needs_both_the_switch_and_the_licence() {
 #[test]
 fn the_version_id_has_four_parts_after_the_version() {
     let settings = load(&[("MM_LICENSE", CLUSTER_LICENCE)]).unwrap();
-    let id = settings.version_id(&manifest());
+    let id = settings.version_id;
     let rest = id.strip_prefix("11.10.0.").unwrap();
     let parts: Vec<&str> = rest.split('.').collect();
     assert_eq!(parts.len(), 3, "{id}");
