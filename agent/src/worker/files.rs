@@ -1,4 +1,4 @@
-//! The node's own look at the bucket of users' files: before a server counts as verified, and when the
+//! The node's own probe of the bucket of users' files: before a server counts as verified, and when the
 //! server says that its file store is not well, to tell people why.
 
 use fleet_proto::v1::Phase;

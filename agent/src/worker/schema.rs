@@ -22,7 +22,7 @@ use crate::service::ServiceError;
 use crate::steps::{Step as Done, reached};
 use crate::wanted::{ConfigurationStore, Migration, Serving};
 
-/// Between looks at the schema while another node migrates.
+/// Between reads of the schema while another node migrates.
 const SCHEMA_POLL: Duration = Duration::from_secs(1);
 
 impl Worker {

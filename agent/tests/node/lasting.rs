@@ -2,7 +2,7 @@
 //! its files in a bucket, its settings in the database, a licence, and a site below a path.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fleet_proto::v1::{
     ConfigurationStore, Desired, FileStore, LicenceWanted, Migration, MigrationRole, Phase,
@@ -48,18 +48,8 @@ fn settings(bucket: &Bucket) -> [(&'static str, String); 8] {
     ]
 }
 
-#[tokio::test]
-async fn what_lasts_is_verified_of_a_whole_server() {
-    let Some(binary) = binary() else {
-        return;
-    };
-    let postgres = Postgres::start().await;
-    postgres.provision().await;
-    let bucket = Bucket::start().await;
-    let mut node = Scenario::new("127.77.8.1").await;
-    let folder = tempfile::tempdir().unwrap();
-    let good = "good".parse().unwrap();
-    let packed = pack(&binary, "11.10.0".parse().unwrap(), good, folder.path()).unwrap();
+/// Everything that lasts, and the secrets for it in the orchestrator.
+fn order(node: &Scenario, postgres: &Postgres, bucket: &Bucket, packed: &Path) -> Desired {
     let licence = Licence::new((mattermost_agent::clock::unix_now() - 60) * 1000);
     let secrets = [
         ("MM_SQLSETTINGS_DATASOURCE", postgres.data_source()),
@@ -70,12 +60,12 @@ async fn what_lasts_is_verified_of_a_whole_server() {
         ),
         ("MM_LICENSE", licence.text()),
     ];
-    let shared = std::sync::Arc::clone(&node.orchestrator.shared);
+    let shared = &node.orchestrator.shared;
     let owned = secrets.map(|(name, value)| (name.to_owned(), value));
     shared.secrets.lock().unwrap().extend(owned);
     PASSWORD.clone_into(&mut shared.password.lock().unwrap());
-    let order = Desired {
-        settings: settings(&bucket)
+    Desired {
+        settings: settings(bucket)
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
         database: Some(postgres.wanted()),
@@ -90,8 +80,23 @@ async fn what_lasts_is_verified_of_a_whole_server() {
         configuration_store: ConfigurationStore::Database.into(),
         site_path: "/team".to_owned(),
         licence: Some(LicenceWanted { cluster: true }),
-        ..node.release_packed(1, "11.10.0", std::fs::read(packed.file).unwrap())
+        ..node.release_packed(1, "11.10.0", std::fs::read(packed).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_is_verified_of_a_whole_server() {
+    let Some(binary) = binary() else {
+        return;
     };
+    let postgres = Postgres::start().await;
+    postgres.provision().await;
+    let bucket = Bucket::start().await;
+    let mut node = Scenario::new("127.77.8.1").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (version, good) = ("11.10.0".parse().unwrap(), "good".parse().unwrap());
+    let packed = pack(&binary, version, good, folder.path()).unwrap();
+    let order = order(&node, &postgres, &bucket, &packed.file);
     node.orchestrator.want(order.clone());
     let report = node
         .orchestrator
@@ -116,6 +121,8 @@ async fn what_lasts_is_verified_of_a_whole_server() {
 
     // A text that is none: the same server runs on without a licence.
     let damaged = ("MM_LICENSE".to_owned(), "damaged".to_owned());
+    let shared = std::sync::Arc::clone(&node.orchestrator.shared);
+    let licence = shared.secrets.lock().unwrap()["MM_LICENSE"].clone();
     shared.secrets.lock().unwrap().extend([damaged]);
     node.orchestrator.want(Desired {
         generation: 2,
@@ -136,7 +143,7 @@ async fn what_lasts_is_verified_of_a_whole_server() {
         .iter()
         .any(|line| line.to_lowercase().contains("license"));
     assert!(said, "{:?}", failure.journal);
-    for secret in [PASSWORD, "p%40ss", "own-secret", &licence.text()] {
+    for secret in [PASSWORD, "p%40ss", "own-secret", &licence] {
         assert!(!node.log().contains(secret));
         assert!(!failure.journal.iter().any(|line| line.contains(secret)));
     }
