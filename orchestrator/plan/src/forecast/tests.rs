@@ -99,7 +99,7 @@ fn what_stands_in_the_way_is_said_before_the_start() {
     world.observed.databases.as_mut().unwrap().max_connections = 300;
     let text = rollout(&intent, &world, "11.11.0");
     assert!(
-        text.contains("may open 423 connections") && text.contains("the database allows 300"),
+        text.contains("may open 431 connections") && text.contains("the database allows 300"),
         "{text}"
     );
 }
