@@ -197,6 +197,14 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
             serve(|serve| serve.settings = pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVE", "rtrue")])),
         ),
         ("no setting", serve(|serve| serve.settings.clear())),
+        (
+            "another licence",
+            serve(|serve| serve.licence = Some("l-2".to_owned())),
+        ),
+        (
+            "a newer server",
+            serve(|serve| serve.started_after = Some(jiff::Timestamp::UNIX_EPOCH)),
+        ),
     ];
     digests.extend(goals.map(|(what, goal)| (what, digest(&facts(), &goal))));
     let changes = [
