@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fleet_proto::v1;
 use jiff::Timestamp;
-use plan::NodeGoal;
 use plan::intent::LicenceRecord;
 use plan::observed::{Licence, Term};
+use plan::{NodeGoal, Observed, Spec};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -163,6 +164,25 @@ impl Licences {
     pub fn are(&self, other: &Self) -> bool {
         self.0.keys().eq(other.0.keys())
     }
+}
+
+/// The licence in force as `status` shows it.
+pub fn row(spec: &Spec, observed: &Observed) -> Option<v1::ResourceState> {
+    let seen = observed.licence.as_ref()?;
+    let state = match seen.terms.get(&seen.current) {
+        Some(term) => {
+            let cluster = if term.cluster { "with" } else { "without" };
+            let end = term.expires.strftime("%Y-%m-%d");
+            format!("{} until {end}, {cluster} cluster", term.sku)
+        }
+        None => "its end is not known".to_owned(),
+    };
+    Some(v1::ResourceState {
+        kind: "licence".to_owned(),
+        name: spec.mattermost.licence_secret.clone()?,
+        id: format!("version {}", seen.current),
+        state: state.trim().to_owned(),
+    })
 }
 
 /// What was read of the licence's secret so far.

@@ -197,6 +197,32 @@ fn a_node_gets_the_text_of_its_goals_version_and_none_without_it() {
 }
 
 #[test]
+fn status_has_the_licence_in_force() {
+    let file = plan::spec::template(&plan::spec::Answers::default())
+        .replace("# licence_secret", "licence_secret");
+    let spec = Spec::parse(&file, "test.toml").unwrap();
+    let mut seen = Licence {
+        current: "v1".to_owned(),
+        ..Licence::default()
+    };
+    let row = |seen: &Licence| {
+        let observed = Observed {
+            licence: Some(seen.clone()),
+            ..Observed::default()
+        };
+        let row = row(&spec, &observed).unwrap();
+        format!("{} {} {}: {}", row.kind, row.name, row.id, row.state)
+    };
+    let unknown = "licence mattermost/licence version v1: its end is not known";
+    assert_eq!(row(&seen), unknown);
+    let known = term(&text(&document().to_string())).unwrap();
+    seen.terms.insert("v1".to_owned(), known);
+    let known = "licence mattermost/licence version v1: enterprise until 2027-01-01, with cluster";
+    assert_eq!(row(&seen), known);
+    assert_eq!(super::row(&spec, &Observed::default()), None);
+}
+
+#[test]
 fn the_end_is_a_number_while_it_is_known() {
     let metrics = crate::metrics::Metrics::default();
     let line = |metrics: &crate::metrics::Metrics| {
