@@ -291,7 +291,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "6d1084cfe3b7e27628be307a944584481289113579502074f1d7ca5daa89b60c"
+        configuration_digest: "db7add8fa5251e04e6e1d29035a3c4f51057e422203c9f0fa70c4baa0e13c356"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),
@@ -317,6 +317,7 @@ fn a_serving_node_is_told_everything() {
             deadline_s: 870,
         }),
         rollout: "r-3".to_owned(),
+        licence: Some(v1::LicenceWanted { cluster: true }),
         ..v1::Desired::default()
     };
     assert_eq!(
