@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::store::Snapshot;
 
 /// A renewed licence reaches the nodes within this.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// While an earlier version is being put in force again, that is seen within this.
 const SOON: Duration = Duration::from_secs(5);
 /// The signature at the end: RSA with 2048 bits.
@@ -217,7 +217,7 @@ impl Reader {
             readable: self.texts.keys().cloned().collect(),
             terms: self.terms.clone(),
         };
-        Some((seen, Licences(self.texts.clone())))
+        Some((seen, Licences::new(self.texts.clone())))
     }
 
     /// Until the next read.
