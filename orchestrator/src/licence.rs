@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fleet_proto::v1;
 use jiff::Timestamp;
-use plan::NodeGoal;
 use plan::intent::LicenceRecord;
 use plan::observed::{Licence, Term};
+use plan::{NodeGoal, Observed, Spec};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::core::Core;
 use crate::store::Snapshot;
 
 /// A renewed licence reaches the nodes within this.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// While an earlier version is being put in force again, that is seen within this.
 const SOON: Duration = Duration::from_secs(5);
 /// The signature at the end: RSA with 2048 bits.
@@ -165,6 +166,25 @@ impl Licences {
     }
 }
 
+/// The licence in force as `status` shows it.
+pub fn row(spec: &Spec, observed: &Observed) -> Option<v1::ResourceState> {
+    let seen = observed.licence.as_ref()?;
+    let state = match seen.terms.get(&seen.current) {
+        Some(term) => {
+            let cluster = if term.cluster { "with" } else { "without" };
+            let end = term.expires.strftime("%Y-%m-%d");
+            format!("{} until {end}, {cluster} cluster", term.sku)
+        }
+        None => "its end is not known".to_owned(),
+    };
+    Some(v1::ResourceState {
+        kind: "licence".to_owned(),
+        name: spec.mattermost.licence_secret.clone()?,
+        id: format!("version {}", seen.current),
+        state: state.trim().to_owned(),
+    })
+}
+
 /// What was read of the licence's secret so far.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -197,7 +217,7 @@ impl Reader {
             readable: self.texts.keys().cloned().collect(),
             terms: self.terms.clone(),
         };
-        Some((seen, Licences(self.texts.clone())))
+        Some((seen, Licences::new(self.texts.clone())))
     }
 
     /// Until the next read.

@@ -114,3 +114,89 @@ pub fn announce(instance: &str, node: &Node) -> Option<String> {
         None => Some(format!("{instance} is {}{note}", node.phase)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("within the calendar")
+    }
+
+    fn node(phase: &str, digest: &str, since: Option<i64>) -> Node {
+        Node {
+            phase: phase.to_owned(),
+            configuration_digest: digest.to_owned(),
+            server_since: since.map(at),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_licence_is_kept() {
+        let mut report = v1::NodeReport {
+            phase: v1::Phase::Serving.into(),
+            version_id: "11.10.0.1.abc.true\n".to_owned(),
+            licence: Some(v1::ServerLicence {
+                licensed: true,
+                cluster: false,
+            }),
+            ..v1::NodeReport::default()
+        };
+        let kept = from_wire(&report, at(1));
+        assert_eq!(kept.version_id, "11.10.0.1.abc.true");
+        let licence = kept.licence.expect("it says so");
+        assert_eq!((licence.licensed, licence.cluster), (true, false));
+        report.licence = None;
+        assert_eq!(from_wire(&report, at(1)).licence, None);
+    }
+
+    #[test]
+    fn a_server_is_as_old_as_its_configuration_at_least() {
+        let after = |phase: &str, digest: &str| node(phase, digest, None);
+        let cases = [
+            ("the first word", None, after("serving", "a"), Some(9)),
+            ("not yet", None, after("starting", ""), None),
+            (
+                "it starts",
+                Some(node("starting", "", None)),
+                after("serving", "a"),
+                Some(9),
+            ),
+            (
+                "it goes on",
+                Some(node("serving", "a", Some(5))),
+                after("serving", "a"),
+                Some(5),
+            ),
+            (
+                "told anew",
+                Some(node("serving", "a", Some(5))),
+                after("starting", "a"),
+                Some(5),
+            ),
+            (
+                "restarted",
+                Some(node("starting", "a", Some(5))),
+                after("serving", "b"),
+                Some(9),
+            ),
+            (
+                "as it was",
+                Some(node("starting", "a", Some(5))),
+                after("serving", "a"),
+                Some(5),
+            ),
+            (
+                "a row of before",
+                Some(node("serving", "a", None)),
+                after("serving", "a"),
+                None,
+            ),
+        ];
+        for (what, before, after, expected) in cases {
+            let since = server_since(before.as_ref(), &after, at(9));
+            assert_eq!(since, expected.map(at), "{what}");
+        }
+    }
+}

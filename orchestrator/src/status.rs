@@ -6,6 +6,7 @@ use plan::{Observed, Spec};
 
 use crate::core::Look;
 use crate::fleet::Fleet;
+use crate::licence;
 use crate::store::{Snapshot, phase_name};
 
 /// The stack in one message, without nodes and rollout.
@@ -25,12 +26,14 @@ pub fn summary(spec: &Spec, look: &Look) -> v1::StatusReply {
             }
         }
     };
+    let mut resources = resources(&look.observed);
+    resources.extend(licence::row(spec, &look.observed));
     v1::StatusReply {
         stack: spec.stack.clone(),
         phase,
         reasons,
         url: url(spec, &look.observed).unwrap_or_default(),
-        resources: resources(&look.observed),
+        resources,
         ..v1::StatusReply::default()
     }
 }
@@ -220,6 +223,11 @@ fn to_wire(node: &plan::observed::Node) -> v1::NodeReport {
         }),
         note: node.note.clone(),
         connections: node.connections,
+        version_id: node.version_id.clone(),
+        licence: node.licence.map(|licence| v1::ServerLicence {
+            licensed: licence.licensed,
+            cluster: licence.cluster,
+        }),
         ..v1::NodeReport::default()
     }
 }

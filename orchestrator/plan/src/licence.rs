@@ -106,11 +106,6 @@ pub(crate) fn versions(
         .filter(|id| seen.readable.contains(*id));
     let is_refused = is_refused(record, wanted);
     let new = proven.unwrap_or(wanted).clone();
-    let new = if record.proven.as_ref() == Some(wanted) {
-        wanted.clone()
-    } else {
-        new
-    };
     let mut of = BTreeMap::new();
     for (instance, goal) in serving(given) {
         let version = match (has(goal), proven) {

@@ -25,6 +25,11 @@ impl Turns {
     /// Decides for all members of the stack's groups. While a rollout is under way nobody is told
     /// anything new beside it; one that is stuck may last for days.
     pub fn new(view: &View<'_>, record: &LicenceRecord) -> Self {
+        Self::after(view, record, equality::configuration_written(view.observed))
+    }
+
+    /// The same, with the moment at which the active configuration row was written.
+    fn after(view: &View<'_>, record: &LicenceRecord, written: Option<Timestamp>) -> Self {
         let given = given(view);
         let mut turns = Self {
             versions: licence::versions(view, record, &given),
@@ -41,7 +46,7 @@ impl Turns {
         let next = next_for_new_facts(&given, view.observed, &waiting).map(str::to_owned);
         if let Some(next) = next {
             turns.versions.tell(next);
-        } else if is_quiet && let Some(written) = equality::configuration_written(view.observed) {
+        } else if is_quiet && let Some(written) = written {
             let stale = equality::stale(&given, &view.observed.nodes, written);
             turns.restarts = next_for_new_facts(&given, view.observed, &stale)
                 .map(|next| (next.to_owned(), written))
@@ -88,3 +93,6 @@ fn given(view: &View<'_>) -> BTreeMap<String, NodeGoal> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

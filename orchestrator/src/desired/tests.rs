@@ -208,6 +208,14 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
             "settings on the node",
             serve(|serve| serve.configuration = ConfigurationHome::File),
         ),
+        (
+            "another licence",
+            serve(|serve| serve.licence = Some("l-2".to_owned())),
+        ),
+        (
+            "a newer server",
+            serve(|serve| serve.started_after = Some(jiff::Timestamp::UNIX_EPOCH)),
+        ),
     ];
     digests.extend(goals.map(|(what, goal)| (what, digest(&facts(), &goal))));
     let changes = [
@@ -335,7 +343,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "6d1084cfe3b7e27628be307a944584481289113579502074f1d7ca5daa89b60c"
+        configuration_digest: "db7add8fa5251e04e6e1d29035a3c4f51057e422203c9f0fa70c4baa0e13c356"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),
@@ -362,6 +370,7 @@ fn a_serving_node_is_told_everything() {
         }),
         rollout: "r-3".to_owned(),
         configuration_store: v1::ConfigurationStore::Database.into(),
+        licence: Some(v1::LicenceWanted { cluster: true }),
         ..v1::Desired::default()
     };
     assert_eq!(

@@ -134,6 +134,113 @@ fn the_versions_that_may_be_needed_are_kept() {
     );
 }
 
+#[test]
+fn a_node_gets_the_text_of_its_goals_version_and_none_without_it() {
+    let text = plan::spec::template(&plan::spec::Answers::default())
+        .replace("cluster = false", "cluster = true")
+        .replace("# licence_secret", "licence_secret");
+    let spec = plan::Spec::parse(&text, "test.toml").unwrap();
+    let facts = crate::fleet::Facts {
+        database: crate::store::Access {
+            host: "db.example".to_owned(),
+            port: 5432,
+            database: "mattermost".to_owned(),
+            user: "mattermost".to_owned(),
+            password: "secret".to_owned().into(),
+            trust_pem: "ROOTS".into(),
+        },
+        replicas: Vec::new(),
+        site_url: "https://chat.example".to_owned(),
+        licences: Licences::new(
+            [("v1", "first"), ("v2", "second")]
+                .map(|(id, text)| (id.to_owned(), text.to_owned().into())),
+        ),
+        secrets_revision: "p1".to_owned(),
+    };
+    let release = crate::desired::Release {
+        trust_pem: "",
+        key: "",
+    };
+    for (version, expected) in [
+        (Some("v1"), Some("first")),
+        (Some("v2"), Some("second")),
+        (Some("v3"), None),
+        (None, None),
+    ] {
+        let goal = NodeGoal::Serve {
+            version: "11.10.0".to_owned(),
+            sha256: "ab".repeat(32),
+            url: "https://mirror.example/m.tar.gz".to_owned(),
+            migrate: false,
+            expected_migrations: 147,
+            cluster: None,
+            scheduler: true,
+            rollout: None,
+            settings: BTreeMap::new(),
+            licence: version.map(str::to_owned),
+            started_after: None,
+        };
+        let secrets = crate::desired::secrets(&spec, &facts, &goal);
+        let given = secrets.get("MM_LICENSE").map(ExposeSecret::expose_secret);
+        assert_eq!(given, expected);
+        // Without the text it would serve unlicensed: it is told nothing.
+        let told = crate::desired::message(&spec, release, Some(&facts), &goal, 1);
+        assert_eq!(told.is_some(), expected.is_some(), "{version:?}");
+        if let Some(told) = told {
+            assert_eq!(
+                told.licence,
+                Some(fleet_proto::v1::LicenceWanted { cluster: true })
+            );
+            assert!(!format!("{told:?}").contains(expected.unwrap()));
+        }
+    }
+}
+
+#[test]
+fn status_has_the_licence_in_force() {
+    let file = plan::spec::template(&plan::spec::Answers::default())
+        .replace("# licence_secret", "licence_secret");
+    let spec = Spec::parse(&file, "test.toml").unwrap();
+    let mut seen = Licence {
+        current: "v1".to_owned(),
+        ..Licence::default()
+    };
+    let row = |seen: &Licence| {
+        let observed = Observed {
+            licence: Some(seen.clone()),
+            ..Observed::default()
+        };
+        let row = row(&spec, &observed).unwrap();
+        format!("{} {} {}: {}", row.kind, row.name, row.id, row.state)
+    };
+    let unknown = "licence mattermost/licence version v1: its end is not known";
+    assert_eq!(row(&seen), unknown);
+    let known = term(&text(&document().to_string())).unwrap();
+    seen.terms.insert("v1".to_owned(), known);
+    let known = "licence mattermost/licence version v1: enterprise until 2027-01-01, with cluster";
+    assert_eq!(row(&seen), known);
+    assert_eq!(super::row(&spec, &Observed::default()), None);
+}
+
+#[test]
+fn the_end_is_a_number_while_it_is_known() {
+    let metrics = crate::metrics::Metrics::default();
+    let line = |metrics: &crate::metrics::Metrics| {
+        let text = metrics.text();
+        let found = text
+            .lines()
+            .find(|line| line.contains("licence_expiry_timestamp_seconds{"));
+        found.map(str::to_owned)
+    };
+    assert_eq!(line(&metrics), None);
+    metrics.licence_ends("mattermost/licence", Some(1_798_761_600));
+    let expected =
+        "orchestrator_licence_expiry_timestamp_seconds{secret=\"mattermost/licence\"} 1798761600";
+    assert_eq!(line(&metrics).as_deref(), Some(expected));
+    metrics.licence_ends("mattermost/licence", None);
+    assert_eq!(line(&metrics), None);
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(given in any::<String>()) {
