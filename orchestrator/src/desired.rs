@@ -305,7 +305,6 @@ pub fn message(
             cluster: spec.mattermost.cluster,
         }),
         file_store: files::message(goal),
-        ..v1::Desired::default()
     })
 }
 

@@ -178,9 +178,9 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Init(args) => init::run(cli, args),
-        Command::Doctor => doctor::run(cli).await,
+        Command::Doctor => Box::pin(doctor::run(cli)).await,
         Command::Plan => plan_verb::run(cli).await,
-        Command::Up(args) => up::run(cli, args).await,
+        Command::Up(args) => Box::pin(up::run(cli, args)).await,
         Command::Serve(args) => serve::run(cli, args).await,
         Command::Rollout(args) => rollout::run(cli, args).await,
         Command::Status(args) => status_verb::run(cli, args).await,
@@ -188,7 +188,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Image(args) => image::run(cli, args).await,
         Command::Ca(args) => ca::run(cli, args).await,
         Command::IamPolicy(args) => policy::run(cli, args).await,
-        Command::Down(args) => down::run(cli, args).await,
+        Command::Down(args) => Box::pin(down::run(cli, args)).await,
     }
 }
 

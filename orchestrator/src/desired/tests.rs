@@ -294,7 +294,7 @@ fn smtp() -> BTreeMap<String, SecretString> {
 #[test]
 fn a_named_secret_goes_with_the_secrets_alone() {
     let facts = with(|facts| facts.secret_settings = smtp());
-    let all = secrets(&spec(), &facts);
+    let all = secrets(&spec(), &facts, &serve(|_| {}));
     assert_eq!(all[SMTP].expose_secret(), SMTP_PASSWORD);
     assert!(all.contains_key("MM_SQLSETTINGS_DATASOURCE"));
     let told = message(&spec(), MIRROR, Some(&facts), &serve(|_| {}), 1).unwrap();

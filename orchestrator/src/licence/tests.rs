@@ -109,6 +109,8 @@ fn the_versions_that_may_be_needed_are_kept() {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        configuration: plan::ConfigurationHome::Database,
+        files: None,
         licence: Some(version.to_owned()),
     };
     let row = |version: &str, revoked| crate::store::NodeRow {
@@ -155,6 +157,7 @@ fn a_node_gets_the_text_of_its_goals_version_and_none_without_it() {
             [("v1", "first"), ("v2", "second")]
                 .map(|(id, text)| (id.to_owned(), text.to_owned().into())),
         ),
+        secret_settings: BTreeMap::new(),
         secrets_revision: "p1".to_owned(),
     };
     let release = crate::desired::Release {
@@ -177,6 +180,8 @@ fn a_node_gets_the_text_of_its_goals_version_and_none_without_it() {
             scheduler: true,
             rollout: None,
             settings: BTreeMap::new(),
+            configuration: plan::ConfigurationHome::Database,
+            files: None,
             licence: version.map(str::to_owned),
             started_after: None,
         };

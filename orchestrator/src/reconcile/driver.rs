@@ -60,7 +60,8 @@ pub async fn run(core: Arc<Core>) {
         changes.mark_unchanged();
         number += 1;
         let held = *epoch.borrow_and_update();
-        let (look, wait) = turn(&core, &mut memory, held, number, before.as_ref()).await;
+        let turn = Box::pin(turn(&core, &mut memory, held, number, before.as_ref()));
+        let (look, wait) = turn.await;
         core.metrics.look(
             began.elapsed().as_secs_f64(),
             core.fleet.sessions(),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use standin::release::Behaviour;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ impl Options {
             seed: 1,
             octet: 40,
             tarballs: Vec::new(),
-            licence: Some(TEST_LICENCE.to_owned()),
+            licence: Some(test_licence()),
             rollout:
                 "weights = [10, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n"
                     .to_owned(),
@@ -102,8 +102,12 @@ pub struct Stage {
     options: Options,
 }
 
-/// Licence text that the stand-in takes for a cluster licence.
-pub const TEST_LICENCE: &str = "LAB-CLUSTER-LICENCE for the demo";
+/// Text of a cluster licence that the stand-in takes, for a year from now.
+pub fn test_licence() -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    standin::licence::Licence::new(now.as_millis() as i64).text()
+}
+
 /// Name of the secret that holds it.
 pub const LICENCE_SECRET: &str = "demo/licence";
 

@@ -128,7 +128,6 @@ fn target(version: &str) -> Target {
         sha256: "00".repeat(32),
         url: "https://mirror.example/m.tar.gz".to_owned(),
         settings: BTreeMap::new(),
-        licence: None,
         files: None,
     }
 }

@@ -8,6 +8,7 @@ use e2e::stage::BAD;
 use e2e::{Stage, Timeline, report};
 
 use crate::Arguments;
+use crate::files::end_files;
 use crate::look::{
     follow, group_of, in_service, is_empty_plan, kept, left_in_aws, nodes_line, phase, start_load,
     summary_of_doctor,
@@ -219,6 +220,7 @@ pub async fn show(
         .expect(0)?;
     timeline.note(&down.stderr);
     timeline.proof(down.stdout.trim());
+    end_files(timeline, stage).await?;
     let left = left_in_aws(stage).await?;
     for thing in &left.behind {
         timeline.note(thing);

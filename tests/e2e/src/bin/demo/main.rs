@@ -1,6 +1,7 @@
 //! `make demo`: from nothing to a served, upgraded Mattermost, and back to nothing.
 
 mod chapters;
+mod files;
 mod look;
 mod loss;
 
