@@ -302,7 +302,7 @@ mod tests {
             None,
         )
         .unwrap();
-        assert_eq!(made.global_timeout(), Duration::from_secs(30_000));
+        assert_eq!(made.global_timeout(), Duration::from_mins(500));
         let again = hook(&params(&[("HeartbeatTimeout", "7200")]), Some(&made)).unwrap();
         assert_eq!(again.default_result, ActionResult::Continue);
         assert_eq!(again.global_timeout(), Duration::from_secs(48 * 3600));

@@ -9,7 +9,7 @@ use serde_json::json;
 /// A lab minute is this much of a second: 60 / 300.
 const FAST: f64 = 300.0;
 /// Real time in which whatever is waited for must have happened.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     value

@@ -19,7 +19,7 @@ pub const EAST: &str = "us-east-1";
 /// The second.
 pub const WEST: &str = "us-west-2";
 /// Real time in which whatever a test waits for must have happened; everything takes far less.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a request answered.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ mod tests {
         let [first, second] = write(
             GROUP,
             "targetgroup/blue/1",
-            expiry(now, Duration::from_secs(60)),
+            expiry(now, Duration::from_mins(1)),
         );
         assert!(second.to_str().unwrap().starts_with("AWSALBTGCORS="));
         let pair = first
