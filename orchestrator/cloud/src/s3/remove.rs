@@ -2,7 +2,6 @@
 //! the bucket. Begun again it goes on with what is left.
 
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use futures_util::{StreamExt, TryStreamExt};
 use plan::action::BucketRef;
 
 use super::look::Head;
@@ -13,8 +12,8 @@ use crate::error::{Called, EffectError, Failure};
 /// Pages of one effect: each is a list and a deletion of up to 1000, one to two seconds together, and
 /// an effect must end well before the lease does that is renewed beside it.
 const PAGES: usize = 8;
-/// Uploads that are ended at once.
-const AT_ONCE: usize = 8;
+/// Uploads that are ended in one page, one after the other: there are few, for the life-cycle ends them.
+const UPLOADS: i32 = 50;
 
 impl Cloud {
     /// Deletes some pages of what lies in a bucket of ours. Unchanged: it was empty.
@@ -51,12 +50,12 @@ impl Cloud {
             .list_multipart_uploads()
             .bucket(asked.name)
             .set_expected_bucket_owner(asked.owner())
+            .max_uploads(UPLOADS)
             .send()
             .await
             .called("s3:ListBucketMultipartUploads")?;
         let client = self.s3_act(bucket);
-        let uploads: Vec<_> = page.uploads().to_vec();
-        let ends = uploads.into_iter().map(|upload| async move {
+        for upload in page.uploads() {
             let answer = client
                 .abort_multipart_upload()
                 .bucket(&bucket.name)
@@ -66,13 +65,9 @@ impl Cloud {
                 .send()
                 .await
                 .called("s3:AbortMultipartUpload");
-            Outcome::gone(answer.map(drop), &["NoSuchUpload"])
-        });
-        let ended: Vec<Outcome> = futures_util::stream::iter(ends)
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        Ok(ended.len() as u64)
+            Outcome::gone(answer.map(drop), &["NoSuchUpload"])?;
+        }
+        Ok(page.uploads().len() as u64)
     }
 
     /// Deletes a page of versions and markers; how many.
