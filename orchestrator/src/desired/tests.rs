@@ -413,7 +413,7 @@ fn other_goals_differ_where_they_must() {
         v1::ConfigurationStore::Database
     );
     let before = told(&serve(|serve| {
-        serve.configuration = ConfigurationHome::File
+        serve.configuration = ConfigurationHome::File;
     }));
     assert_eq!(
         before.configuration_store(),
