@@ -321,7 +321,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "6d1084cfe3b7e27628be307a944584481289113579502074f1d7ca5daa89b60c"
+        configuration_digest: "2262bd9c5f68fdca9f62108db8b27f2b9ea1e0c30f87b824c0dd94de6c03f5c6"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),
