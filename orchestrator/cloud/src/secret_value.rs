@@ -77,14 +77,9 @@ impl Cloud {
     /// The value in force of the secret with this name or ARN, in the home region.
     pub async fn secret_value(&self, secret_id: &str) -> Result<SecretValue, ReadError> {
         const CALL: &str = "secretsmanager:GetSecretValue";
-        let answer = self
-            .look()
-            .secrets
-            .get_secret_value()
-            .secret_id(secret_id)
-            .send()
-            .await
-            .called(CALL);
+        let call = self.look().secrets.get_secret_value().secret_id(secret_id);
+        // Boxed: the SDK's futures are large, and every command's would grow by this one.
+        let answer = Box::pin(call.send()).await.called(CALL);
         match answer {
             Ok(mut answer) => {
                 let text = answer

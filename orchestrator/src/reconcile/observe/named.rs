@@ -139,11 +139,11 @@ mod tests {
         SecretRef::parse("chat/smtp#password").expect("a reference")
     }
 
-    fn secret(text: &str, version: &str) -> Result<SecretValue, String> {
-        Ok(SecretValue {
+    fn secret(text: &str, version: &str) -> SecretValue {
+        SecretValue {
             text: text.to_owned().into(),
             version_id: version.to_owned(),
-        })
+        }
     }
 
     /// What the settings get after these answers, and what is missing.
@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn a_value_that_was_read_stays_good_and_a_new_version_is_another_revision() {
-        let first = || secret(r#"{"password":"one"}"#, "v1");
+        let first = || Ok(secret(r#"{"password":"one"}"#, "v1"));
         let (values, missing) = after(&[first()]);
         let (value, revision) = values.expect("it was read");
         assert_eq!((value.as_str(), missing), ("one", None));
         assert!(!revision.contains("one") && revision.len() == 64);
 
-        let second = secret(r#"{"password":"two"}"#, "v2");
+        let second = Ok(secret(r#"{"password":"two"}"#, "v2"));
         let (rotated, _) = after(&[first(), second]);
         let (value, other) = rotated.expect("it was read");
         assert_eq!(value, "two");
@@ -181,7 +181,7 @@ mod tests {
         for (answer, why) in [
             (gone, "secret `chat/smtp` does not exist"),
             (
-                secret(r#"{"user":"chat"}"#, "v2"),
+                Ok(secret(r#"{"user":"chat"}"#, "v2")),
                 "secret `chat/smtp#password` has no such key",
             ),
         ] {
