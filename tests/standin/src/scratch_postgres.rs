@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 /// How long a start may take on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How often a starting server is asked.
 const START_POLL: Duration = Duration::from_millis(50);
 

@@ -25,7 +25,7 @@ use super::session::{self, Session};
 use crate::{clock, ids};
 
 /// How often the server pings; a load balancer with an idle time-out of 60 s cuts in between.
-const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_EVERY: Duration = Duration::from_mins(1);
 /// How long a silent client (no pong either) is kept.
 const PONG_WAIT: Duration = Duration::from_secs(100);
 /// How long an unauthenticated connection may stay.

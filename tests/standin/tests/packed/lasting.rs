@@ -260,6 +260,16 @@ async fn a_file_goes_into_the_database_over_the_local_socket_only() {
             "{section}.{key}"
         );
     }
+    let uploads = json!({ "PluginSettings": { "EnableUploads": true } });
+    let answer = client
+        .put("http://local/api/v4/config/patch")
+        .json(&uploads)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["PluginSettings"]["EnableUploads"], true);
     node.terminate();
     assert!(node.exit().await.success());
     assert!(!socket.exists(), "the socket goes with the server");
