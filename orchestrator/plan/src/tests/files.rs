@@ -129,15 +129,18 @@ fn whose_a_bucket_is_decides_what_is_done_with_it() {
     }
 }
 
+/// Something that a person changed in the bucket.
+type Change = fn(&mut FilesBucket);
+
 #[test]
 fn each_drift_is_mended_alone_and_what_others_added_stays() {
     let (world, intent) = ready(&clustered(2));
-    let changes: [(&str, fn(&mut FilesBucket)); 7] = [
+    let changes: [(&str, Change); 7] = [
         ("public_access_blocked", |seen| {
-            seen.public_access_blocked = false
+            seen.public_access_blocked = false;
         }),
         ("ownership", |seen| {
-            seen.ownership = Some("ObjectWriter".to_owned())
+            seen.ownership = Some("ObjectWriter".to_owned());
         }),
         ("encryption", |seen| seen.encryption = None),
         ("encryption", |seen| {
@@ -145,7 +148,7 @@ fn each_drift_is_mended_alone_and_what_others_added_stays() {
             encryption.client_keys_blocked = false;
         }),
         ("versioning", |seen| {
-            seen.versioning = Some("Suspended".to_owned())
+            seen.versioning = Some("Suspended".to_owned());
         }),
         ("lifecycle", |seen| seen.lifecycle = None),
         ("policy", |seen| seen.policy = None),

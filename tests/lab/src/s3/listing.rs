@@ -1,8 +1,11 @@
 //! `ListObjectsV2`, `ListObjects`, `ListObjectVersions`.
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the wire's names, an input and an output an action"
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::wildcard_imports,
+        reason = "the wire's names, an input and an output an action"
+    )
 )]
 
 use std::sync::Arc;

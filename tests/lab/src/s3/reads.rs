@@ -1,8 +1,11 @@
 //! Objects: read, whole or in part, and looked at.
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the wire's names, an input and an output an action"
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::wildcard_imports,
+        reason = "the wire's names, an input and an output an action"
+    )
 )]
 
 use std::sync::Arc;

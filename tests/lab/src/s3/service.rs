@@ -1,8 +1,11 @@
 //! One method an action: from the wire's crate to the module that carries it out.
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the wire's names, an input and an output an action"
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::wildcard_imports,
+        reason = "the wire's names, an input and an output an action"
+    )
 )]
 
 use std::sync::Arc;

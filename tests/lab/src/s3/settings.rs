@@ -1,9 +1,12 @@
 //! A bucket's settings: public access, ownership, versioning, life-cycle, policy, tags. What was never
 //! configured answers an error of its own.
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the wire's names, an input and an output an action"
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::wildcard_imports,
+        reason = "the wire's names, an input and an output an action"
+    )
 )]
 #![expect(
     clippy::needless_pass_by_value,
