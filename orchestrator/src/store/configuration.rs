@@ -36,12 +36,12 @@ pub(super) async fn active(client: &Client) -> Result<Option<Configuration>, Pro
     let salts = client
         .query(
             "SELECT salt.name, encode(sha256(convert_to(salt.value, 'UTF8')), 'hex')
-             FROM public.configurations row, LATERAL (VALUES
-                 ('FileSettings.PublicLinkSalt', row.value::json #>> '{FileSettings,PublicLinkSalt}'),
-                 ('SqlSettings.AtRestEncryptKey', row.value::json #>> '{SqlSettings,AtRestEncryptKey}'),
-                 ('EmailSettings.InviteSalt', row.value::json #>> '{EmailSettings,InviteSalt}')
+             FROM public.configurations configuration, LATERAL (VALUES
+                 ('FileSettings.PublicLinkSalt', configuration.value::json #>> '{FileSettings,PublicLinkSalt}'),
+                 ('SqlSettings.AtRestEncryptKey', configuration.value::json #>> '{SqlSettings,AtRestEncryptKey}'),
+                 ('EmailSettings.InviteSalt', configuration.value::json #>> '{EmailSettings,InviteSalt}')
              ) salt(name, value)
-             WHERE row.id = $1 AND salt.value <> ''",
+             WHERE configuration.id = $1 AND salt.value <> ''",
             &[&seen.id],
         )
         .await;
