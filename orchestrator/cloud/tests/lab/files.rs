@@ -82,8 +82,14 @@ async fn a_bucket_is_made_mended_and_kept() {
     let world = World::start().await;
     let bucket = bucket(&world);
     let made = settled(&world).await;
-    assert_eq!(made.len(), 7, "{made:?}");
+    // New buckets come closed, owner enforced and encrypted: nothing of that is put once more.
     assert!(made[0].starts_with("ensure_bucket/"), "{made:?}");
+    for word in ["versioning", "lifecycle", "policy"] {
+        assert!(
+            made.contains(&format!("set_bucket/{}/{word}", bucket.name)),
+            "{made:?}"
+        );
+    }
     // Every effect once more makes no difference.
     for action in [
         Action::EnsureBucket {
