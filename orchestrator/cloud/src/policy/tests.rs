@@ -44,7 +44,7 @@ fn permission(text: &str) -> Option<&str> {
 fn spec() -> Spec {
     let text = format!(
         "stack = \"demo\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\
-         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\nlicence_secret = \"mattermost/licence\"\n\
+         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\nlicence_secret = \"mattermost/licence\"\ncluster = true\n\
          [fleet]\nimage = \"base\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws:acm:us-east-1:123456789012:certificate/1\"\n\
          [orchestrator]\naddresses = [\"127.0.0.1:7443\"]\n",

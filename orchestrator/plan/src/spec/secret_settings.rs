@@ -6,14 +6,42 @@
 use std::collections::BTreeMap;
 
 use super::{SecretRef, Spec};
+use crate::files::{ACCESS_KEY, SECRET_KEY};
 
 impl Spec {
     /// By the setting's name (`MM_…`), in the order of names.
     pub fn secret_settings(&self) -> BTreeMap<&str, &SecretRef> {
-        self.mattermost
+        let files = [
+            (ACCESS_KEY, &self.files.access_key),
+            (SECRET_KEY, &self.files.secret_key),
+        ];
+        let files = files
+            .into_iter()
+            .filter_map(|(name, reference)| Some((name, reference.as_ref()?)));
+        let settings = &self.mattermost.secrets;
+        let settings = settings.iter().map(|(name, it)| (name.as_str(), it));
+        settings.chain(files).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Answers, template};
+
+    #[test]
+    fn keys_of_a_store_and_settings_stand_in_one_list() {
+        let text = template(&Answers::default());
+        let mut spec = Spec::parse(&text, "test.toml").expect("a valid file");
+        assert_eq!(spec.secret_settings(), BTreeMap::new());
+        let reference = |text: &str| SecretRef::parse(text).expect("a reference");
+        spec.files.access_key = Some(reference("chat/s3#id"));
+        spec.files.secret_key = Some(reference("chat/s3#key"));
+        let smtp = "MM_EMAILSETTINGS_SMTPPASSWORD";
+        spec.mattermost
             .secrets
-            .iter()
-            .map(|(name, reference)| (name.as_str(), reference))
-            .collect()
+            .insert(smtp.to_owned(), reference("chat/smtp"));
+        let names: Vec<&str> = spec.secret_settings().into_keys().collect();
+        assert_eq!(names, [smtp, ACCESS_KEY, SECRET_KEY]);
     }
 }
