@@ -343,7 +343,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "db7add8fa5251e04e6e1d29035a3c4f51057e422203c9f0fa70c4baa0e13c356"
+        configuration_digest: "1fa22dee43c51ae1a55653aabb5beff588742e1efafad9020d8be48079ad831a"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),

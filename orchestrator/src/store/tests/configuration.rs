@@ -24,7 +24,7 @@ async fn the_active_row_is_known_by_its_id_and_its_salts_by_their_digests() {
 
     let value = r#"{"FileSettings":{"PublicLinkSalt":"link salt ä"},
         "SqlSettings":{"AtRestEncryptKey":"the key","DataSource":"postgres://u:p@h/d"},
-        "EmailSettings":{"InviteSalt":""},"TeamSettings":{"SiteName":"it's \u0000 ours"}}"#;
+        "EmailSettings":{"InviteSalt":""},"TeamSettings":{"SiteName":"it's ours"}}"#;
     let insert = "INSERT INTO configurations (id, value, createat, active) VALUES ($1, $2, $3, $4)";
     let active_flag = Some(true);
     for (id, value, at, flag) in [
