@@ -183,6 +183,8 @@ pub fn describe(phase: Phase) -> &'static str {
         Phase::Draining => "draining",
         Phase::Drained => "drained",
         Phase::Failed => "failed",
+        Phase::Moving => "moving files and settings",
+        Phase::Moved => "files and settings are moved",
     }
 }
 
