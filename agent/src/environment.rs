@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use aws_credential_types::Credentials;
 use fleet_proto::v1::SecretsReply;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -18,12 +19,20 @@ use crate::disk::{DiskError, ensure_directory, read_if_there, write_atomically};
 use crate::layout::Layout;
 use crate::steps::{Step, reached};
 use crate::verify;
-use crate::wanted::Serving;
+use crate::wanted::{ConfigurationStore, Serving};
 
 const HEADER: &str = "# Written by mattermost-agent; configuration ";
-const SOURCES: [&str; 2] = [
-    "MM_SQLSETTINGS_DATASOURCE",
-    "MM_SQLSETTINGS_DATASOURCEREPLICAS",
+const DATA_SOURCE: &str = "MM_SQLSETTINGS_DATASOURCE";
+const SOURCES: [&str; 2] = [DATA_SOURCE, "MM_SQLSETTINGS_DATASOURCEREPLICAS"];
+/// Where the server keeps its settings.
+const CONFIGURATION: &str = "MM_CONFIG";
+/// Decided here, or not at all: custom defaults would be written into the stack's first configuration by
+/// one node, and change nothing afterwards.
+const RESERVED: [&str; 2] = [CONFIGURATION, "MM_CUSTOM_DEFAULTS_PATH"];
+/// Of a file store with keys of its own.
+const FILE_STORE_KEYS: [&str; 2] = [
+    "MM_FILESETTINGS_AMAZONS3ACCESSKEYID",
+    "MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY",
 ];
 
 /// Why there is no environment.
@@ -38,6 +47,16 @@ pub enum EnvironmentError {
     /// A data source that is no URL. The value is secret and is not shown.
     #[error("the value of setting `{0}` is not a postgres:// URL")]
     DataSource(String),
+    /// A variable that the node makes itself.
+    #[error(
+        "setting `{0}` is not for the settings or secrets: the node decides where the configuration lives"
+    )]
+    Reserved(&'static str),
+    /// The configuration is to live in the database, and nothing says how to reach it.
+    #[error(
+        "setting `{DATA_SOURCE}` is missing, which says in which database the configuration lives"
+    )]
+    NoDataSource,
     /// Reading or writing.
     #[error("the environment file cannot be kept")]
     Disk(#[from] DiskError),
@@ -49,7 +68,19 @@ impl Coded for EnvironmentError {
             Self::Name(_) => "setting_name",
             Self::Value(_) => "setting_value",
             Self::DataSource(_) => "data_source_invalid",
+            Self::Reserved(_) => "setting_reserved",
+            Self::NoDataSource => "data_source_missing",
             Self::Disk(_) => "disk",
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Reserved(name) => {
+                format!("remove `{name}` from the specification and its secrets")
+            }
+            Self::NoDataSource => "the orchestrator sends it with the secrets".to_owned(),
+            Self::Name(_) | Self::Value(_) | Self::DataSource(_) | Self::Disk(_) => String::new(),
         }
     }
 
@@ -90,6 +121,9 @@ impl Environment {
         for (name, value) in secrets.settings {
             variables.insert(name, SecretString::from(value));
         }
+        if let Some(name) = RESERVED.iter().find(|name| variables.contains_key(**name)) {
+            return Err(EnvironmentError::Reserved(name));
+        }
         variables.insert(
             "MM_SERVICESETTINGS_LISTENADDRESS".to_owned(),
             SecretString::from(format!("{}:{}", instance.address, verify::PORT)),
@@ -106,18 +140,7 @@ impl Environment {
         for (name, value) in &variables {
             check(name, value)?;
         }
-        if wanted
-            .database
-            .as_ref()
-            .is_some_and(|one| !one.trust_pem.is_empty())
-        {
-            let path = layout.database_ca_file();
-            for name in SOURCES {
-                if let Some(value) = variables.get_mut(name) {
-                    *value = with_root(name, value, &path.to_string_lossy())?;
-                }
-            }
-        }
+        point_at_database(&mut variables, wanted, layout)?;
         Ok(Self {
             digest: wanted.configuration_digest.clone(),
             variables,
@@ -130,11 +153,27 @@ impl Environment {
         &self.digest
     }
 
+    /// Composed for exactly this: also an older agent may have written it, which knew no MM_CONFIG.
+    pub fn is_of(&self, wanted: &Serving) -> bool {
+        let in_database = wanted.configuration_store == ConfigurationStore::Database;
+        self.digest == wanted.configuration_digest
+            && self.variables.contains_key(CONFIGURATION) == in_database
+    }
+
     /// For a child process.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.expose_secret()))
+    }
+
+    /// The keys of a file store that has its own; the name of the variable that is missing otherwise.
+    pub fn file_store_keys(&self) -> Result<Credentials, &'static str> {
+        let [id, secret] = FILE_STORE_KEYS.map(|name| {
+            let value = self.variables.get(name).map(ExposeSecret::expose_secret);
+            value.filter(|value| !value.is_empty()).ok_or(name)
+        });
+        Ok(Credentials::new(id?, secret?, None, None, "secrets"))
     }
 
     /// Of Mattermost's own role.
@@ -207,6 +246,44 @@ fn check(name: &str, value: &SecretString) -> Result<(), EnvironmentError> {
     Ok(())
 }
 
+/// The node's roots in every data source; and the settings in the database itself, where they are wanted
+/// there: reached exactly as the data.
+fn point_at_database(
+    variables: &mut BTreeMap<String, SecretString>,
+    wanted: &Serving,
+    layout: &Layout,
+) -> Result<(), EnvironmentError> {
+    let roots = wanted.database.as_ref().map(|one| &one.trust_pem);
+    if roots.is_some_and(|pem| !pem.is_empty()) {
+        let path = layout.database_ca_file();
+        for name in SOURCES {
+            if let Some(value) = variables.get_mut(name) {
+                *value = with_root(name, value, &path.to_string_lossy())?;
+            }
+        }
+    }
+    if wanted.configuration_store == ConfigurationStore::Database {
+        let source = variables
+            .get(DATA_SOURCE)
+            .ok_or(EnvironmentError::NoDataSource)?;
+        check_source(source)?;
+        variables.insert(CONFIGURATION.to_owned(), source.clone());
+    }
+    Ok(())
+}
+
+/// The server takes for a file's name what is no such URL, and keeps its settings there.
+fn check_source(source: &SecretString) -> Result<(), EnvironmentError> {
+    let text = source.expose_secret();
+    let one = !text.contains(char::is_whitespace)
+        && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    if one {
+        Ok(())
+    } else {
+        Err(EnvironmentError::DataSource(DATA_SOURCE.to_owned()))
+    }
+}
+
 /// The data sources with `sslrootcert` set to this node's file, whatever it was: only the node
 /// knows where the file is.
 fn with_root(
@@ -256,67 +333,4 @@ fn parse(text: &str) -> Option<(String, BTreeMap<String, SecretString>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn environment(variables: BTreeMap<String, String>) -> Environment {
-        Environment {
-            digest: "d".repeat(64),
-            variables: variables
-                .into_iter()
-                .map(|(name, value)| (name, SecretString::from(value)))
-                .collect(),
-            database_password: SecretString::from("pw"),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_back(
-            variables in proptest::collection::btree_map("MM_[A-Z0-9_]{1,20}", "[^\0]{0,40}", 0..6)
-        ) {
-            let written = environment(variables.clone());
-            let (digest, read) = parse(&written.to_text()).unwrap();
-            prop_assert_eq!(digest, written.digest);
-            let read: BTreeMap<String, String> = read
-                .into_iter()
-                .map(|(name, value)| (name, value.expose_secret().to_owned()))
-                .collect();
-            prop_assert_eq!(read, variables);
-        }
-    }
-
-    #[test]
-    fn root_certificate_is_the_nodes_file() {
-        let source = SecretString::from(
-            "postgres://m:p%40ss@db:5432/mattermost?sslmode=verify-full&sslrootcert=/old&connect_timeout=10",
-        );
-        let changed = with_root("X", &source, "/etc/ca.pem").unwrap();
-        assert_eq!(
-            changed.expose_secret(),
-            "postgres://m:p%40ss@db:5432/mattermost?sslmode=verify-full&connect_timeout=10&sslrootcert=%2Fetc%2Fca.pem"
-        );
-        assert!(with_root("X", &SecretString::from("secret-not-a-url"), "/x").is_err());
-    }
-
-    #[test]
-    fn debug_shows_no_value() {
-        let shown = format!(
-            "{:?}",
-            environment(BTreeMap::from([("MM_A".into(), "hidden".into())]))
-        );
-        assert!(shown.contains("MM_A") && !shown.contains("hidden") && !shown.contains("pw"));
-    }
-
-    #[test]
-    fn bad_settings_are_refused_by_name() {
-        let cases = ["PATH", "MM_", "MM_lower", "MM_A=B", "LD_PRELOAD", "MM_A\nB"];
-        for name in cases {
-            assert!(check(name, &SecretString::from("x")).is_err(), "{name}");
-        }
-        let error = check("MM_A", &SecretString::from("se\0cret")).unwrap_err();
-        assert!(!error.to_string().contains("cret"));
-    }
-}
+mod tests;

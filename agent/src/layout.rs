@@ -4,7 +4,8 @@
 //! /opt/mattermost/releases/<version>/        verified, read-only for the server
 //! /opt/mattermost/releases/.partial-<sha>/   being unpacked; never run, removed at the next start
 //! /opt/mattermost/current -> releases/<version>
-//! /opt/mattermost/shared/{config,logs,plugins,client-plugins,data}   kept across versions
+//! /opt/mattermost/shared/{logs,plugins,client-plugins}   kept across versions; unpacked by the server itself
+//! /opt/mattermost/shared/{config,data}       what people made, in stacks without a bucket: never deleted
 //! /etc/mattermost/mattermost.env             0600: all settings, with the secrets
 //! /var/lib/mattermost-agent/                 0700: key, certificate, last accepted Desired, progress
 //! /var/cache/mattermost-agent/               tarballs that came with the image

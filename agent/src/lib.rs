@@ -9,7 +9,7 @@
 //!    +---------+   NodeReport (latest wins)               +----------+      +----------------+
 //!      |     ^                                              |      ^
 //!      v     | enrol, renew                                 v      | terminating
-//!   orchestrator                               install, database, verify, drain
+//!   orchestrator                               install, database, verify, file store, drain
 //! ```
 //!
 //! Invariants:
@@ -26,6 +26,7 @@ pub mod database;
 pub mod disk;
 pub mod enrol;
 pub mod environment;
+pub mod file_store;
 pub mod identity;
 pub mod imds;
 pub mod install;

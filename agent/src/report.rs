@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fleet_proto::v1::{Failure, Health, NodeReport, Phase, Schema};
+use fleet_proto::v1::{Failure, Health, NodeReport, Phase, Schema, ServerLicence};
 use tokio::sync::watch;
 
 use crate::coded::{Coded, chain};
 use crate::logging;
 use crate::notify;
+use crate::verify::Ping;
 
 /// Journal lines in a failure: enough for a stack trace, small enough for every message limit.
 const JOURNAL_LINES: usize = 40;
@@ -118,14 +119,20 @@ impl Reporter {
         self.update(|report| report.schema = Some(schema));
     }
 
-    /// The server's health.
-    pub fn health(&self, health: Health, version: Option<String>) {
+    /// The server's health, and which version answered; who does not answer keeps its last one.
+    pub fn health(&self, health: Health, answered: &Ping) {
         self.update(|report| {
             report.health = Some(health);
-            if let Some(version) = version {
-                report.mattermost_version = version;
+            if !answered.version_id.is_empty() {
+                report.mattermost_version = answered.version();
+                report.version_id.clone_from(&answered.version_id);
             }
         });
+    }
+
+    /// What the server says of its licence; `None`: another process runs, which was not asked yet.
+    pub fn licence(&self, licence: Option<ServerLicence>) {
+        self.update(|report| report.licence = licence);
     }
 
     fn publish(&self) {

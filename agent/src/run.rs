@@ -90,6 +90,11 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         store: store.clone(),
         installer: Installer::new(&layout, Arc::clone(&service)),
         pinger: Pinger::new(instance.address)?,
+        imds: Arc::clone(&imds),
+        // As AWS's own clients read it.
+        file_store_roots: std::env::var_os("AWS_CA_BUNDLE")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
         connections: Arc::new(Kernel {
             address: instance.address,
         }),

@@ -82,6 +82,8 @@ steps! {
     StartRecorded,
     /// The server said that it is ready.
     Ready,
+    /// The node's own object lies in the bucket of users' files, to be read and deleted.
+    FileStored,
     /// It is verified: it serves.
     Serving,
     /// An old release is out of sight, and there.

@@ -1,11 +1,15 @@
-//! Does the server serve? The full ping, which goes through database and file store, and the header
-//! that proves which version answers.
+//! Does the server serve? The full ping, which goes through database and file store, the header that
+//! proves which version answers, and what the server says of its licence.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use reqwest::Client;
+use fleet_proto::v1::ServerLicence;
+use reqwest::header::LOCATION;
+use reqwest::{Client, Response};
 use serde::Deserialize;
+
+use crate::wanted::SitePath;
 
 /// Mattermost's HTTP port.
 pub const PORT: u16 = 8065;
@@ -22,7 +26,7 @@ pub struct Ping {
     pub database: String,
     /// As above.
     pub filestore: String,
-    /// The first parts of `X-Version-Id`, for example `11.10.0.1234.abcdef.false`; empty without.
+    /// `X-Version-Id`, for example `11.10.0.1234.abcdef.false`; empty without.
     pub version_id: String,
     /// Status 200 and both `OK`.
     pub healthy: bool,
@@ -46,6 +50,11 @@ impl Ping {
             .collect::<Vec<_>>()
             .join(".")
     }
+
+    /// The server answers, and says that its file store is not well.
+    pub fn filestore_unhealthy(&self) -> bool {
+        !self.filestore.is_empty() && self.filestore != HEALTHY
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,11 +67,31 @@ struct Answer {
     filestore_status: String,
 }
 
-/// Pings one server.
+/// All values are texts. Who and until when is left out without an administrator's session.
+#[derive(Deserialize)]
+struct LicenceAnswer {
+    #[serde(rename = "IsLicensed", default)]
+    licensed: String,
+    #[serde(rename = "Cluster", default)]
+    cluster: String,
+}
+
+/// Why the server did not say anything of its licence.
+#[derive(Debug, thiserror::Error)]
+pub enum LicenceError {
+    /// No answer.
+    #[error("the connection failed")]
+    Connection(#[source] reqwest::Error),
+    /// Another answer.
+    #[error("it answered {0} without a licence document")]
+    Answer(reqwest::StatusCode),
+}
+
+/// Asks one server.
 #[derive(Clone, Debug)]
 pub struct Pinger {
     http: Client,
-    url: String,
+    server: String,
 }
 
 impl Pinger {
@@ -80,13 +109,14 @@ impl Pinger {
         let server = SocketAddrV4::new(address, PORT);
         Ok(Self {
             http,
-            url: format!("http://{server}/api/v4/system/ping?get_server_status=true"),
+            server: format!("http://{server}"),
         })
     }
 
-    /// One full ping. Never an error: a server that does not answer is an unhealthy one.
-    pub async fn ping(&self) -> Ping {
-        match self.ask().await {
+    /// One full ping below the site's path. Never an error: a server that does not answer is an unhealthy
+    /// one.
+    pub async fn ping(&self, path: &SitePath) -> Ping {
+        match self.ask(path).await {
             Ok(ping) => ping,
             Err(error) => Ping {
                 reason: if error.is_timeout() {
@@ -101,9 +131,29 @@ impl Pinger {
         }
     }
 
-    async fn ask(&self) -> Result<Ping, reqwest::Error> {
-        let mut answer = self.http.get(&self.url).send().await?;
+    /// What clients are told of the licence, which needs no login.
+    pub async fn licence(&self, path: &SitePath) -> Result<ServerLicence, LicenceError> {
+        let (server, path) = (&self.server, path.as_str());
+        let url = format!("{server}{path}/api/v4/license/client?format=old");
+        let answer = self.http.get(url).send().await;
+        let answer = answer.map_err(LicenceError::Connection)?;
         let status = answer.status();
+        let body = bounded(answer).await.map_err(LicenceError::Connection)?;
+        match serde_json::from_slice::<LicenceAnswer>(&body) {
+            Ok(said) if status.is_success() && !said.licensed.is_empty() => Ok(ServerLicence {
+                licensed: said.licensed == "true",
+                cluster: said.cluster == "true",
+            }),
+            _ => Err(LicenceError::Answer(status)),
+        }
+    }
+
+    async fn ask(&self, path: &SitePath) -> Result<Ping, reqwest::Error> {
+        let (server, path) = (&self.server, path.as_str());
+        let url = format!("{server}{path}/api/v4/system/ping?get_server_status=true");
+        let answer = self.http.get(url).send().await?;
+        let status = answer.status();
+        let elsewhere = answer.headers().get(LOCATION).cloned();
         let version_id = answer
             .headers()
             .get("x-version-id")
@@ -112,12 +162,15 @@ impl Pinger {
             .chars()
             .take(200)
             .collect();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LIMIT {
-                break;
-            }
+        let body = bounded(answer).await?;
+        if let Some(elsewhere) = elsewhere.filter(|_| status.is_redirection()) {
+            return Ok(Ping {
+                version_id,
+                reason: format!(
+                    "answered {status} to {elsewhere:?}: its site URL has another path than `{path}`"
+                ),
+                ..Ping::default()
+            });
         }
         let Ok(said) = serde_json::from_slice::<Answer>(&body) else {
             return Ok(Ping {
@@ -145,6 +198,17 @@ impl Pinger {
             reason,
         })
     }
+}
+
+async fn bounded(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LIMIT {
+            break;
+        }
+    }
+    Ok(body)
 }
 
 #[cfg(test)]

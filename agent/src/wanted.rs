@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet_proto::v1::{Desired, Goal, MigrationRole};
+use fleet_proto::v1::{self, Desired, Goal, MigrationRole};
 use reqwest::Url;
 
 use crate::coded::Coded;
 use value::shorten;
 
-pub use value::{Digest, Fingerprint, Version};
+pub use file_store::FileStore;
+pub use value::{Digest, Fingerprint, SitePath, Version};
 
 /// Where the manifest sets no limit: about twice what the newest release unpacks to.
 const DEFAULT_MAX_BYTES: u64 = 4 << 30;
@@ -95,6 +96,22 @@ pub enum Migration {
     Wait(u32),
 }
 
+/// Where the server keeps what the System Console sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigurationStore {
+    /// `config.json` on the node.
+    File,
+    /// The database: MM_CONFIG is its data source.
+    Database,
+}
+
+/// What the running server must say of its licence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LicenceWanted {
+    /// That it allows a cluster, too.
+    pub cluster: bool,
+}
+
 /// When a server counts as verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Verification {
@@ -162,6 +179,14 @@ pub struct Serving {
     pub verification: Verification,
     /// How clients of a server that must be restarted are handed over.
     pub pace: Drain,
+    /// Where users' files live; absent: on this node.
+    pub file_store: Option<FileStore>,
+    /// Where the server's settings live.
+    pub configuration_store: ConfigurationStore,
+    /// Below which the server answers.
+    pub site_path: SitePath,
+    /// Absent: the server may run without one.
+    pub licence: Option<LicenceWanted>,
 }
 
 impl Wanted {
@@ -254,7 +279,33 @@ fn serving(desired: &Desired) -> Result<Serving, WantedError> {
             start_timeout: Duration::from_secs(or(verification.start_timeout_s.into(), 600)),
         },
         pace: drain(desired),
+        file_store: desired
+            .file_store
+            .as_ref()
+            .map(FileStore::parse)
+            .transpose()
+            .map_err(error("file_store"))?,
+        configuration_store: configuration_store(desired).map_err(error("configuration_store"))?,
+        site_path: desired.site_path.parse().map_err(error("site_path"))?,
+        licence: desired.licence.map(|wire| LicenceWanted {
+            cluster: wire.cluster,
+        }),
     })
+}
+
+fn configuration_store(desired: &Desired) -> Result<ConfigurationStore, String> {
+    match v1::ConfigurationStore::try_from(desired.configuration_store) {
+        Ok(v1::ConfigurationStore::Unspecified) => Ok(ConfigurationStore::File),
+        // Whether another node has written the first row is asked of the database itself.
+        Ok(v1::ConfigurationStore::Database) if desired.database.is_none() => {
+            Err("it is the database, and `database` is missing".to_owned())
+        }
+        Ok(v1::ConfigurationStore::Database) => Ok(ConfigurationStore::Database),
+        Err(_) => Err(format!(
+            "{} is not a store that this agent knows",
+            desired.configuration_store
+        )),
+    }
 }
 
 fn https(text: &str) -> Result<Url, String> {
@@ -302,6 +353,7 @@ fn migration(desired: &Desired) -> Migration {
     }
 }
 
+mod file_store;
 mod value;
 
 #[cfg(test)]

@@ -13,10 +13,13 @@
 //! and is waited for by whoever comes next.
 
 mod failure;
+mod files;
 mod keep;
 mod prove;
+mod schema;
 mod serve;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +32,7 @@ use tonic::transport::Channel;
 use crate::boot::Instance;
 use crate::coded::chain;
 use crate::connections::{self, Connections};
+use crate::imds::Imds;
 use crate::install::Installer;
 use crate::layout::Layout;
 use crate::progress::Store;
@@ -63,6 +67,10 @@ pub struct Worker {
     pub installer: Installer,
     /// Asks the server.
     pub pinger: Pinger,
+    /// The role's credentials, to write to the bucket of users' files.
+    pub imds: Arc<Imds>,
+    /// Roots to trust for that bucket besides the system's, PEM; absent: the system's alone.
+    pub file_store_roots: Option<PathBuf>,
     /// Sees and closes clients' connections.
     pub connections: Arc<dyn Connections>,
     /// The newest accepted desired state.

@@ -208,17 +208,44 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// What `db_migrations` holds; an empty database has none applied.
+    /// What `db_migrations` holds, and whether `configurations` has an active row; an empty database has
+    /// neither. The server makes the one table when it migrates, the other when it opens MM_CONFIG.
     pub async fn schema(&self) -> Result<Schema, DatabaseError> {
-        let there: bool = self
+        let there = self
             .client
-            .query_one("SELECT to_regclass('db_migrations') IS NOT NULL", &[])
+            .query_one(
+                "SELECT to_regclass('db_migrations') IS NOT NULL, \
+                        to_regclass('configurations') IS NOT NULL",
+                &[],
+            )
             .await
-            .map_err(self.failed())?
-            .get(0);
-        if !there {
-            return Ok(Schema::default());
+            .map_err(self.failed())?;
+        let configuration = there.get(1) && self.has_configuration().await?;
+        if !there.get::<_, bool>(0) {
+            return Ok(Schema {
+                configuration,
+                ..Schema::default()
+            });
         }
+        Ok(Schema {
+            configuration,
+            ..self.migrations().await?
+        })
+    }
+
+    /// At most one row is active: the column is unique, and NULL in all others.
+    async fn has_configuration(&self) -> Result<bool, DatabaseError> {
+        self.client
+            .query_one(
+                "SELECT EXISTS (SELECT FROM configurations WHERE active)",
+                &[],
+            )
+            .await
+            .map(|row| row.get(0))
+            .map_err(self.failed())
+    }
+
+    async fn migrations(&self) -> Result<Schema, DatabaseError> {
         let newest = self
             .client
             .query_opt(

@@ -15,6 +15,7 @@
 
 mod supervisor;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -39,6 +40,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Orders waiting for the supervisor; there is one worker.
 const ORDERS: usize = 4;
+/// What a container's supervisor gives its process of its own environment: where the role's credentials
+/// are asked for, and whom to trust on the way to AWS. The server finds its bucket by them.
+const PASSED_ON: [&str; 6] = [
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
@@ -184,6 +195,12 @@ fn command(layout: &Layout, release: &Path) -> Result<Command, ServiceError> {
         .stderr(Stdio::piped())
         .process_group(0);
     Ok(command)
+}
+
+/// Of the agent's own environment, for the server alone: a migration asks nothing of AWS.
+fn passed_on() -> impl Iterator<Item = (&'static str, OsString)> {
+    let there = |name| Some((name, std::env::var_os(name)?));
+    PASSED_ON.into_iter().filter_map(there)
 }
 
 fn spawn(mut command: Command) -> Result<Process, ServiceError> {

@@ -55,6 +55,21 @@ fn database() -> impl Strategy<Value = v1::Database> {
     })
 }
 
+fn file_store() -> impl Strategy<Value = v1::FileStore> {
+    let texts = (text(), text(), text(), text(), text());
+    (texts, any::<bool>()).prop_map(|(texts, own_keys)| {
+        let (bucket, region, prefix, endpoint, owner) = texts;
+        v1::FileStore {
+            bucket,
+            region,
+            prefix,
+            endpoint,
+            owner,
+            own_keys,
+        }
+    })
+}
+
 fn desired() -> impl Strategy<Value = Desired> {
     let parts = (
         prop::option::of(artefact()),
@@ -65,9 +80,16 @@ fn desired() -> impl Strategy<Value = Desired> {
     );
     let numbers = (any::<u64>(), any::<i32>(), 0..5_i32, any::<i32>());
     let more = (any::<u32>(), any::<u32>(), any::<u32>());
-    (parts, numbers, more).prop_map(|(parts, numbers, more)| {
+    let lasting = (
+        prop::option::of(file_store()),
+        -1..3_i32,
+        text(),
+        prop::option::of(any::<bool>()),
+    );
+    (parts, numbers, more, lasting).prop_map(|(parts, numbers, more, lasting)| {
         let (artefact, database, settings, configuration_digest, rollout) = parts;
         let (generation, odd, goal, role) = numbers;
+        let (file_store, configuration_store, site_path, cluster) = lasting;
         Desired {
             generation,
             goal: if goal == 4 { odd } else { goal },
@@ -90,6 +112,10 @@ fn desired() -> impl Strategy<Value = Desired> {
                 deadline_s: more.2,
             }),
             rollout,
+            file_store,
+            configuration_store,
+            site_path,
+            licence: cluster.map(|cluster| v1::LicenceWanted { cluster }),
         }
     })
 }
@@ -105,6 +131,17 @@ fn check(message: &Desired) -> Result<(), TestCaseError> {
     prop_assert_eq!(wanted.artefact.url.scheme(), "https");
     if let Some(signature) = &wanted.artefact.signature {
         prop_assert_eq!(signature.url.scheme(), "https");
+    }
+    let path = wanted.site_path.as_str();
+    prop_assert!(
+        !path.ends_with('/')
+            && !path.split('/').any(|part| part == "..")
+            && !path.contains(['?', '#']),
+        "{path}"
+    );
+    if let Some(store) = &wanted.file_store {
+        prop_assert!(matches!(store.url.scheme(), "https" | "http"));
+        prop_assert!(store.url.as_str().ends_with('/') && store.url.username().is_empty());
     }
     prop_assert!(wanted.artefact.max_bytes > 0 && wanted.artefact.max_files > 0);
     prop_assert!(!wanted.configuration_digest.is_empty());

@@ -25,6 +25,99 @@ fn with(change: impl FnOnce(&mut v1::Artefact)) -> Desired {
     all
 }
 
+fn below(path: &str) -> Desired {
+    Desired {
+        site_path: path.into(),
+        ..desired()
+    }
+}
+
+fn store(change: impl FnOnce(&mut v1::FileStore)) -> Result<FileStore, WantedError> {
+    let mut wire = v1::FileStore {
+        bucket: "chat-files-1".into(),
+        region: "eu-central-1".into(),
+        ..v1::FileStore::default()
+    };
+    change(&mut wire);
+    let message = Desired {
+        file_store: Some(wire),
+        ..desired()
+    };
+    match Wanted::parse(&message)? {
+        Wanted::Serving(serving) => Ok(serving.file_store.unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn buckets_have_their_address() {
+    let url = |change: fn(&mut v1::FileStore)| store(change).unwrap().url.to_string();
+    assert_eq!(
+        url(|_| {}),
+        "https://chat-files-1.s3.eu-central-1.amazonaws.com/"
+    );
+    // Its dots would not match the certificate.
+    assert_eq!(
+        url(|one| one.bucket = "chat.example.org".into()),
+        "https://s3.eu-central-1.amazonaws.com/chat.example.org/"
+    );
+    for (endpoint, expected) in [
+        (
+            "https://minio.example.org",
+            "https://minio.example.org/chat-files-1/",
+        ),
+        (
+            "https://minio.example.org:443/",
+            "https://minio.example.org/chat-files-1/",
+        ),
+        (
+            "http://[fd00::1]:9000",
+            "http://[fd00::1]:9000/chat-files-1/",
+        ),
+    ] {
+        let found = store(|one| one.endpoint = endpoint.into()).unwrap();
+        assert_eq!(found.url.as_str(), expected);
+    }
+}
+
+#[test]
+fn a_bad_file_store_is_refused_with_its_member() {
+    type Change = fn(&mut v1::FileStore);
+    let cases: [(Change, &str); 19] = [
+        (|one| one.bucket = String::new(), "`bucket`"),
+        (|one| one.bucket = "ab".into(), "`bucket`"),
+        (|one| one.bucket = "x".repeat(64), "`bucket`"),
+        (|one| one.bucket = "Chat".into(), "`bucket`"),
+        (|one| one.bucket = "a/../b".into(), "`bucket`"),
+        (|one| one.bucket = "chat..files".into(), "`bucket`"),
+        (|one| one.bucket = "-chat".into(), "`bucket`"),
+        (|one| one.region = String::new(), "`region`"),
+        (|one| one.region = "eu.central/1".into(), "`region`"),
+        (|one| one.prefix = "chat".into(), "`prefix`"),
+        (|one| one.prefix = "/".into(), "`prefix`"),
+        (|one| one.prefix = "/chat/".into(), "`prefix`"),
+        (|one| one.prefix = "a/../b/".into(), "`prefix`"),
+        (|one| one.prefix = "a\nb/".into(), "`prefix`"),
+        (|one| one.prefix = "x".repeat(1000) + "/", "`prefix`"),
+        (|one| one.endpoint = "minio:9000".into(), "`endpoint`"),
+        (
+            |one| one.endpoint = "https://minio/path".into(),
+            "`endpoint`",
+        ),
+        (
+            |one| one.endpoint = "https://u:hidden@minio".into(),
+            "`endpoint`",
+        ),
+        (|one| one.owner = "12345".into(), "`owner`"),
+    ];
+    for (change, member) in cases {
+        let error = store(change).unwrap_err();
+        assert_eq!(error.field, "file_store");
+        assert!(error.reason.contains(member), "{}", error.reason);
+        assert!(!error.reason.contains("hidden"), "{}", error.reason);
+    }
+}
+
 #[test]
 fn a_good_one_gets_the_documented_defaults() {
     let Wanted::Serving(serving) = Wanted::parse(&desired()).unwrap() else {
@@ -33,6 +126,12 @@ fn a_good_one_gets_the_documented_defaults() {
     assert_eq!(serving.verification.consecutive, 3);
     assert_eq!(serving.verification.interval, Duration::from_secs(2));
     assert_eq!(serving.migration, Migration::Unordered);
+    assert_eq!(serving.configuration_store, ConfigurationStore::File);
+    assert!(serving.file_store.is_none() && serving.licence.is_none());
+    let Wanted::Serving(serving) = Wanted::parse(&below("/chat/team-1")).unwrap() else {
+        panic!("goal is serve");
+    };
+    assert_eq!(serving.site_path.as_str(), "/chat/team-1");
 }
 
 #[test]
@@ -102,6 +201,27 @@ fn a_bad_one_is_refused_with_its_field() {
             },
             "database",
         ),
+        (
+            Desired {
+                configuration_store: 77,
+                ..desired()
+            },
+            "configuration_store",
+        ),
+        // Nobody could be asked whether the configuration is there.
+        (
+            Desired {
+                configuration_store: v1::ConfigurationStore::Database.into(),
+                ..desired()
+            },
+            "configuration_store",
+        ),
+        (below("mattermost"), "site_path"),
+        (below("/mattermost/"), "site_path"),
+        (below("/"), "site_path"),
+        (below("/a/../b"), "site_path"),
+        (below("/a?b"), "site_path"),
+        (below("/a b"), "site_path"),
     ];
     for (bad, field) in cases {
         assert_eq!(Wanted::parse(&bad).unwrap_err().field, field, "{bad:?}");

@@ -107,6 +107,40 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// The path of the site URL, below which the server answers: empty, or `/…` without a slash at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SitePath(String);
+
+impl SitePath {
+    /// As text, to be followed by `/api/…`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SitePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte);
+        let part = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+        let good = text.is_empty()
+            || text.len() <= 200
+                && text
+                    .strip_prefix('/')
+                    .is_some_and(|rest| rest.split('/').all(part));
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "`{}` is not a path such as /mattermost, without a slash at its end",
+                shorten(text)
+            ))
+        }
+    }
+}
+
 /// As much of a text from elsewhere as an error shows.
 pub(super) fn shorten(text: &str) -> String {
     text.chars().take(80).collect()

@@ -3,6 +3,7 @@
 use fleet_proto::v1::Phase;
 
 use crate::coded::Coded;
+use crate::verify::LicenceError;
 
 /// Where, why, and the last lines of whatever failed.
 pub(crate) struct Failed {
@@ -37,6 +38,16 @@ pub(crate) enum StartError {
     WrongVersion { found: String, expected: String },
     #[error("the schema has {applied} migrations applied; {expected} are expected")]
     Schema { applied: u32, expected: u32 },
+    #[error(
+        "Mattermost serves, and table `configurations` has no active row: its settings are not in the database"
+    )]
+    ConfigurationMissing,
+    #[error("Mattermost does not take the licence: it says that it runs without one")]
+    LicenceRefused,
+    #[error("Mattermost runs with a licence that allows no cluster, and a cluster is wanted")]
+    LicenceWithoutCluster,
+    #[error("Mattermost does not say whether it took the licence")]
+    LicenceUnknown(#[source] LicenceError),
 }
 
 impl Coded for StartError {
@@ -48,6 +59,9 @@ impl Coded for StartError {
             Self::Unhealthy { .. } => "server_unhealthy",
             Self::WrongVersion { .. } => "server_wrong_version",
             Self::Schema { .. } => "schema_unexpected",
+            Self::ConfigurationMissing => "configuration_missing",
+            Self::LicenceRefused | Self::LicenceWithoutCluster => "licence_refused",
+            Self::LicenceUnknown(_) => "licence_unknown",
         }
     }
 
@@ -60,7 +74,24 @@ impl Coded for StartError {
             Self::WrongVersion { .. } => "another process may hold the port",
             Self::Schema { .. } => "the migration did not do what it said",
             Self::Secrets { .. } => "the orchestrator's log has the reason",
+            Self::ConfigurationMissing => {
+                "the server's log says what became of MM_CONFIG; the role must own the table"
+            }
+            Self::LicenceRefused => {
+                "put the whole text of a valid licence into the secret; the last journal lines may say what \
+                 is wrong with this one, which is not tried again"
+            }
+            Self::LicenceWithoutCluster => {
+                "put a licence with high availability into the secret, or turn `cluster` off; this one is \
+                 not tried again"
+            }
+            Self::LicenceUnknown(_) => "this is tried again; the last journal lines may say why",
         }
         .to_owned()
+    }
+
+    /// A licence changes with another desired state only.
+    fn permanent(&self) -> bool {
+        matches!(self, Self::LicenceRefused | Self::LicenceWithoutCluster)
     }
 }

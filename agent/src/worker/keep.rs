@@ -6,6 +6,8 @@ use std::time::Duration;
 use fleet_proto::v1::Phase;
 
 use super::{Failed, StartError, Worker};
+use crate::coded::chain;
+use crate::file_store::Patience;
 use crate::service::State;
 use crate::wanted::Serving;
 
@@ -23,6 +25,7 @@ impl Worker {
         let restarts = status.borrow_and_update().restarts;
         let enough = wanted.verification.consecutive;
         let mut consecutive = enough;
+        let mut files_unwell = false;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL.mul_f64(rand::random_range(0.8..=1.2))) => {}
@@ -45,7 +48,7 @@ impl Worker {
                     .fail(failed.phase, &*failed.error, failed.journal);
                 return self.await_active().await;
             }
-            let ping = self.pinger.ping().await;
+            let ping = self.pinger.ping(&wanted.site_path).await;
             let before = consecutive;
             consecutive = if ping.healthy {
                 (consecutive + 1).min(enough)
@@ -59,6 +62,27 @@ impl Worker {
             }
             self.report_health(&ping, consecutive, true);
             self.report_connections();
+            let before = std::mem::replace(&mut files_unwell, ping.filestore_unhealthy());
+            if files_unwell && !before {
+                self.note_file_store(wanted).await;
+            } else if before && !files_unwell {
+                self.reporter.note("");
+            }
+        }
+    }
+
+    /// Once when it becomes unwell: the server serves on, and people should know why uploads fail. One
+    /// attempt, since nothing else is looked at meanwhile.
+    async fn note_file_store(&self, wanted: &Serving) {
+        if let Err(failed) = self.explain_file_store(wanted, Patience::once()).await {
+            let text = chain(&*failed.error);
+            log::error!("{text}");
+            let hint = failed.error.hint();
+            self.reporter.note(if hint.is_empty() {
+                text
+            } else {
+                format!("{text}; hint: {hint}")
+            });
         }
     }
 

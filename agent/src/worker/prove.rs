@@ -1,17 +1,20 @@
-//! From a started process to `Serving`: ready, healthy several times in a row, of the right version,
-//! on the right schema.
+//! From a started process to `Serving`: ready, healthy several times in a row, of the right version, with
+//! a bucket that this node can use, with its licence, on the right schema.
 
 use fleet_proto::v1::{Health, Phase};
 use tokio::time::Instant;
 
 use super::{Failed, StartError, Worker};
 use crate::environment::Environment;
+use crate::file_store::Patience;
 use crate::service::State;
 use crate::verify::Ping;
-use crate::wanted::{Migration, Serving};
+use crate::wanted::{ConfigurationStore, Migration, Serving};
 
 /// Lines of a server that failed.
 const JOURNAL: usize = 40;
+/// How often a server that is well is asked for its licence until it answers.
+const LICENCE_ATTEMPTS: u32 = 3;
 
 impl Worker {
     pub(super) async fn with_journal(&self, error: StartError) -> Failed {
@@ -44,8 +47,32 @@ impl Worker {
         }
     }
 
-    /// Full pings in a row, the right version, the schema: only then `Serving`.
+    /// Full pings in a row, the right version, files, licence, the schema: only then `Serving`.
     pub(super) async fn verify(&self, wanted: &Serving) -> Result<(), Failed> {
+        let status = self.service.status();
+        let restarts = status.borrow().restarts;
+        self.verify_health(wanted).await?;
+        self.prove_file_store(wanted, Patience::default()).await?;
+        self.verify_licence(wanted).await?;
+        self.verify_schema(wanted).await?;
+        // All of it was true of one process.
+        let now = status.borrow().clone();
+        if now.restarts != restarts || now.state != State::Active {
+            let ended = now.ended;
+            return Err(self.with_journal(StartError::Crashed { ended }).await);
+        }
+        self.reporter.update(|report| {
+            report.note.clear();
+            report
+                .configuration_digest
+                .clone_from(&wanted.configuration_digest);
+            report.connections = self.established();
+        });
+        self.reporter.reach(Phase::Serving);
+        Ok(())
+    }
+
+    async fn verify_health(&self, wanted: &Serving) -> Result<(), Failed> {
         let verification = wanted.verification;
         let deadline = Instant::now() + verification.start_timeout;
         let mut status = self.service.status();
@@ -53,9 +80,10 @@ impl Worker {
         let mut ticks = tokio::time::interval(verification.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut consecutive = 0;
+        let mut files_asked = false;
         loop {
             ticks.tick().await;
-            let ping = self.pinger.ping().await;
+            let ping = self.pinger.ping(&wanted.site_path).await;
             consecutive = if ping.healthy { consecutive + 1 } else { 0 };
             let now = status.borrow_and_update().clone();
             self.report_health(&ping, consecutive, now.state == State::Active);
@@ -71,7 +99,11 @@ impl Worker {
                 return Err(self.with_journal(error).await);
             }
             if consecutive >= verification.consecutive && now.state == State::Active {
-                break;
+                return Ok(());
+            }
+            if ping.filestore_unhealthy() && !std::mem::replace(&mut files_asked, true) {
+                // Why is known at once, not after the time-out of the start.
+                self.explain_file_store(wanted, Patience::default()).await?;
             }
             if Instant::now() > deadline {
                 let error = StartError::Unhealthy {
@@ -81,15 +113,40 @@ impl Worker {
                 return Err(self.with_journal(error).await);
             }
         }
-        self.verify_schema(wanted).await?;
-        self.reporter.update(|report| {
-            report
-                .configuration_digest
-                .clone_from(&wanted.configuration_digest);
-            report.connections = self.established();
-        });
-        self.reporter.reach(Phase::Serving);
-        Ok(())
+    }
+
+    /// Asked of every server, for the report; decides only where a licence is wanted.
+    async fn verify_licence(&self, wanted: &Serving) -> Result<(), Failed> {
+        let mut attempt = 1;
+        let licence = loop {
+            match self.pinger.licence(&wanted.site_path).await {
+                Ok(licence) => break licence,
+                Err(error) if wanted.licence.is_none() => {
+                    log::warn!(
+                        "the server's licence is unknown: {}",
+                        crate::coded::chain(&error)
+                    );
+                    return Ok(());
+                }
+                Err(error) if attempt >= LICENCE_ATTEMPTS => {
+                    return Err(self.with_journal(StartError::LicenceUnknown(error)).await);
+                }
+                Err(_) => {
+                    attempt += 1;
+                    tokio::time::sleep(wanted.verification.interval).await;
+                }
+            }
+        };
+        self.reporter.licence(Some(licence));
+        match wanted.licence {
+            Some(_) if !licence.licensed => {
+                Err(self.with_journal(StartError::LicenceRefused).await)
+            }
+            Some(needed) if needed.cluster && !licence.cluster => {
+                Err(self.with_journal(StartError::LicenceWithoutCluster).await)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn verify_schema(&self, wanted: &Serving) -> Result<(), Failed> {
@@ -106,7 +163,7 @@ impl Worker {
             Migration::Wait(expected) => expected,
             Migration::Migrate | Migration::Unordered => 1,
         };
-        let applied = schema.applied;
+        let (applied, configuration) = (schema.applied, schema.configuration);
         self.reporter.schema(schema);
         if applied < expected {
             return Err(Failed::at(Phase::Starting)(StartError::Schema {
@@ -114,11 +171,13 @@ impl Worker {
                 expected,
             }));
         }
+        if wanted.configuration_store == ConfigurationStore::Database && !configuration {
+            return Err(self.with_journal(StartError::ConfigurationMissing).await);
+        }
         Ok(())
     }
 
     pub(super) fn report_health(&self, ping: &Ping, consecutive: u32, active: bool) {
-        let version = (!ping.version_id.is_empty()).then(|| ping.version());
         self.reporter.health(
             Health {
                 consecutive_ok: consecutive,
@@ -126,7 +185,7 @@ impl Worker {
                 filestore_status: ping.filestore.clone(),
                 active,
             },
-            version,
+            ping,
         );
     }
 

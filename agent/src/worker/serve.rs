@@ -1,33 +1,29 @@
 //! The way from a desired state to a verified server.
 //!
 //! ```text
-//!   installed -> secrets -> database checked -> schema (migrate | wait) -> current -> environment
-//!             -> clients handed over, when a server must be restarted
-//!             -> started -> ready -> full ping, version, schema -> serving
+//!   installed -> secrets -> environment -> database checked -> schema (migrate | wait)
+//!             -> clients handed over, when a server must be restarted -> current
+//!             -> started -> ready -> full ping, version -> files, licence, schema -> serving
 //! ```
 
 use std::time::Duration;
 
 use fleet_proto::backoff::Backoff;
 use fleet_proto::v1::node_client::NodeClient;
-use fleet_proto::v1::{Phase, Schema, SecretsReply, SecretsRequest};
+use fleet_proto::v1::{Phase, SecretsReply, SecretsRequest};
 use tonic::Code;
 use tonic::transport::Channel;
 
 use super::{Failed, StartError, Worker};
 use crate::coded::Coded;
 use crate::connections;
-use crate::database;
 use crate::disk::{ensure_directory, write_atomically};
 use crate::environment::Environment;
 use crate::install::{self, InstallError, Step};
-use crate::progress::FailedMigration;
-use crate::service::{ServiceError, State};
+use crate::service::State;
 use crate::steps::{Step as Done, reached};
-use crate::wanted::{Migration, Serving};
+use crate::wanted::Serving;
 
-/// Between looks at the schema while another node migrates.
-const SCHEMA_POLL: Duration = Duration::from_secs(1);
 /// For the secrets call: a look into a store.
 const SECRETS_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -64,12 +60,10 @@ impl Worker {
         // Another configuration may have got as far as its files, and no further.
         let file = Environment::read(&self.layout).map_err(Failed::at(Phase::Configured))?;
         let sha256 = wanted.artefact.sha256.to_string();
-        Ok(
-            file.is_some_and(|file| file.digest() == wanted.configuration_digest)
-                && active.is_some_and(|release| release.sha256 == sha256)
-                && progress.running_digest == wanted.configuration_digest
-                && progress.running_version == wanted.artefact.version.as_str(),
-        )
+        Ok(file.is_some_and(|file| file.is_of(wanted))
+            && active.is_some_and(|release| release.sha256 == sha256)
+            && progress.running_digest == wanted.configuration_digest
+            && progress.running_version == wanted.artefact.version.as_str())
     }
 
     pub(super) async fn install(&self, wanted: &Serving) -> Result<(), Failed> {
@@ -100,7 +94,7 @@ impl Worker {
         let failed = || Failed::at(Phase::Installed);
         let there = Environment::read(&self.layout).map_err(Failed::at(Phase::Installed))?;
         if let Some(there) = there
-            && there.digest() == wanted.configuration_digest
+            && there.is_of(wanted)
         {
             return Ok(there);
         }
@@ -171,114 +165,6 @@ impl Worker {
         }
     }
 
-    /// Checked, and its schema as this node's part in the migration wants it.
-    async fn prepare_database(
-        &self,
-        wanted: &Serving,
-        environment: &Environment,
-    ) -> Result<(), Failed> {
-        let Some(database) = &wanted.database else {
-            return Ok(());
-        };
-        let failed = || Failed::at(Phase::Installed);
-        let connection = database::connect(database, environment.database_password())
-            .await
-            .map_err(failed())?;
-        connection.check().await.map_err(failed())?;
-        let mut schema = connection.schema().await.map_err(failed())?;
-        self.reporter.schema(schema.clone());
-        match wanted.migration {
-            Migration::Unordered => {}
-            Migration::Migrate => {
-                drop(connection);
-                self.migrate(wanted).await?;
-                // Its own word counts for nothing (mattermost.md): read back.
-                schema = self.read_schema(wanted, environment).await?;
-                if schema.applied == 0 {
-                    return Err(Failed::at(Phase::Migrating)(StartError::Schema {
-                        applied: 0,
-                        expected: 1,
-                    }));
-                }
-                self.reporter.schema(schema);
-            }
-            Migration::Wait(expected) => {
-                while schema.applied < expected {
-                    self.reporter.note(format!(
-                        "waiting for the migration: {} of {expected} applied",
-                        schema.applied
-                    ));
-                    tokio::time::sleep(SCHEMA_POLL).await;
-                    schema = connection.schema().await.map_err(failed())?;
-                    self.reporter.schema(schema.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn read_schema(
-        &self,
-        wanted: &Serving,
-        environment: &Environment,
-    ) -> Result<Schema, Failed> {
-        let Some(database) = &wanted.database else {
-            return Ok(Schema::default());
-        };
-        database::connect(database, environment.database_password())
-            .await
-            .map_err(Failed::at(Phase::Migrating))?
-            .schema()
-            .await
-            .map_err(Failed::at(Phase::Migrating))
-    }
-
-    /// Once per generation, also when it failed: a node that boots again must not migrate on an old order.
-    async fn migrate(&self, wanted: &Serving) -> Result<(), Failed> {
-        let failed = || Failed::at(Phase::Migrating);
-        let mut progress = self
-            .store
-            .progress()
-            .map_err(DiskTrouble)
-            .map_err(failed())?;
-        if progress.migrated_generation == wanted.generation {
-            return Ok(());
-        }
-        self.reporter.reach(Phase::Migrating);
-        if let Some(known) = &progress.failed_migration
-            && known.generation == wanted.generation
-        {
-            return Err(failed_migration(known));
-        }
-        reached(Done::MigrationDue);
-        match self.service.migrate(&wanted.artefact.version).await {
-            Ok(()) => {}
-            Err(ServiceError::Migration { ended, lines }) => {
-                let known = FailedMigration {
-                    generation: wanted.generation,
-                    ended,
-                    lines,
-                };
-                let failed = failed_migration(&known);
-                progress.failed_migration = Some(known);
-                if let Err(error) = self.store.set_progress(&progress) {
-                    log::error!("{}", crate::coded::chain(&error));
-                }
-                reached(Done::MigrationFailed);
-                return Err(failed);
-            }
-            Err(error) => return Err(Failed::at(Phase::Migrating)(error)),
-        }
-        reached(Done::Migrated);
-        progress.migrated_generation = wanted.generation;
-        self.store
-            .set_progress(&progress)
-            .map_err(DiskTrouble)
-            .map_err(failed())?;
-        reached(Done::MigrationRecorded);
-        Ok(())
-    }
-
     /// Switches to the release and ensures that a process of exactly this configuration runs. Clients of
     /// one that has to go for it are closed batch by batch first, as when the node leaves.
     async fn start(&self, wanted: &Serving, environment: &Environment) -> Result<(), Failed> {
@@ -302,6 +188,7 @@ impl Worker {
         } else {
             // Whatever becomes of the order: what ran before is not known to run any more.
             self.record_running("", "").map_err(failed())?;
+            self.reporter.licence(None);
             reached(Done::StartDue);
             self.service
                 .restart()
@@ -333,16 +220,6 @@ impl Worker {
     }
 }
 
-fn failed_migration(known: &FailedMigration) -> Failed {
-    Failed {
-        journal: known.lines.clone(),
-        ..Failed::at(Phase::Migrating)(ServiceError::Migration {
-            ended: known.ended.clone(),
-            lines: known.lines.clone(),
-        })
-    }
-}
-
 async fn ask_for_secrets(
     channel: Channel,
     wanted: &Serving,
@@ -361,7 +238,7 @@ async fn ask_for_secrets(
 /// State files of the agent itself.
 #[derive(Debug, thiserror::Error)]
 #[error("the node's state cannot be kept")]
-struct DiskTrouble(#[source] crate::disk::DiskError);
+pub(super) struct DiskTrouble(#[source] pub(super) crate::disk::DiskError);
 
 impl Coded for DiskTrouble {
     fn code(&self) -> &'static str {

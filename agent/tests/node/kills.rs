@@ -14,6 +14,7 @@ use mattermost_agent::steps::{self, Step};
 use tokio::process::Command;
 
 use crate::postgres::{PASSWORD, Postgres};
+use crate::s3::Bucket;
 use crate::scenario::Scenario;
 
 const ROOT: &str = "MORTAL_AGENT_ROOT";
@@ -88,6 +89,7 @@ fn case(step: Step) -> Case {
         | Step::Restarted
         | Step::StartRecorded
         | Step::Ready
+        | Step::FileStored
         | Step::Serving
         | Step::Retired
         | Step::Pruned
@@ -133,6 +135,7 @@ struct Lane {
     generation: u64,
     version: String,
     address: String,
+    files: Bucket,
 }
 
 impl Lane {
@@ -162,6 +165,7 @@ impl Lane {
             generation: 0,
             version: String::new(),
             address,
+            files: Bucket::start().await,
         };
         // Two releases, so that the third has one to retire.
         for _ in 0..2 {
@@ -191,6 +195,7 @@ impl Lane {
         }
         let mut desired = self.node.release_of(generation, &self.version, &program);
         desired.database = Some(self.database.clone());
+        desired.file_store = Some(self.files.wanted("chat/"));
         desired.migration = Some(Migration {
             role: MigrationRole::Migrate.into(),
             expected_applied: 0,
@@ -222,10 +227,20 @@ impl Lane {
         std::fs::rename(order.with_extension("new"), &order).unwrap();
         self.want(case);
         self.node.agent_died(when).await;
+        assert_eq!(
+            self.files.keys().len(),
+            usize::from(step == Step::FileStored),
+            "{when}"
+        );
         assert_whole(&self.node, when);
         self.node.start_agent();
         self.settled(case, when).await;
         assert_whole(&self.node, when);
+        assert!(
+            self.files.keys().is_empty(),
+            "{when}: {:?}",
+            self.files.keys()
+        );
         let server = tokio::net::TcpStream::connect((self.address.as_str(), 8065)).await;
         if matches!(case, Case::Drain | Case::Fail) {
             assert!(

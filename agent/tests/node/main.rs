@@ -13,10 +13,14 @@ mod mattermost;
 mod orchestrator;
 mod postgres;
 mod releases;
+mod s3;
 mod scenario;
 
+mod configuration;
 mod database;
+mod files;
 mod kills;
+mod licence;
 mod life;
 mod proxy;
 mod systemd;

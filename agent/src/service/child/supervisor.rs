@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::super::output::Output;
 use super::super::{ServiceError, State, Status};
-use super::{Order, STOP_TIMEOUT, Verb, command, follow, pid_file, spawn, started, words};
+use super::{
+    Order, STOP_TIMEOUT, Verb, command, follow, passed_on, pid_file, spawn, started, words,
+};
 use crate::disk::{remove_file, write_atomically};
 use crate::layout::Layout;
 
@@ -163,7 +165,7 @@ impl Supervisor {
             program: "the notify socket".to_owned(),
             source,
         })?;
-        command.env("NOTIFY_SOCKET", &notify.path);
+        command.envs(passed_on()).env("NOTIFY_SOCKET", &notify.path);
         let mut process = spawn(command)?;
         let pid = process
             .id()
