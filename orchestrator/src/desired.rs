@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fleet_proto::v1;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use plan::{NodeGoal, Spec};
+use plan::{ConfigurationHome, NodeGoal, Spec};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -81,10 +81,11 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
             database.database,
         )
     };
-    let mut secrets = BTreeMap::from([(
+    let mut secrets = facts.secret_settings.clone();
+    secrets.insert(
         "MM_SQLSETTINGS_DATASOURCE".to_owned(),
         SecretString::from(source(&database.host, database.port)),
-    )]);
+    );
     if spec.mattermost.cluster && !facts.replicas.is_empty() {
         let sources: Vec<String> = facts
             .replicas
@@ -106,6 +107,29 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
 /// between nodes would be lost in silence.
 pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
     spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
+}
+
+/// Whether the specification names a secret for a setting whose value is not there.
+fn lacks_secrets(spec: &Spec, facts: &Facts) -> bool {
+    let mut wanted = spec.secret_settings().into_keys();
+    wanted.any(|setting| !facts.secret_settings.contains_key(setting))
+}
+
+/// Where the server keeps its own settings.
+fn configuration_store(goal: &NodeGoal) -> v1::ConfigurationStore {
+    match goal {
+        NodeGoal::Serve {
+            configuration: ConfigurationHome::Database,
+            ..
+        }
+        | NodeGoal::Prepare {
+            configuration: ConfigurationHome::Database,
+            ..
+        } => v1::ConfigurationStore::Database,
+        NodeGoal::Serve { .. } | NodeGoal::Prepare { .. } | NodeGoal::Drain => {
+            v1::ConfigurationStore::Unspecified
+        }
+    }
 }
 
 /// Digest of the configuration: settings, artefact, database, the revision of the secrets, and whom nodes
@@ -137,6 +161,9 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
         part("replica", &format!("{host}:{port}"));
     }
     part("secrets", &facts.secrets_revision);
+    if configuration_store(goal) == v1::ConfigurationStore::Database {
+        part("configuration", "database");
+    }
     part("database roots", &database.trust_pem);
     part("release roots", release.trust_pem);
     part("release key", release.key);
@@ -200,7 +227,7 @@ pub fn message(
             rollout,
         ),
     };
-    let facts = facts.filter(|facts| !lacks_licence(spec, facts))?;
+    let facts = facts.filter(|facts| !lacks_licence(spec, facts) && !lacks_secrets(spec, facts))?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
@@ -253,6 +280,8 @@ pub fn message(
         }),
         drain: Some(drain),
         rollout: rollout.clone().unwrap_or_default(),
+        configuration_store: configuration_store(goal).into(),
+        site_path: spec.site_path().to_owned(),
         ..v1::Desired::default()
     })
 }

@@ -22,6 +22,8 @@ pub struct Facts {
     pub site_url: String,
     /// The licence's text, where the specification has one.
     pub licence: Option<SecretString>,
+    /// Settings whose values are secrets that the specification names.
+    pub secret_settings: BTreeMap<String, SecretString>,
     /// Version ids of the secrets that go into the configuration: its digest changes with them.
     pub secrets_revision: String,
 }

@@ -131,8 +131,12 @@ impl Cloud {
             Action::EnsureTargetGroup {
                 name,
                 vpc_id,
+                health,
                 attributes,
-            } => self.ensure_target_group(name, vpc_id, attributes).await,
+            } => {
+                self.ensure_target_group(name, vpc_id, health, attributes)
+                    .await
+            }
             Action::EnsureListener {
                 port,
                 protocol,

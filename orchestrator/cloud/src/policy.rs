@@ -8,6 +8,7 @@
 //! The end-to-end tests run the whole product with this policy on a lab that judges it.
 
 mod data;
+mod named;
 
 use plan::Spec;
 use plan::observed::STACK_TAG;
@@ -42,6 +43,7 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(load_balancing(&place));
     statements.extend(data::database(&place));
     statements.extend(data::secrets(&place));
+    statements.extend(named::secrets(spec, &place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),

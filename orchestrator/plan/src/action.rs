@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::observed::{ListenerAction, Rule, Tags};
+use crate::observed::{HealthCheck, ListenerAction, Rule, Tags};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,10 +65,11 @@ pub enum Action {
         security_groups: BTreeSet<String>,
         attributes: BTreeMap<String, String>,
     },
-    /// A target group for port 8065 with health checks on `/api/v4/system/ping`.
+    /// A target group for port 8065 whose targets are probed so.
     EnsureTargetGroup {
         name: String,
         vpc_id: String,
+        health: HealthCheck,
         attributes: BTreeMap<String, String>,
     },
     /// A listener and its default action. Weights are set by `SetWeights` only once it exists.

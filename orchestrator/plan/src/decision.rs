@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
+use crate::configuration::ConfigurationHome;
 use crate::intent::Phase;
 
 /// The next step, and why it is that one.
@@ -73,6 +74,9 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -87,6 +91,9 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
     },
     /// Close connections in batches, stop, report.
     Drain,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::ConfigurationHome;
 use crate::spec::Spec;
 
 /// Everything that is wanted of a stack.
@@ -80,6 +81,12 @@ pub struct Record {
     /// Applied migrations of the proven target, read back by SQL.
     #[serde(default)]
     pub migrations: Option<u32>,
+    /// Where the servers' own settings live, once a node was told; see [`Record::configuration`].
+    #[serde(default)]
+    pub configuration: Option<ConfigurationHome>,
+    /// SHA-256 (hex) of each salt and key of the active row, by its name, as SQL showed it last.
+    #[serde(default)]
+    pub salts: BTreeMap<String, String>,
     /// Colours that left, kept for their retention window.
     #[serde(default)]
     pub retained: Vec<Retained>,

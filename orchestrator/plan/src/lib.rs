@@ -12,6 +12,7 @@
 //! The same input gives the byte-identical decision. A bad input is a phase (`Stuck`), not an error.
 
 pub mod action;
+pub mod configuration;
 pub mod decision;
 pub mod intent;
 pub mod lint;
@@ -41,6 +42,7 @@ mod simulation;
 mod tests;
 
 pub use action::Action;
+pub use configuration::ConfigurationHome;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
 pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use history::{DATABASE, History, history};
@@ -73,5 +75,8 @@ pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
         }
         (Want::Up, None) => stack::converge(&view, &mut draft),
     };
+    if intent.want == Want::Up {
+        configuration::watch(&view, &mut draft);
+    }
     draft.finish(&view, phase)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
 use crate::observed::{Failure, Node, Observed};
@@ -15,6 +16,7 @@ pub(crate) struct Colour<'a> {
     pub scheduler: bool,
     pub expected_migrations: u32,
     pub rollout: Option<String>,
+    pub configuration: ConfigurationHome,
 }
 
 impl<'a> Colour<'a> {
@@ -26,6 +28,7 @@ impl<'a> Colour<'a> {
             scheduler: true,
             expected_migrations: record.migrations.unwrap_or(0),
             rollout: None,
+            configuration: record.configuration(),
         }
     }
 
@@ -40,6 +43,7 @@ impl<'a> Colour<'a> {
             scheduler: self.scheduler,
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            configuration: self.configuration,
         }
     }
 
@@ -50,6 +54,7 @@ impl<'a> Colour<'a> {
             url: self.target.url.clone(),
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
+            configuration: self.configuration,
         }
     }
 }
@@ -75,6 +80,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster,
                 scheduler,
                 settings,
+                configuration,
                 ..
             },
             NodeGoal::Serve {
@@ -85,13 +91,19 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster: given_cluster,
                 scheduler: given_scheduler,
                 settings: given_settings,
+                configuration: given_configuration,
                 ..
             },
         ) => {
             let served = node.current && node.phase == "serving";
             (version, sha256, url) == (given_version, given_sha256, given_url)
-                && (cluster, scheduler, settings)
-                    == (given_cluster, given_scheduler, given_settings)
+                && (cluster, scheduler, settings, configuration)
+                    == (
+                        given_cluster,
+                        given_scheduler,
+                        given_settings,
+                        given_configuration,
+                    )
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use database::{Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup};
+pub use database::{
+    Configuration, Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup,
+};
 pub use fleet::{
     Activity, Alarm, Failure, Group, Image, Instance, Member, Node, ScalingPolicy, Template,
     TemplateVersion,
 };
-pub use front::{Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
+pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
 
 impl Observed {
     /// Applied Mattermost migrations, when SQL could say.
@@ -46,6 +48,9 @@ pub struct Observed {
     pub security_groups: BTreeMap<String, SecurityGroup>,
     /// Our secrets in Secrets Manager, by name (metadata only).
     pub secrets: BTreeMap<String, Secret>,
+    /// Settings whose secret, named in the specification, has no usable value now, by setting.
+    #[serde(default)]
+    pub missing_secrets: BTreeMap<String, MissingSecret>,
     /// DB subnet group.
     pub db_subnet_group: Option<DbSubnetGroup>,
     /// DB parameter group.
@@ -145,6 +150,15 @@ pub struct Rule {
     pub to_port: u16,
     /// A CIDR or a security group id.
     pub source: String,
+}
+
+/// A secret that the specification names and that gives a setting no value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingSecret {
+    /// Why, with the secret's name.
+    pub why: String,
+    /// A value was read before, and the nodes have it still.
+    pub kept: bool,
 }
 
 /// A secret's metadata.

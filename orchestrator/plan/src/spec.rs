@@ -6,6 +6,10 @@ mod defaults;
 mod fuzz;
 mod names;
 mod parse;
+mod release;
+mod secret_ref;
+mod secret_settings;
+mod site_url;
 mod structure;
 mod template;
 #[cfg(test)]
@@ -18,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use names::Names;
 pub use parse::{Problem, SpecError};
+pub use secret_ref::{SecretRef, SecretRefError};
 pub use template::{Answers, template};
 
 /// The whole file.
@@ -86,6 +91,10 @@ pub struct Mattermost {
     /// `MM_…` settings for every node, for example `MM_TEAMSETTINGS_ENABLEOPENSERVER`. No secrets here.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// `MM_…` settings whose values lie in Secrets Manager, by reference, for example
+    /// `MM_EMAILSETTINGS_SMTPPASSWORD = "chat/smtp#password"`.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretRef>,
 }
 
 /// A detached OpenPGP signature over every release.
@@ -226,7 +235,8 @@ pub struct Network {
 pub struct LoadBalancer {
     /// ARN of an ACM certificate: HTTPS on 443, and 80 redirects. None: plain HTTP on 80.
     pub certificate_arn: Option<String>,
-    /// What users type, for Mattermost's `SiteURL`. None: the load balancer's DNS name.
+    /// What users type, for Mattermost's `SiteURL`; with a path, the server answers below it. None: the
+    /// load balancer's DNS name.
     pub site_url: Option<String>,
     /// Seconds; Mattermost's WebSocket pings come every 60 s, so ALB's default of 60 s cuts them.
     pub idle_timeout_seconds: u32,
@@ -343,45 +353,6 @@ impl Spec {
             .filter(|region| *region != home)
             .collect();
         std::iter::once(home).chain(others).collect()
-    }
-
-    /// Where the tarball of a version lies.
-    pub fn artefact_url(&self, version: &str) -> String {
-        let ours = &self.mattermost;
-        match &ours.url {
-            Some(url) if url.contains("{version}") => url.replace("{version}", version),
-            // An address of one release: the same place with the other version in it.
-            Some(url) => url.replace(&ours.version, version),
-            None => {
-                let edition = match ours.edition {
-                    Edition::Enterprise => "",
-                    Edition::Team => "team-",
-                };
-                format!(
-                    "https://releases.mattermost.com/{version}/mattermost-{edition}{version}-linux-amd64.tar.gz"
-                )
-            }
-        }
-    }
-
-    /// Where the signature of a release lies, when one is asked for.
-    pub fn signature_url(&self, version: &str, artefact_url: &str) -> Option<String> {
-        let signature = self.mattermost.signature.as_ref()?;
-        Some(match &signature.url {
-            Some(url) => url.replace("{version}", version),
-            None => match artefact_url.split_once('?') {
-                Some((path, query)) => format!("{path}.sig?{query}"),
-                None => format!("{artefact_url}.sig"),
-            },
-        })
-    }
-
-    /// The digest that the file gives for a version.
-    pub fn digest_of(&self, version: &str) -> Option<&str> {
-        if version == self.mattermost.version {
-            return Some(&self.mattermost.sha256);
-        }
-        self.mattermost.releases.get(version).map(String::as_str)
     }
 }
 

@@ -14,6 +14,7 @@
 mod alarms;
 mod database;
 mod fleet;
+mod health_check;
 mod image;
 mod leftovers;
 mod load_balancer;
@@ -48,6 +49,7 @@ pub(crate) struct Base {
 
 /// The parts that no rollout touches. None: the network is not known yet.
 pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
+    secrets::named(view, draft);
     let secrets = secrets::secrets(view, draft);
     let network = network::network(view, draft)?;
     let groups = network::security_groups(view, draft, &network);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Cli, Exit, output};
+use super::{Cli, Exit, named_secrets, output};
 use crate::host;
 
 /// One check.
@@ -107,6 +107,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 },
             ),
         );
+        for (check, result) in named_secrets::read(&core).await {
+            add(&check, result);
+        }
         if let Some(arn) = &core.spec.load_balancer.certificate_arn {
             let certificate = core.cloud.certificate(arn).await;
             add(

@@ -7,6 +7,7 @@ mod down;
 mod follow;
 mod image;
 mod init;
+mod named_secrets;
 mod nodes;
 mod output;
 mod plan_verb;

@@ -36,6 +36,7 @@ fn facts() -> Facts {
         replicas: vec![("replica.example".to_owned(), 5433)],
         site_url: "https://chat.example".to_owned(),
         licence: Some(LICENCE.to_owned().into()),
+        secret_settings: BTreeMap::new(),
         secrets_revision: "v1 v2".to_owned(),
     }
 }
@@ -53,6 +54,7 @@ fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
         scheduler: serve.scheduler,
         rollout: serve.rollout,
         settings: serve.settings,
+        configuration: serve.configuration,
     }
 }
 
@@ -66,6 +68,7 @@ struct Serve {
     scheduler: bool,
     rollout: Option<String>,
     settings: BTreeMap<String, String>,
+    configuration: ConfigurationHome,
 }
 
 impl Default for Serve {
@@ -80,6 +83,7 @@ impl Default for Serve {
             scheduler: true,
             rollout: Some("r-3".to_owned()),
             settings: pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true")]),
+            configuration: ConfigurationHome::Database,
         }
     }
 }
@@ -186,6 +190,10 @@ fn the_digest_changes_with_everything_that_a_server_reads() {
             serve(|serve| serve.settings = pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVE", "rtrue")])),
         ),
         ("no setting", serve(|serve| serve.settings.clear())),
+        (
+            "settings on the node",
+            serve(|serve| serve.configuration = ConfigurationHome::File),
+        ),
     ];
     digests.extend(goals.map(|(what, goal)| (what, digest(&facts(), &goal))));
     let changes = [
@@ -254,6 +262,47 @@ fn the_digest_changes_with_nothing_else() {
     }
 }
 
+const SMTP: &str = "MM_EMAILSETTINGS_SMTPPASSWORD";
+const SMTP_PASSWORD: &str = "smtp's own p@ssword";
+
+fn smtp() -> BTreeMap<String, SecretString> {
+    [(SMTP.to_owned(), SMTP_PASSWORD.to_owned().into())].into()
+}
+
+#[test]
+fn a_named_secret_goes_with_the_secrets_alone() {
+    let facts = with(|facts| facts.secret_settings = smtp());
+    let all = secrets(&spec(), &facts);
+    assert_eq!(all[SMTP].expose_secret(), SMTP_PASSWORD);
+    assert!(all.contains_key("MM_SQLSETTINGS_DATASOURCE"));
+    let told = message(&spec(), MIRROR, Some(&facts), &serve(|_| {}), 1).unwrap();
+    assert!(!told.settings.contains_key(SMTP));
+    for shown in [
+        format!("{told:?}"),
+        format!("{facts:?}"),
+        format!("{all:?}"),
+    ] {
+        assert!(!shown.contains(SMTP_PASSWORD), "{shown}");
+    }
+    // The version decides the digest, the value does not.
+    let digest = |facts: &Facts| digest(MIRROR, Some(facts), &serve(|_| {}));
+    assert_eq!(digest(&facts), digest(&super::tests::facts()));
+}
+
+#[test]
+fn a_server_below_a_path_is_asked_below_it() {
+    for (url, path) in [
+        ("https://chat.example", ""),
+        ("https://chat.example/mattermost", "/mattermost"),
+        ("https://chat.example/a/b", "/a/b"),
+    ] {
+        let mut spec = spec();
+        spec.load_balancer.site_url = Some(url.to_owned());
+        let told = message(&spec, MIRROR, Some(&facts()), &serve(|_| {}), 1).unwrap();
+        assert_eq!(told.site_path, path, "{url}");
+    }
+}
+
 #[test]
 fn a_serving_node_is_told_everything() {
     let facts = facts();
@@ -298,6 +347,7 @@ fn a_serving_node_is_told_everything() {
             deadline_s: 870,
         }),
         rollout: "r-3".to_owned(),
+        configuration_store: v1::ConfigurationStore::Database.into(),
         ..v1::Desired::default()
     };
     assert_eq!(
@@ -352,11 +402,23 @@ fn other_goals_differ_where_they_must() {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        configuration: ConfigurationHome::Database,
     };
     let prepared = told(&prepare);
     assert_eq!(prepared.goal(), v1::Goal::Prepare);
     assert_eq!(prepared.migration.unwrap().role(), v1::MigrationRole::Wait);
     assert_eq!(prepared.settings["MM_JOBSETTINGS_RUNSCHEDULER"], "false");
+    assert_eq!(
+        prepared.configuration_store(),
+        v1::ConfigurationStore::Database
+    );
+    let before = told(&serve(|serve| {
+        serve.configuration = ConfigurationHome::File
+    }));
+    assert_eq!(
+        before.configuration_store(),
+        v1::ConfigurationStore::Unspecified
+    );
     let drained = message(&spec(), NOBODY, None, &NodeGoal::Drain, 9).unwrap();
     assert_eq!((drained.goal(), drained.generation), (v1::Goal::Drain, 9));
     assert!(drained.artefact.is_none() && drained.settings.is_empty());
@@ -371,6 +433,15 @@ fn nothing_is_told_before_everything_for_it_is_known() {
     }
     assert_eq!(digest(NOBODY, None, &serve(|_| {})), None);
     assert!(digest(NOBODY, None, &NodeGoal::Drain).is_some());
+    let mut named = spec();
+    let reference = plan::spec::SecretRef::parse("chat/smtp#password").unwrap();
+    named.mattermost.secrets = [(SMTP.to_owned(), reference)].into();
+    assert_eq!(
+        message(&named, NOBODY, Some(&facts()), &serve(|_| {}), 1),
+        None
+    );
+    let whole = with(|facts| facts.secret_settings = smtp());
+    assert!(message(&named, NOBODY, Some(&whole), &serve(|_| {}), 1).is_some());
     let mut free = spec();
     free.mattermost.licence_secret = None;
     assert!(message(&free, NOBODY, Some(&without), &serve(|_| {}), 1).is_some());

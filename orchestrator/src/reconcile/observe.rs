@@ -1,6 +1,7 @@
 //! One look at the world: AWS, SQL, the nodes' reports, and how often in a row each fact was seen.
 
 mod facts;
+mod named;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
+use crate::desired;
 use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
@@ -26,9 +28,11 @@ const SQL_EVERY: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Memory {
     streaks: BTreeMap<String, u32>,
-    databases: Option<(Instant, Databases)>,
+    /// What SQL showed, when, and with which versions of the roles' secrets it was asked.
+    databases: Option<(Instant, Vec<String>, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
     licence: Option<(Instant, SecretString)>,
+    named: named::Named,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -42,6 +46,7 @@ impl Memory {
             databases: None,
             secrets: BTreeMap::new(),
             licence: None,
+            named: named::Named::default(),
             last: Snapshot::default(),
             started,
         }
@@ -198,16 +203,19 @@ async fn databases(
     memory: &mut Memory,
     master: &Access,
     roles: &[(String, String, SecretString)],
+    versions: Vec<String>,
 ) {
-    if let Some((at, seen)) = &memory.databases
+    if let Some((at, asked_with, seen)) = &memory.databases
         && at.elapsed() < SQL_EVERY
+        // An answer to a former password says nothing of the present one.
+        && *asked_with == versions
     {
         observed.databases = Some(seen.clone());
         return;
     }
     match provision::observe(master, roles).await {
         Ok(seen) => {
-            memory.databases = Some((Instant::now(), seen.clone()));
+            memory.databases = Some((Instant::now(), versions, seen.clone()));
             observed.databases = Some(seen);
         }
         Err(error) => {
@@ -220,6 +228,7 @@ async fn databases(
 }
 
 fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started: Timestamp) {
+    let facts = core.fleet.facts();
     for (id, row) in &snapshot.nodes {
         if row.revoked {
             continue;
@@ -235,6 +244,10 @@ fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started
         });
         node.migrated &= matches!(row.goal, Some(plan::NodeGoal::Serve { migrate: true, .. }))
             && node.generation == row.generation;
+        node.stale = row.goal.as_ref().is_some_and(|goal| {
+            let digest = desired::digest(core.release(), facts.as_deref(), goal);
+            digest.is_none() || digest != row.digest
+        });
         node.goal.clone_from(&row.goal);
         // A session elsewhere is known by the report's own flag; after our own start it is worth
         // nothing until the node has come back.

@@ -46,6 +46,17 @@ pub(super) fn events(
             cause: now.text.clone(),
         });
     }
+    events.extend(decision.record.iter().flat_map(|record| {
+        let changed = record.salts.iter().filter_map(|(name, now)| {
+            let before = intent.record.salts.get(name)?;
+            (before != now).then(|| NewEvent {
+                subject: intent.spec.stack.clone(),
+                what: "salt".to_owned(),
+                cause: plan::configuration::changed(name, before, now),
+            })
+        });
+        changed.collect::<Vec<_>>()
+    }));
     for action in &decision.actions {
         let again =
             before.is_some_and(|before| before.actions.iter().any(|old| old.key() == action.key()));

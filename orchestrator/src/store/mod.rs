@@ -10,6 +10,7 @@
 //! written out when the database comes. From then on Postgres decides: the lease with its epoch
 //! fences every write of the loop, and the database's clock says when a lease is over.
 
+mod configuration;
 mod connect;
 mod document;
 mod event;

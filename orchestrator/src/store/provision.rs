@@ -7,6 +7,7 @@ use plan::observed::Databases;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Client;
 
+use super::configuration;
 use super::connect::{self, Access, ConnectError};
 
 /// Why a database could not be made.
@@ -26,7 +27,9 @@ pub enum ProvisionError {
     },
 }
 
-fn failed(what: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> ProvisionError {
+pub(super) fn failed(
+    what: impl Into<String>,
+) -> impl FnOnce(tokio_postgres::Error) -> ProvisionError {
     move |source| ProvisionError::Statement {
         what: what.into(),
         source,
@@ -167,6 +170,7 @@ pub async fn observe(
                 .map_err(failed("read the owner of schema `public`"))?
                 .map(|row| row.get(0));
             seen.migrations_applied = Some(migrations(&client).await?);
+            seen.configuration = configuration::active(&client).await?;
         }
     }
     Ok(seen)

@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
     self, Matcher, ProtocolEnum, TargetGroupAttribute, TargetTypeEnum,
 };
 use futures_util::future::try_join_all;
-use plan::observed::TargetGroup;
+use plan::observed::{HealthCheck, TargetGroup};
 
 use super::{differing, not_found, tag_list};
 use crate::apply::Outcome;
@@ -15,16 +15,6 @@ use crate::error::{Called, EffectError, Failure, ReadError};
 
 /// Mattermost's own default port.
 const PORT: i32 = 8065;
-/// Answers 200 once the server serves and its database answers.
-const PATH: &str = "/api/v4/system/ping";
-/// Two good probes ten seconds apart bring a node in, three bad ones take it out: half a minute, less
-/// than a client's patience and more than one slow garbage collection.
-const INTERVAL_SECONDS: i32 = 10;
-const TIMEOUT_SECONDS: i32 = 5;
-const HEALTHY: i32 = 2;
-const UNHEALTHY: i32 = 3;
-const EXPECTED: &str = "200";
-
 impl Cloud {
     /// The target groups of these names, whosever they are, with the state of their targets.
     pub(crate) async fn observe_target_groups(
@@ -32,7 +22,7 @@ impl Cloud {
         names: &[String],
     ) -> Result<BTreeMap<String, TargetGroup>, ReadError> {
         let found = try_join_all(names.iter().map(|name| async move {
-            let Some((mut group, _)) = self.target_group(name).await? else {
+            let Some(mut group) = self.target_group(name).await? else {
                 return Ok::<_, Failure>(None);
             };
             group.targets = self.targets(&group.arn).await?;
@@ -42,11 +32,8 @@ impl Cloud {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// One target group with attributes and tags, and its health check as AWS has it.
-    async fn target_group(
-        &self,
-        name: &str,
-    ) -> Result<Option<(TargetGroup, types::TargetGroup)>, Failure> {
+    /// One target group with attributes and tags.
+    async fn target_group(&self, name: &str) -> Result<Option<TargetGroup>, Failure> {
         let answer = self
             .look()
             .elb
@@ -74,7 +61,7 @@ impl Cloud {
         };
         seen.tags = tags;
         seen.attributes = attributes;
-        Ok(Some((seen, found)))
+        Ok(Some(seen))
     }
 
     async fn target_group_attributes(
@@ -130,37 +117,37 @@ impl Cloud {
         }
     }
 
-    /// A target group with our health check and these attributes.
+    /// A target group with this health check and these attributes.
     pub(crate) async fn ensure_target_group(
         &self,
         name: &str,
         vpc_id: &str,
+        health: &HealthCheck,
         attributes: &BTreeMap<String, String>,
     ) -> Result<Outcome, EffectError> {
         let (there, created) = match self.target_group(name).await? {
             Some(there) => (there, Outcome::Unchanged),
             None => (
-                self.create_target_group(name, vpc_id).await?,
+                self.create_target_group(name, vpc_id, health).await?,
                 Outcome::Changed,
             ),
         };
-        let (there, detail) = there;
         self.check_ours(name, &there.tags)?;
         let mut outcome = created;
-        if !probes_as_wanted(&detail) {
+        if there.health != *health {
             self.act()
                 .elb
                 .modify_target_group()
                 .target_group_arn(&there.arn)
-                .health_check_enabled(true)
-                .health_check_protocol(ProtocolEnum::Http)
-                .health_check_port("traffic-port")
-                .health_check_path(PATH)
-                .health_check_interval_seconds(INTERVAL_SECONDS)
-                .health_check_timeout_seconds(TIMEOUT_SECONDS)
-                .healthy_threshold_count(HEALTHY)
-                .unhealthy_threshold_count(UNHEALTHY)
-                .matcher(Matcher::builder().http_code(EXPECTED).build())
+                .health_check_enabled(health.enabled)
+                .health_check_protocol(protocol(health))
+                .health_check_port(&health.port)
+                .health_check_path(&health.path)
+                .health_check_interval_seconds(number(health.interval_seconds))
+                .health_check_timeout_seconds(number(health.timeout_seconds))
+                .healthy_threshold_count(number(health.healthy))
+                .unhealthy_threshold_count(number(health.unhealthy))
+                .matcher(matcher(health))
                 .send()
                 .await
                 .called("elasticloadbalancing:ModifyTargetGroup")?;
@@ -194,7 +181,8 @@ impl Cloud {
         &self,
         name: &str,
         vpc_id: &str,
-    ) -> Result<(TargetGroup, types::TargetGroup), EffectError> {
+        health: &HealthCheck,
+    ) -> Result<TargetGroup, EffectError> {
         const CALL: &str = "elasticloadbalancing:CreateTargetGroup";
         let tags = self.our_tags([("Name", name)]);
         let answer = self
@@ -206,15 +194,15 @@ impl Cloud {
             .protocol(ProtocolEnum::Http)
             .port(PORT)
             .target_type(TargetTypeEnum::Instance)
-            .health_check_enabled(true)
-            .health_check_protocol(ProtocolEnum::Http)
-            .health_check_port("traffic-port")
-            .health_check_path(PATH)
-            .health_check_interval_seconds(INTERVAL_SECONDS)
-            .health_check_timeout_seconds(TIMEOUT_SECONDS)
-            .healthy_threshold_count(HEALTHY)
-            .unhealthy_threshold_count(UNHEALTHY)
-            .matcher(Matcher::builder().http_code(EXPECTED).build())
+            .health_check_enabled(health.enabled)
+            .health_check_protocol(protocol(health))
+            .health_check_port(&health.port)
+            .health_check_path(&health.path)
+            .health_check_interval_seconds(number(health.interval_seconds))
+            .health_check_timeout_seconds(number(health.timeout_seconds))
+            .healthy_threshold_count(number(health.healthy))
+            .unhealthy_threshold_count(number(health.unhealthy))
+            .matcher(matcher(health))
             .set_tags(Some(tag_list(&tags)))
             .send()
             .await
@@ -227,11 +215,10 @@ impl Cloud {
                     .into_iter()
                     .next()
                     .ok_or_else(|| Failure::incomplete(CALL, "TargetGroups"))?;
-                let seen = TargetGroup {
+                Ok(TargetGroup {
                     tags,
                     ..seen(&created)?
-                };
-                Ok((seen, created))
+                })
             }
             Err(failure) if failure.is("DuplicateTargetGroupName") => self
                 .target_group(name)
@@ -258,14 +245,40 @@ impl Cloud {
     }
 }
 
-fn probes_as_wanted(group: &types::TargetGroup) -> bool {
-    group.health_check_path() == Some(PATH)
-        && group.health_check_interval_seconds() == Some(INTERVAL_SECONDS)
-        && group.health_check_timeout_seconds() == Some(TIMEOUT_SECONDS)
-        && group.healthy_threshold_count() == Some(HEALTHY)
-        && group.unhealthy_threshold_count() == Some(UNHEALTHY)
-        && group.matcher().and_then(Matcher::http_code) == Some(EXPECTED)
-        && group.health_check_enabled() != Some(false)
+fn protocol(health: &HealthCheck) -> ProtocolEnum {
+    ProtocolEnum::from(health.protocol.as_str())
+}
+
+fn matcher(health: &HealthCheck) -> Matcher {
+    Matcher::builder().http_code(&health.expected).build()
+}
+
+/// AWS counts in signed numbers; all of ours are small.
+fn number(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn health(found: &types::TargetGroup) -> HealthCheck {
+    let number = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok());
+    HealthCheck {
+        // AWS leaves it out where it cannot be switched off.
+        enabled: found.health_check_enabled() != Some(false),
+        protocol: found
+            .health_check_protocol()
+            .map_or("", ProtocolEnum::as_str)
+            .to_owned(),
+        port: found.health_check_port().unwrap_or("").to_owned(),
+        path: found.health_check_path().unwrap_or("").to_owned(),
+        expected: found
+            .matcher()
+            .and_then(Matcher::http_code)
+            .unwrap_or("")
+            .to_owned(),
+        interval_seconds: number(found.health_check_interval_seconds()).unwrap_or(0),
+        timeout_seconds: number(found.health_check_timeout_seconds()).unwrap_or(0),
+        healthy: number(found.healthy_threshold_count()).unwrap_or(0),
+        unhealthy: number(found.unhealthy_threshold_count()).unwrap_or(0),
+    }
 }
 
 fn seen(found: &types::TargetGroup) -> Result<TargetGroup, Failure> {
@@ -281,7 +294,7 @@ fn seen(found: &types::TargetGroup) -> Result<TargetGroup, Failure> {
             .port()
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or(0),
-        health_path: found.health_check_path().unwrap_or("").to_owned(),
+        health: health(found),
         ..TargetGroup::default()
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use plan::Spec;
+use plan::spec::SecretRef;
 use serde_json::Value;
 
 use super::iam_policies;
@@ -92,6 +93,44 @@ fn the_policy_allows_what_is_called_and_little_else() {
         .filter(|call| !implied.contains(*call))
         .collect();
     assert!(surplus.is_empty(), "allowed and never called: {surplus:?}");
+}
+
+#[test]
+fn exactly_the_secrets_that_the_specification_names_may_be_read() {
+    let statement = |spec: &Spec| {
+        let policy = iam_policies(spec, "123456789012").orchestrator;
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        statements
+            .into_iter()
+            .find(|statement| statement["Sid"] == "ReadNamedSecrets")
+    };
+    let mut spec = spec();
+    assert_eq!(statement(&spec), None);
+    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:chat/ldap-AbCdEf";
+    spec.mattermost.licence_secret = Some("mattermost/licence".to_owned());
+    for (setting, reference) in [
+        ("MM_EMAILSETTINGS_SMTPPASSWORD", "chat/smtp#password"),
+        ("MM_EMAILSETTINGS_SMTPUSERNAME", "chat/smtp#user"),
+        ("MM_LDAPSETTINGS_BINDPASSWORD", arn),
+    ] {
+        let reference = SecretRef::parse(reference).expect("a reference");
+        spec.mattermost
+            .secrets
+            .insert(setting.to_owned(), reference);
+    }
+    let statement = statement(&spec).expect("a statement");
+    assert_eq!(
+        statement["Action"],
+        serde_json::json!(["secretsmanager:GetSecretValue"])
+    );
+    assert_eq!(
+        statement["Resource"],
+        serde_json::json!([
+            arn,
+            "arn:aws:secretsmanager:us-east-1:123456789012:secret:chat/smtp-??????",
+            "arn:aws:secretsmanager:us-east-1:123456789012:secret:mattermost/licence-??????",
+        ])
+    );
 }
 
 #[test]

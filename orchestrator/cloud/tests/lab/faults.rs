@@ -10,6 +10,7 @@ use plan::action::SecretKind;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::support::{HOME, World, connect};
+use crate::values::health;
 
 fn fault(action: &str, effect: Effect) -> Fault {
     Fault {
@@ -46,6 +47,7 @@ async fn what_is_not_ours_is_left_alone() {
         Action::EnsureTargetGroup {
             name: "demo-a".to_owned(),
             vpc_id,
+            health: health("/api/v4/system/ping", "200"),
             attributes: BTreeMap::new(),
         },
         Action::EnsureDbParameterGroup {

@@ -4,22 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloud::Outcome;
 use plan::Action;
-use plan::observed::ListenerAction;
+use plan::observed::{HealthCheck, ListenerAction};
 
 use crate::support::World;
-use crate::values::map;
+use crate::values::{health, map};
 
 pub async fn ensure(world: &World) {
     let seen = world.look().await;
     let network = seen.network.as_ref().expect("a network");
+    let target_group = |slot: &str, health: HealthCheck| Action::EnsureTargetGroup {
+        name: format!("demo-{slot}"),
+        vpc_id: network.vpc_id.clone(),
+        health,
+        attributes: map([("deregistration_delay.timeout_seconds", "60")]),
+    };
     for slot in ["a", "b"] {
         world
-            .twice(Action::EnsureTargetGroup {
-                name: format!("demo-{slot}"),
-                vpc_id: network.vpc_id.clone(),
-                attributes: map([("deregistration_delay.timeout_seconds", "60")]),
-            })
+            .twice(target_group(slot, health("/api/v4/system/ping", "200")))
             .await;
+    }
+    // Another site path, and every value that somebody changed by hand.
+    let moved = HealthCheck {
+        port: "8067".to_owned(),
+        interval_seconds: 30,
+        timeout_seconds: 6,
+        healthy: 5,
+        unhealthy: 2,
+        ..health("/api/v4/system/ping", "200,302")
+    };
+    for other in [moved, health("/mattermost/api/v4/system/ping", "200")] {
+        world.twice(target_group("b", other.clone())).await;
+        let seen = world.look().await;
+        assert_eq!(seen.target_groups["demo-b"].health, other);
     }
     let balancer = |idle: &str| Action::EnsureLoadBalancer {
         name: "demo".to_owned(),
@@ -46,8 +62,8 @@ pub async fn ensure(world: &World) {
     assert_eq!(balancer.subnets.len(), 2);
     let (a, b) = (&seen.target_groups["demo-a"], &seen.target_groups["demo-b"]);
     assert_eq!(
-        (a.port, a.health_path.as_str()),
-        (8065, "/api/v4/system/ping")
+        (a.port, &a.health),
+        (8065, &health("/api/v4/system/ping", "200"))
     );
     assert_eq!(a.attributes["deregistration_delay.timeout_seconds"], "60");
 

@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod front;
 mod images;
+mod named_secrets;
 mod network;
 mod stack;
 mod support;

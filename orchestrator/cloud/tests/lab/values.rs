@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::observed::Rule;
+use plan::observed::{HealthCheck, Rule};
 
 pub fn set<const N: usize>(values: [&str; N]) -> BTreeSet<String> {
     values.map(str::to_owned).into()
@@ -20,5 +20,20 @@ pub fn tcp(port: u16, source: &str) -> Rule {
         from_port: port,
         to_port: port,
         source: source.to_owned(),
+    }
+}
+
+/// Asked at this path, well with these statuses.
+pub fn health(path: &str, expected: &str) -> HealthCheck {
+    HealthCheck {
+        enabled: true,
+        protocol: "HTTP".to_owned(),
+        port: "traffic-port".to_owned(),
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        interval_seconds: 10,
+        timeout_seconds: 5,
+        healthy: 2,
+        unhealthy: 3,
     }
 }

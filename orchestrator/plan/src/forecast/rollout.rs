@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Course, Forecast};
+use crate::configuration::{ConfigurationHome, ON_NODES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::observed::Observed;
 use crate::rollout::{Skew, connection_budget, skew, word};
@@ -27,6 +28,9 @@ pub fn forecast_rollout(
     let view = View::new(&with, observed, now);
     let mut facts = facts(&view, rollout);
     let mut notes = Vec::new();
+    if intent.record.configuration() == ConfigurationHome::File {
+        notes.push(ON_NODES.to_owned());
+    }
     match connection_budget(&view, rollout) {
         Ok(Some((needed, limit))) => {
             facts.push(fact("connections", format!("{needed} at most of {limit}")));

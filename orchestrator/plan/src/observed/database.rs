@@ -103,4 +103,19 @@ pub struct Databases {
     pub migrations_applied: Option<u32>,
     /// Server version, for example 160004.
     pub server_version: u32,
+    /// The active row of Mattermost's table `configurations`. `None`: there is none, or Mattermost's own
+    /// role could not look.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
+}
+
+/// The servers' own settings, as far as SQL tells them apart: never a value of theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Id of the active row: every change in the System Console makes a new row.
+    pub id: String,
+    /// When that row was written, milliseconds since 1970.
+    pub created_at_ms: i64,
+    /// SHA-256 (hex) of each salt and key that has a value, by `Section.Name`.
+    pub salts: BTreeMap<String, String>,
 }

@@ -201,6 +201,10 @@ pub struct Node {
     /// The report is about exactly that goal: same generation, same configuration digest. A node is
     /// verified only when this holds, `goal` is the wanted one, and it serves.
     pub current: bool,
+    /// What its configuration is made of (address, licence, secrets) changed since it was told its goal,
+    /// and it is told when it is its turn.
+    #[serde(default)]
+    pub stale: bool,
     /// A session is open now.
     pub connected: bool,
     /// Since when no session is open, when none is. `None`: not known (a restarted orchestrator sets

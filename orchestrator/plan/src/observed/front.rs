@@ -36,14 +36,37 @@ pub struct TargetGroup {
     pub name: String,
     /// Port.
     pub port: u16,
-    /// Health check path.
-    pub health_path: String,
+    /// How its targets are probed.
+    pub health: HealthCheck,
     /// Attributes as AWS names them.
     pub attributes: BTreeMap<String, String>,
     /// State by target id: `initial`, `healthy`, `unhealthy`, `draining`, `unused`, `unavailable`.
     pub targets: BTreeMap<String, String>,
     /// Tags.
     pub tags: Tags,
+}
+
+/// How the load balancer probes a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Whether it probes at all.
+    pub enabled: bool,
+    /// `HTTP` or `HTTPS`.
+    pub protocol: String,
+    /// A number, or `traffic-port` for the target's own.
+    pub port: String,
+    /// What it asks for.
+    pub path: String,
+    /// Statuses that count as well: `200`, `200,302`, `200-299`.
+    pub expected: String,
+    /// Seconds between probes.
+    pub interval_seconds: u32,
+    /// Seconds until a probe without an answer has failed.
+    pub timeout_seconds: u32,
+    /// Good probes in a row that make a target healthy.
+    pub healthy: u32,
+    /// Bad probes in a row that make it unhealthy.
+    pub unhealthy: u32,
 }
 
 /// A listener.

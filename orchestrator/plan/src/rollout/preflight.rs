@@ -1,5 +1,6 @@
 //! Before anything is touched: may this rollout be, and is the stack in a state to begin it?
 
+use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::rollout::Step;
@@ -15,8 +16,10 @@ const RESERVE: u32 = 15;
 const OPEN_CONNECTIONS: u32 = 100;
 /// `MaxOpenConns` before that.
 const OPEN_CONNECTIONS_BEFORE_11: u32 = 300;
-/// Listening for configuration changes and the migration lock.
+/// The migration lock, and listening.
 const EXTRA_CONNECTIONS: u32 = 2;
+/// A server whose settings live in the database has a pool of its own for them (mattermost.md).
+const CONFIGURATION_CONNECTIONS: u32 = 2;
 
 /// The request becomes a rollout: what it starts from is written down once.
 pub(super) fn requested(draft: &mut Draft, scene: &Scene<'_>) -> Step {
@@ -42,6 +45,7 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     database(draft, scene);
     blue(draft, scene);
     room(draft, scene);
+    secrets(draft, scene);
     if scene.base.is_none() || scene.balancer.is_none() {
         draft.wait("stack", "the stack is not complete");
     }
@@ -104,7 +108,11 @@ pub(crate) fn connection_budget(
         return Ok(None);
     };
     let size = Scene::new(view, rollout, None).size();
-    let (blue, green) = (connections(&rollout.from), connections(&rollout.to));
+    let home = view.record().configuration();
+    let (blue, green) = (
+        connections(&rollout.from, home),
+        connections(&rollout.to, home),
+    );
     // In a cutover they never run at once.
     let pair = match rollout.mode {
         Mode::Cutover => blue.max(green),
@@ -121,7 +129,7 @@ pub(crate) fn connection_budget(
 }
 
 /// Connections that one node may open to the primary.
-fn connections(target: &Target) -> u32 {
+fn connections(target: &Target, home: ConfigurationHome) -> u32 {
     let major: u32 = target
         .version
         .split('.')
@@ -137,7 +145,13 @@ fn connections(target: &Target) -> u32 {
         .settings
         .get("MM_SQLSETTINGS_MAXOPENCONNS")
         .and_then(|value| value.parse().ok());
-    set.unwrap_or(default).saturating_add(EXTRA_CONNECTIONS)
+    let configuration = match home {
+        ConfigurationHome::Database => CONFIGURATION_CONNECTIONS,
+        ConfigurationHome::File => 0,
+    };
+    set.unwrap_or(default)
+        .saturating_add(EXTRA_CONNECTIONS)
+        .saturating_add(configuration)
 }
 
 fn database(draft: &mut Draft, scene: &Scene<'_>) {
@@ -227,6 +241,17 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         draft.wait(
             "alarm",
             format!("`{alarm}` is in ALARM: the fleet is about to grow"),
+        );
+    }
+}
+
+/// Green nodes could not be configured.
+fn secrets(draft: &mut Draft, scene: &Scene<'_>) {
+    let missing = scene.view.observed.missing_secrets.iter();
+    for (setting, missing) in missing.filter(|(_, missing)| !missing.kept) {
+        draft.wait(
+            "secret_missing",
+            format!("`{setting}` has no value: {}", missing.why),
         );
     }
 }

@@ -1,6 +1,7 @@
 //! What the types cannot say: forms, ranges, and what contradicts what.
 
 mod mattermost;
+mod node_settings;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     stack_and_zones(spec, document);
     mattermost::mattermost(spec, document);
     mattermost::settings(spec, document);
+    node_settings::secrets(spec, document);
     resources::database(spec, document);
     resources::fleet(spec, document);
     resources::network(spec, document);

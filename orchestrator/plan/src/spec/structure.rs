@@ -9,6 +9,7 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use super::parse::Problem;
+use super::secret_ref::{self, SecretRef};
 
 /// Where a key stands and what it was given, for messages.
 #[derive(Clone, Debug)]
@@ -154,6 +155,16 @@ impl Document {
                 }
                 Some(Value::Array(sound))
             }
+            ("string", DeValue::String(string)) if is_reference(schema) => {
+                match SecretRef::parse(string) {
+                    Ok(_) => Some(Value::String(string.to_string())),
+                    Err(error) => {
+                        self.refuse_hidden(path, error.to_string());
+                        self.spoiled.insert(path.to_owned());
+                        None
+                    }
+                }
+            }
             ("string", DeValue::String(string)) => {
                 let words = allowed_words(schema);
                 if words.is_empty() || words.contains(&string.as_ref()) {
@@ -252,6 +263,11 @@ fn expected(schema: &Value) -> &str {
         // An enumeration with a text for each word.
         _ => "string",
     }
+}
+
+/// Whether a text must be a reference to a secret.
+fn is_reference(schema: &Value) -> bool {
+    schema.get("format").and_then(Value::as_str) == Some(secret_ref::FORMAT)
 }
 
 fn allowed_words(schema: &Value) -> Vec<&str> {

@@ -81,6 +81,10 @@ accept_unlicensed_nodes = false
 [mattermost.settings]
 MM_TEAMSETTINGS_ENABLEOPENSERVER = "false"
 
+# Settings whose values lie in Secrets Manager: the secret's name or ARN, and `#key` of a JSON secret.
+[mattermost.secrets]
+# MM_EMAILSETTINGS_SMTPPASSWORD = "chat/smtp#password"
+
 # Releases that `orchestrator rollout --mattermost X` may name without `--sha256`.
 [mattermost.releases]
 # "11.11.0" = "<64 hexadecimal digits>"
@@ -135,7 +139,7 @@ reconnects_per_second = 100
 [load_balancer]
 # ACM certificate in the home region: HTTPS on 443, and 80 redirects. Without one: plain HTTP on 80.
 # certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
-# What users type. Default: the load balancer's own name.
+# What users type, with a path where Mattermost is to live below one. Default: the load balancer's own name.
 # site_url = "https://chat.example.com"
 idle_timeout_seconds = 300
 deregistration_delay_seconds = 60

@@ -6,7 +6,7 @@ use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Slot;
 use crate::observed::{ListenerAction, Network, TargetGroup};
-use crate::stack::is_ours;
+use crate::stack::{health_check, is_ours};
 use crate::view::{View, is_leaving};
 
 /// Attribute of a target group.
@@ -161,10 +161,13 @@ fn ensure_target_group(view: &View<'_>, draft: &mut Draft, network: &Network, sl
         DELAY.to_owned(),
         deregistration_delay(view, seen).to_string(),
     )]);
-    let differs = seen.is_some_and(|seen| !has(&seen.attributes, &attributes));
+    let health = health_check::wanted(view, seen);
+    let differs =
+        seen.is_some_and(|seen| !has(&seen.attributes, &attributes) || seen.health != health);
     let action = Action::EnsureTargetGroup {
         name,
         vpc_id: network.vpc_id.clone(),
+        health,
         attributes,
     };
     match seen {

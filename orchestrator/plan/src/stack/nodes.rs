@@ -1,5 +1,6 @@
 //! The nodes of the serving group: their goals, the first migration, and whether enough of them serve.
 
+use crate::configuration::has_first_row;
 use crate::draft::Draft;
 use crate::intent::Target;
 use crate::lifecycle::{Members, tend};
@@ -10,6 +11,7 @@ use crate::view::{View, live_members};
 /// Goals of the nodes. On an empty database one node migrates, and the others wait for it.
 pub(super) fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &Target) -> Members {
     let colour = Colour::serving(view, target, view.record());
+    draft.record.configuration = Some(colour.configuration);
     if view.record().migrations.is_some() || view.record().proven.is_some() {
         return tend(view, draft, group, |_| colour.serve(false));
     }
@@ -23,7 +25,14 @@ pub(super) fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &
         }
     });
     if let Some(migrator) = migrator.filter(|migrator| members.verified.contains(migrator)) {
-        draft.record.migrations = view.node(&migrator).map(|node| node.migrations_applied);
+        if has_first_row(view) {
+            draft.record.migrations = view.node(&migrator).map(|node| node.migrations_applied);
+        } else {
+            draft.wait(
+                "first_configuration",
+                format!("{migrator} serves; SQL does not show the active row of `configurations` that it writes, and no other server starts before it"),
+            );
+        }
     }
     members
 }
@@ -81,6 +90,9 @@ pub(super) fn serves(
         return false;
     }
     if view.record().proven.is_none() {
+        if !has_first_row(view) {
+            return false;
+        }
         draft.record.proven = Some(Target {
             template_version: version,
             ..target.clone()

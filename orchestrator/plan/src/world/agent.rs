@@ -1,8 +1,9 @@
 //! What an agent does with its goal, a phase per tick.
 
 use super::World;
+use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
-use crate::observed::{Failure, Node};
+use crate::observed::{Configuration, Failure, Node};
 use crate::view::is_leaving;
 
 /// Migrations that a version brings with it: only that a newer minor has more matters.
@@ -85,6 +86,7 @@ impl World {
                 migrate,
                 expected_migrations,
                 ref cluster,
+                configuration,
                 ..
             } => {
                 if anew {
@@ -98,6 +100,9 @@ impl World {
                     return;
                 }
                 self.serve(id, node, &version, migrate, expected_migrations);
+                if configuration == ConfigurationHome::Database && node.phase == "serving" {
+                    self.write_configuration();
+                }
                 node.configuration_digest =
                     format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
             }
@@ -140,6 +145,17 @@ impl World {
             }
             "failed" => {}
             other => node.phase = forward(other, "installed"),
+        }
+    }
+
+    /// A server that starts on a database without an active row makes one, with salts of its own.
+    fn write_configuration(&mut self) {
+        if let Some(seen) = &mut self.observed.databases {
+            seen.configuration.get_or_insert_with(|| Configuration {
+                id: "row-1".to_owned(),
+                created_at_ms: self.now.as_millisecond(),
+                salts: [("FileSettings.PublicLinkSalt".to_owned(), "5a".repeat(32))].into(),
+            });
         }
     }
 

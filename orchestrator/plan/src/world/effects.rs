@@ -151,7 +151,10 @@ impl World {
                 seen.attributes.extend(attributes.clone());
             }
             Action::EnsureTargetGroup {
-                name, attributes, ..
+                name,
+                attributes,
+                health,
+                ..
             } => {
                 let tags = self.tags("target-group");
                 let seen = self
@@ -165,6 +168,7 @@ impl World {
                         tags,
                         ..TargetGroup::default()
                     });
+                seen.health = health.clone();
                 seen.attributes.extend(attributes.clone());
             }
             Action::EnsureListener {

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plan::observed::Databases;
 use plan::{DATABASE, Observed};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::named::Values;
 use super::{Memory, databases, history};
 use crate::core::Core;
 use crate::desired;
@@ -48,12 +50,17 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
                     ))
                 })
                 .collect();
+        let versions = [names.mattermost_secret(), names.orchestrator_secret()]
+            .iter()
+            .filter_map(|name| Some(observed.secrets.get(name)?.version_id.clone()))
+            .collect();
         if let Some(master) = master {
             databases(
                 observed,
                 memory,
                 &master.access(core, endpoint.clone(), "postgres"),
                 &roles,
+                versions,
             )
             .await;
         }
@@ -62,14 +69,28 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
     }
     history(core, observed, store, &memory.last).await;
     let licence = licence(core, memory).await;
-    if let Some(facts) = whole(core, observed, primary, licence)
-        && core
-            .fleet
-            .facts()
-            .is_none_or(|before| differ(&before, &facts))
+    memory.named.refresh(core).await;
+    observed.missing_secrets = memory.named.missing();
+    let named = memory.named.values(&core.spec.secret_settings());
+    let before = core.fleet.facts();
+    let known = before.as_ref().map(|before| &before.database);
+    let primary = primary.filter(|access| lets_in(access, known, observed.databases.as_ref()));
+    if let Some(facts) = whole(core, observed, primary, licence, named)
+        && before.is_none_or(|before| differ(&before, &facts))
     {
         core.fleet.set_facts(facts);
     }
+}
+
+/// Whether nodes may be told this password of Mattermost's role: they have it already, or SQL let the role in
+/// with it. Secrets Manager has a rotated one before the database does; a server that restarts with it in
+/// between is refused by the database, and counts as one that failed.
+fn lets_in(access: &Access, known: Option<&Access>, seen: Option<&Databases>) -> bool {
+    let has = known.is_some_and(|known| {
+        known.user == access.user
+            && known.password.expose_secret() == access.password.expose_secret()
+    });
+    has || seen.is_some_and(|seen| seen.roles.contains(&access.user))
 }
 
 /// The facts, when nothing is missing.
@@ -78,13 +99,18 @@ fn whole(
     observed: &Observed,
     database: Option<Access>,
     licence: Option<SecretString>,
+    named: Option<Values>,
 ) -> Option<Facts> {
+    let named = named?;
     let names = core.spec.names();
     let password = observed.secrets.get(&names.mattermost_secret())?;
     let mut secrets_revision = password.version_id.clone();
     if let Some(licence) = &licence {
         let digest = hex::encode(Sha256::digest(licence.expose_secret()));
         secrets_revision = format!("{secrets_revision},{digest}");
+    }
+    if !named.revision.is_empty() {
+        secrets_revision = format!("{secrets_revision},{}", named.revision);
     }
     let mut replicas = Vec::new();
     // By endpoint, not by state: a nightly backup of a replica must not reconfigure the fleet. Without
@@ -105,6 +131,7 @@ fn whole(
         replicas,
         site_url: crate::status::url(&core.spec, observed)?,
         licence,
+        secret_settings: named.settings,
         secrets_revision,
     };
     (!desired::lacks_licence(&core.spec, &facts)).then_some(facts)
@@ -136,4 +163,47 @@ fn differ(before: &Facts, after: &Facts) -> bool {
         || before.site_url != after.site_url
         || before.secrets_revision != after.secrets_revision
         || before.licence.is_some() != after.licence.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(user: &str, password: &str) -> Access {
+        Access {
+            host: "db.example".to_owned(),
+            port: 5432,
+            database: "mattermost".to_owned(),
+            user: user.to_owned(),
+            password: password.to_owned().into(),
+            trust_pem: "ROOTS".into(),
+        }
+    }
+
+    fn seen(roles: &[&str]) -> Databases {
+        Databases {
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..Databases::default()
+        }
+    }
+
+    #[test]
+    fn a_password_goes_to_nodes_only_once_the_database_takes_it() {
+        let (now, old) = (access("mattermost", "new"), access("mattermost", "old"));
+        let other = access("somebody", "new");
+        let (open, shut) = (seen(&["mattermost"]), seen(&["orchestrator"]));
+        for (what, known, sql, expected) in [
+            ("the first one, taken", None, Some(&open), true),
+            ("the first one, refused", None, Some(&shut), false),
+            ("the first one, nobody looked", None, None, false),
+            ("rotated, taken", Some(&old), Some(&open), true),
+            ("rotated, refused", Some(&old), Some(&shut), false),
+            ("rotated, nobody looked", Some(&old), None, false),
+            ("known, refused", Some(&now), Some(&shut), true),
+            ("known, nobody looked", Some(&now), None, true),
+            ("another role's", Some(&other), Some(&shut), false),
+        ] {
+            assert_eq!(lets_in(&now, known, sql), expected, "{what}");
+        }
+    }
 }

@@ -203,6 +203,7 @@ impl World {
             replicas: Vec::new(),
             site_url: "https://chat.example".to_owned(),
             licence: None,
+            secret_settings: std::collections::BTreeMap::new(),
             secrets_revision: "v1".to_owned(),
         });
     }

@@ -14,6 +14,7 @@ fn prepare(version: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: std::collections::BTreeMap::new(),
+        configuration: plan::ConfigurationHome::Database,
     }
 }
 

@@ -169,6 +169,7 @@ fn goal(version: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: BTreeMap::new(),
+        configuration: plan::ConfigurationHome::Database,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Mattermost's release, its licence and its settings.
 
 use super::is_digest;
+use super::node_settings::unreachable;
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
 
@@ -134,20 +135,14 @@ const OURS: [(&str, &str); 8] = [
 pub(super) fn settings(spec: &Spec, document: &mut Document) {
     for (key, value) in &spec.mattermost.settings {
         let path = format!("mattermost.settings.{key}");
-        let form = key.strip_prefix("MM_").is_some_and(|rest| {
-            !rest.is_empty()
-                && rest
-                    .bytes()
-                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-        });
-        if !form {
+        if !is_setting(key) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
         } else if let Some(why) = decided_by_us(key) {
             document.refuse_hidden(&path, format!("is set by the orchestrator: {why}"));
         } else if looks_secret(key) {
             document.refuse_hidden(
                 &path,
-                "looks like a secret: this file is no place for one. Put it into Mattermost's own configuration (System Console), or use the instance profile",
+                "looks like a secret: this file is no place for one. Put it into Secrets Manager and name it in `[mattermost.secrets]`, for example `chat/smtp#password`",
             );
         } else if value.contains(['\n', '\r', '\0']) {
             document.refuse(
@@ -158,12 +153,23 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
     }
 }
 
+/// `MM_SECTION_KEY`, in capitals.
+pub(super) fn is_setting(key: &str) -> bool {
+    key.strip_prefix("MM_").is_some_and(|rest| {
+        !rest.is_empty()
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    })
+}
+
 /// Who decides a setting, when it is not the file. Every data source is ours, replicas' too.
-fn decided_by_us(key: &str) -> Option<&'static str> {
+pub(super) fn decided_by_us(key: &str) -> Option<&'static str> {
     let source = "MM_SQLSETTINGS_DATASOURCE";
     OURS.iter()
         .find(|(name, _)| key == *name || (*name == source && key.starts_with(source)))
         .map(|(_, why)| *why)
+        .or_else(|| unreachable(key))
 }
 
 /// Ends of keys that hold secrets.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::range;
-use crate::spec::Spec;
 use crate::spec::structure::Document;
+use crate::spec::{Spec, site_url};
 
 pub(super) fn database(spec: &Spec, document: &mut Document) {
     let ours = &spec.database;
@@ -276,17 +276,12 @@ pub(super) fn load_balancer(spec: &Spec, document: &mut Document) {
             ),
         }
     }
-    if let Some(url) = &ours.site_url {
-        let host = url
-            .strip_prefix("https://")
-            .or_else(|| url.strip_prefix("http://"));
-        if host.is_none_or(str::is_empty) || url.ends_with('/') || url.contains(char::is_whitespace)
-        {
-            document.refuse(
-                "load_balancer.site_url",
-                "is not an address without a slash at its end, such as `https://chat.example.com`",
-            );
-        }
+    if ours
+        .site_url
+        .as_deref()
+        .is_some_and(|url| site_url::parts(url).is_none())
+    {
+        document.refuse("load_balancer.site_url", site_url::FORM);
     }
     range(
         document,

@@ -46,6 +46,7 @@ fn goal(digest: &str) -> NodeGoal {
         url: "https://mirror.example/m.tar.gz".to_owned(),
         rollout: None,
         settings: std::collections::BTreeMap::new(),
+        configuration: plan::ConfigurationHome::Database,
     }
 }
 

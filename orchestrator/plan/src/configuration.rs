@@ -1,0 +1,85 @@
+//! Where the servers' own settings live, and what the planner makes of it.
+//!
+//! What users set in the System Console belongs into the stack's database, where it outlives every node.
+//! Stacks from before keep it in `config.json` on each node, until that file was moved.
+//!
+//! Invariant: the first active row is written by the one migrator. Two servers that start on a database
+//! without one each generate salts and keys of their own, and the links of the loser are invalid for ever.
+
+use serde::{Deserialize, Serialize};
+
+use crate::draft::Draft;
+use crate::intent::Record;
+use crate::stack::NOTICE;
+use crate::view::View;
+
+/// Where the servers' own settings live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigurationHome {
+    /// `config.json` on each node: what was stored before there was another home says nothing of it.
+    #[default]
+    File,
+    /// The stack's database, table `configurations`.
+    Database,
+}
+
+impl Record {
+    /// Where the settings of this stack live. A record that names no home is from before when something
+    /// is proven, else of a stack that is new.
+    pub fn configuration(&self) -> ConfigurationHome {
+        match (self.configuration, &self.proven) {
+            (Some(home), _) => home,
+            (None, Some(_)) => ConfigurationHome::File,
+            (None, None) => ConfigurationHome::Database,
+        }
+    }
+}
+
+/// What a stack whose settings live on its nodes loses with each of them, and the way out. There is one
+/// that needs no move of the file: what stands in the specification reaches every node.
+pub(crate) const ON_NODES: &str = "settings made in the System Console lie in each node's config.json and are lost with the node, at every rollout too: repeat them in `[mattermost.settings]` and `[mattermost.secrets]`, which reach every node";
+
+/// Whether a server beside the migrator may start: SQL shows the active row, where the settings live in
+/// the database. What could not be read shows nothing.
+pub(crate) fn has_first_row(view: &View<'_>) -> bool {
+    view.record().configuration() == ConfigurationHome::File
+        || view
+            .observed
+            .databases
+            .as_ref()
+            .is_some_and(|seen| seen.configuration.is_some())
+}
+
+/// Says where the settings are in danger, and which salt changed. Run at every look of a stack that is up.
+pub(crate) fn watch(view: &View<'_>, draft: &mut Draft) {
+    if view.record().proven.is_some() && view.record().configuration() == ConfigurationHome::File {
+        draft.wait(NOTICE, ON_NODES);
+        return;
+    }
+    let seen = view.observed.databases.as_ref();
+    let Some(active) = seen.and_then(|seen| seen.configuration.as_ref()) else {
+        return;
+    };
+    for (name, digest) in &active.salts {
+        let Some(before) = draft.record.salts.insert(name.clone(), digest.clone()) else {
+            continue;
+        };
+        if before != *digest {
+            draft.wait(NOTICE, changed(name, &before, digest));
+        }
+    }
+}
+
+/// A salt or key that is not what it was, by the digests of both values.
+pub fn changed(name: &str, before: &str, now: &str) -> String {
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    format!(
+        "`{name}` changed (SHA-256 {}… before, {}… now): what was made with the former value, such as public links, is invalid",
+        short(before),
+        short(now)
+    )
+}
+
+#[cfg(test)]
+mod tests;
