@@ -3,11 +3,17 @@
 //! Every action converges: done twice, or by two executors at once, it makes what once would have
 //! made. [`Action::key`] is stable; it is the journal's key and the seed of names and ClientTokens.
 
+mod bucket;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::observed::{HealthCheck, ListenerAction, Rule, Tags};
+
+pub use bucket::{
+    BucketRef, BucketSetting, LIFECYCLE_RULE, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS,
+};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +34,18 @@ pub enum Action {
     /// A secret with a generated value: `password` (32 random characters, JSON
     /// `{"username","password"}`) or `certificate_authority` (made by the orchestrator).
     EnsureSecret { name: String, kind: SecretKind },
+    /// A bucket of ours, with our tags; an empty one without tags in our account gets them.
+    EnsureBucket { bucket: BucketRef },
+    /// One setting of a bucket of ours.
+    SetBucket {
+        bucket: BucketRef,
+        setting: BucketSetting,
+    },
+    /// Unfinished uploads, versions and deletion markers of a bucket of ours: some pages of them, until
+    /// it is seen empty.
+    DeleteBucketContents { bucket: BucketRef },
+    /// An empty bucket of ours.
+    DeleteBucket { bucket: BucketRef },
     /// DB subnet group.
     EnsureDbSubnetGroup {
         name: String,
@@ -323,6 +341,14 @@ impl Action {
         match self {
             Self::EnsureSecurityGroup { part, .. } => format!("ensure_security_group/{part}"),
             Self::EnsureSecret { name, .. } => format!("ensure_secret/{name}"),
+            Self::EnsureBucket { bucket } => format!("ensure_bucket/{}", bucket.name),
+            Self::SetBucket { bucket, setting } => {
+                format!("set_bucket/{}/{}", bucket.name, setting.word())
+            }
+            Self::DeleteBucketContents { bucket } => {
+                format!("delete_bucket_contents/{}", bucket.name)
+            }
+            Self::DeleteBucket { bucket } => format!("delete_bucket/{}", bucket.name),
             Self::EnsureDbSubnetGroup { name, .. } => format!("ensure_db_subnet_group/{name}"),
             Self::EnsureDbParameterGroup { name, .. } => {
                 format!("ensure_db_parameter_group/{name}")

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::configuration::ConfigurationHome;
+use crate::files::FilesHome;
 use crate::intent::Phase;
 
 /// The next step, and why it is that one.
@@ -77,6 +78,9 @@ pub enum NodeGoal {
         /// Where the server keeps its own settings.
         #[serde(default)]
         configuration: ConfigurationHome,
+        /// Where users' files live. None: a target from before that was said.
+        #[serde(default)]
+        files: Option<FilesHome>,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -94,6 +98,9 @@ pub enum NodeGoal {
         /// Where the server keeps its own settings.
         #[serde(default)]
         configuration: ConfigurationHome,
+        /// Where users' files live. None: a target from before that was said.
+        #[serde(default)]
+        files: Option<FilesHome>,
     },
     /// Close connections in batches, stop, report.
     Drain,

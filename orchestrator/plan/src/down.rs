@@ -3,12 +3,14 @@
 //! ```text
 //!   alarms, groups (emptied, their nodes drained) ─┬─ listeners ─ load balancer ─ target groups ─┐
 //!                                                  ├─ template, image copies                     ├─ security groups ─ secrets
+//!                                                  ├─ bucket of files, when said so            │
 //!                                                  └─ replicas ─ primary ─ its groups ───────────┘
 //! ```
 //!
 //! Only what carries our tag (or lies in something that does) is named here at all.
 
 mod database;
+mod files;
 
 use crate::action::Action;
 use crate::decision::NodeGoal;
@@ -36,7 +38,12 @@ const READS: [&str; 12] = [
 ];
 
 /// One look at a stack that should be gone.
-pub(crate) fn remove(view: &View<'_>, draft: &mut Draft, delete_database: bool) -> Phase {
+pub(crate) fn remove(
+    view: &View<'_>,
+    draft: &mut Draft,
+    delete_database: bool,
+    delete_files: bool,
+) -> Phase {
     for field in READS {
         draft.knows(view, field);
     }
@@ -47,6 +54,10 @@ pub(crate) fn remove(view: &View<'_>, draft: &mut Draft, delete_database: bool) 
         template(view, draft);
         images(view, draft);
         let database_gone = !delete_database || database::database(view, draft);
+        // Beside the rest, for it may take hours.
+        if delete_files {
+            files::bucket(view, draft);
+        }
         if balancer_gone && database_gone {
             database::security_groups(view, draft, delete_database);
             database::secrets(view, draft, delete_database);

@@ -70,6 +70,7 @@ pub(crate) fn empty_account() -> Observed {
         .map(|image| (image.id.clone(), image))
         .collect();
     Observed {
+        account: Some("123456789012".to_owned()),
         network: Some(Network {
             vpc_id: "vpc-1".to_owned(),
             public_subnets: subnets.clone(),

@@ -74,6 +74,7 @@ mod tests {
     const UP: Want = Want::Up;
     const DOWN: Want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
 
     /// A look that shows a primary in this status, with an address or without.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigurationHome;
+use crate::files::FilesHome;
 use crate::spec::Spec;
 
 /// Everything that is wanted of a stack.
@@ -43,6 +44,9 @@ pub enum Want {
     Down {
         /// With a final snapshot, deletion protection lifted.
         delete_database: bool,
+        /// The stack's own bucket with every version in it.
+        #[serde(default)]
+        delete_files: bool,
     },
 }
 
@@ -149,6 +153,9 @@ pub struct Target {
     /// `MM_…` settings that its nodes get.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Where its nodes keep users' files. None: made before `[files]`; see [`FilesHome::of`].
+    #[serde(default)]
+    pub files: Option<FilesHome>,
 }
 
 /// A rollout as the store keeps it.

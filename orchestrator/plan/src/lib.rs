@@ -14,6 +14,7 @@
 pub mod action;
 pub mod configuration;
 pub mod decision;
+pub mod files;
 pub mod intent;
 pub mod lint;
 pub mod observed;
@@ -44,6 +45,7 @@ mod tests;
 pub use action::Action;
 pub use configuration::ConfigurationHome;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
+pub use files::FilesHome;
 pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use history::{DATABASE, History, history};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
@@ -62,7 +64,13 @@ pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
     let view = View::new(intent, observed, now);
     let mut draft = Draft::new(&view);
     let phase = match (intent.want, view.live_rollout()) {
-        (Want::Down { delete_database }, _) => down::remove(&view, &mut draft, delete_database),
+        (
+            Want::Down {
+                delete_database,
+                delete_files,
+            },
+            _,
+        ) => down::remove(&view, &mut draft, delete_database, delete_files),
         (Want::Up, Some(rollout)) => {
             let base = stack::base(&view, &mut draft);
             // What the stack waits for comes after what the rollout waits for; what it is stuck on is

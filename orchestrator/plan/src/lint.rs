@@ -1,6 +1,7 @@
 //! A second opinion: refuses what must never be done, whatever a planner says. Knows nothing of how a
 //! decision came about; it reads the decision against the observation alone.
 
+mod files;
 mod rollout;
 mod traffic;
 
@@ -178,6 +179,10 @@ impl Judge<'_> {
                     .filter(|seen| seen.id == *id);
                 self.tagged(seen.map(|seen| &seen.tags), id)
             }
+            Action::EnsureBucket { .. }
+            | Action::SetBucket { .. }
+            | Action::DeleteBucketContents { .. }
+            | Action::DeleteBucket { .. } => self.bucket(action),
             Action::SetDbInstance { id, change } if change.deletion_protection == Some(false) => {
                 if self.deletes_database() || !self.intent.spec.database.deletion_protection {
                     self.tagged(
@@ -203,7 +208,8 @@ impl Judge<'_> {
         matches!(
             self.intent.want,
             Want::Down {
-                delete_database: true
+                delete_database: true,
+                ..
             }
         )
     }

@@ -44,6 +44,7 @@ impl<'a> Colour<'a> {
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
             configuration: self.configuration,
+            files: self.target.files.clone(),
         }
     }
 
@@ -55,6 +56,7 @@ impl<'a> Colour<'a> {
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
             configuration: self.configuration,
+            files: self.target.files.clone(),
         }
     }
 }
@@ -81,6 +83,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 scheduler,
                 settings,
                 configuration,
+                files,
                 ..
             },
             NodeGoal::Serve {
@@ -92,6 +95,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 scheduler: given_scheduler,
                 settings: given_settings,
                 configuration: given_configuration,
+                files: given_files,
                 ..
             },
         ) => {
@@ -104,6 +108,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                         given_settings,
                         given_configuration,
                     )
+                && files == given_files
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,

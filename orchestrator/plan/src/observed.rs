@@ -4,6 +4,7 @@
 //! mean neither healthy nor gone. `None` for a resource means "a read that would have shown it did not".
 
 mod database;
+mod files;
 mod fleet;
 mod front;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use database::{
     Configuration, Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup,
 };
+pub use files::{BucketEncryption, BucketLifecycle, FilesBucket};
 pub use fleet::{
     Activity, Alarm, Failure, Group, Image, Instance, Member, Node, ScalingPolicy, Template,
     TemplateVersion,
@@ -42,6 +44,12 @@ pub struct Observed {
     /// (`db_instances`, `images/us-west-2`): nothing may be concluded from an absence there. A key that
     /// names no field makes everything unknown.
     pub unknown: BTreeMap<String, String>,
+    /// The account that we act in: twelve digits.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// The bucket of users' files, as the specification names it, or the stack's own.
+    #[serde(default)]
+    pub files_bucket: Option<FilesBucket>,
     /// The VPC and its subnets.
     pub network: Option<Network>,
     /// By part: `load-balancer`, `fleet`, `database`.

@@ -311,7 +311,10 @@ proptest! {
             run.turn(faults.get(&turn))?;
         }
         settle(&mut run)?;
-        run.intent.want = Want::Down { delete_database };
+        run.intent.want = Want::Down {
+            delete_database,
+            delete_files: false,
+        };
         let mut gone = false;
         for turn in 0..400 {
             gone = run.turn(faults.get(&turn))? == Phase::Gone && run.world.observed.groups.is_empty();

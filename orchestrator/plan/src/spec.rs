@@ -2,6 +2,7 @@
 
 mod checks;
 mod defaults;
+mod files;
 #[cfg(test)]
 mod fuzz;
 mod names;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use files::{Endpoint, FileStore, Files};
 pub use names::Names;
 pub use parse::{Problem, SpecError};
 pub use secret_ref::{SecretRef, SecretRefError};
@@ -39,6 +41,9 @@ pub struct Spec {
     /// The database.
     #[serde(default)]
     pub database: Database,
+    /// Where what users upload lives.
+    #[serde(default)]
+    pub files: Files,
     /// The nodes.
     pub fleet: Fleet,
     /// The network that the stack is put into.

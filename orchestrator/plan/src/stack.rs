@@ -3,6 +3,7 @@
 //! ```text
 //!   network ─ security groups ─┬─ load balancer ─ target groups ─ listeners ──────────────┐
 //!                              ├─ parameter group ┐                                       │
+//!   bucket of files ─────────────────────────────────────────────────────────────────────── group
 //!   secrets ───────────────────┼──────────────────┴─ primary ─┬─ replicas ────────────────┤
 //!                              │   subnet group ──┘           └─ databases, roles ─┐      ├─ group ─ policies, alarms
 //!   node CA, image ────────────┴──────────────── template version ─────────────────┴──────┘
@@ -13,6 +14,7 @@
 
 mod alarms;
 mod database;
+mod files;
 mod fleet;
 mod health_check;
 mod image;
@@ -26,7 +28,8 @@ mod snapshots;
 mod template;
 
 pub(crate) use alarms::ensure_alarms;
-pub(crate) use fleet::group_wanted;
+pub(crate) use files::own_bucket;
+pub(crate) use fleet::{first_target, group_wanted};
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
 pub(crate) use template::{
@@ -45,12 +48,14 @@ pub(crate) struct Base {
     pub balancer: Option<load_balancer::Balancer>,
     pub databases_made: bool,
     pub replicas_ready: bool,
+    pub files_ready: bool,
 }
 
 /// The parts that no rollout touches. None: the network is not known yet.
 pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
     secrets::named(view, draft);
     let secrets = secrets::secrets(view, draft);
+    let files_ready = files::files(view, draft);
     let network = network::network(view, draft)?;
     let groups = network::security_groups(view, draft, &network);
     let primary = match (&groups.database, secrets) {
@@ -72,6 +77,7 @@ pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
         balancer,
         databases_made,
         replicas_ready,
+        files_ready,
     })
 }
 

@@ -20,7 +20,8 @@ pub(crate) struct View<'a> {
 
 /// Fields of [`Observed`] that a failed read may be named after; `images/<region>` and the like name a
 /// part of one.
-const READS: [&str; 20] = [
+const READS: [&str; 21] = [
+    "files_bucket",
     "network",
     "security_groups",
     "secrets",

@@ -8,6 +8,7 @@ mod agent;
 mod clockwork;
 mod databases;
 mod effects;
+mod files;
 mod groups;
 
 use std::collections::{BTreeMap, BTreeSet};

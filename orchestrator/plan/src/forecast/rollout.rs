@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Course, Forecast};
 use crate::configuration::{ConfigurationHome, ON_NODES};
+use crate::files::{FilesHome, LOSES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::observed::Observed;
 use crate::rollout::{Skew, connection_budget, skew, word};
@@ -102,6 +103,15 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
             .collect();
         let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
         facts.push(fact("settings", names.join(", ")));
+    }
+    let (files, after) = (FilesHome::of(from), FilesHome::of(to));
+    if !files.is_same_place(&after) {
+        let text = format!("{} → {}", files.words(), after.words());
+        facts.push(fact("files", text));
+    }
+    if after == FilesHome::Local {
+        let text = format!("{LOSES}; `rollout` wants --lose-files");
+        facts.push(fact("FILES LOST", text));
     }
     if let Some(version) = proven_version(view.record(), view.observed) {
         let differs = launch_differences(&view.spec().fleet, version);

@@ -40,6 +40,7 @@ fn down_names_what_goes() {
     let (world, mut intent) = ready(&clustered(2));
     intent.want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
     insta::assert_snapshot!(forecast(&intent, &world.observed, world.now).to_string());
 }

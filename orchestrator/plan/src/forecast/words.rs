@@ -23,6 +23,8 @@ pub(super) fn change(action: &Action, before: &Observed) -> Option<Change> {
         | Action::DeleteDbSubnetGroup { .. }
         | Action::DeleteDbParameterGroup { .. }
         | Action::DeleteSecret { .. }
+        | Action::DeleteBucketContents { .. }
+        | Action::DeleteBucket { .. }
         | Action::DeleteSecurityGroup { .. } => Sign::Delete,
         _ if exists(action, before) => Sign::Change,
         _ => Sign::Add,
@@ -39,6 +41,7 @@ fn exists(action: &Action, before: &Observed) -> bool {
     match action {
         Action::EnsureSecurityGroup { part, .. } => before.security_groups.contains_key(part),
         Action::EnsureSecret { name, .. } => before.secrets.contains_key(name),
+        Action::EnsureBucket { .. } | Action::SetBucket { .. } => before.files_bucket.is_some(),
         Action::EnsureDbSubnetGroup { .. } => before.db_subnet_group.is_some(),
         Action::EnsureDbParameterGroup { name, .. } => before
             .db_parameter_group
@@ -71,6 +74,25 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             ("security group", name.clone(), rules(ingress))
         }
         Action::EnsureSecret { name, .. } => ("secret", name.clone(), "generated".to_owned()),
+        Action::EnsureBucket { bucket } => (
+            "bucket",
+            bucket.name.clone(),
+            "private, encrypted, versioned, TLS only".to_owned(),
+        ),
+        Action::SetBucket { bucket, setting } => (
+            "bucket",
+            if exists(action, before) {
+                format!("{} {}", bucket.name, setting.word())
+            } else {
+                bucket.name.clone()
+            },
+            nothing,
+        ),
+        Action::DeleteBucketContents { bucket } => (
+            "bucket",
+            bucket.name.clone(),
+            "every version of every file in it".to_owned(),
+        ),
         Action::EnsureDbSubnetGroup { name, subnets } => (
             "DB subnet group",
             name.clone(),
@@ -305,6 +327,8 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             ("security group", name, nothing)
         }
         Action::SetGroupTags { .. }
+        // Its contents are what is told.
+        | Action::DeleteBucket { .. }
         | Action::CompleteLifecycle { .. }
         | Action::HeartbeatLifecycle { .. }
         | Action::TerminateInstance { .. }

@@ -46,6 +46,9 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     blue(draft, scene);
     room(draft, scene);
     secrets(draft, scene);
+    if scene.base.is_some_and(|base| !base.files_ready) {
+        draft.wait("files", "the place for users' files is not ready");
+    }
     if scene.base.is_none() || scene.balancer.is_none() {
         draft.wait("stack", "the stack is not complete");
     }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::files::{self, FilesHome};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent, Target, Want};
 use crate::observed::Observed;
 use crate::spec::is_version;
@@ -19,6 +20,12 @@ pub struct Ask {
     pub url: Option<String>,
     /// AMI in the home region.
     pub image_id: Option<String>,
+    /// Users' files were copied to where the specification says that they live.
+    #[serde(default)]
+    pub files_moved: bool,
+    /// With files on the node's disk: they may go with the node.
+    #[serde(default)]
+    pub lose_files: bool,
 }
 
 /// Why a rollout is not begun. Exit code 3.
@@ -65,13 +72,23 @@ pub fn request(
             "nothing serves yet that one could come back to: `orchestrator up` first",
         );
     };
-    let to = target(intent, &from, ask)?;
+    let to = target(intent, observed, &from, ask)?;
     let serving = Target {
         template_version: None,
+        // A target from before `[files]` may say the same in other words.
+        files: to
+            .files
+            .clone()
+            .filter(|to| FilesHome::of(&from).is_same_place(to)),
         ..from.clone()
     };
     if serving == to {
         launches_otherwise(intent, observed, &from)?;
+    }
+    let homes = (FilesHome::of(&from), FilesHome::of(&to));
+    if let Some((code, text)) = files::refusal(&homes.0, &homes.1, ask.files_moved, ask.lose_files)
+    {
+        return refused(code, text);
     }
     let skew = skew(&from.version, &to.version).or_else(|text| refused("version_skew", text))?;
     let generation = record.generation.max(1) + 1;
@@ -128,8 +145,19 @@ fn launches_otherwise(intent: &Intent, observed: &Observed, from: &Target) -> Re
     Ok(())
 }
 
-fn target(intent: &Intent, from: &Target, ask: &Ask) -> Result<Target, Refused> {
+fn target(
+    intent: &Intent,
+    observed: &Observed,
+    from: &Target,
+    ask: &Ask,
+) -> Result<Target, Refused> {
     let spec = &intent.spec;
+    let Some(files) = FilesHome::wanted(spec, observed.account.as_deref()) else {
+        return refused(
+            "account_unknown",
+            "the account, and with it the bucket of users' files, could not be read yet: ask again",
+        );
+    };
     let version = ask.version.clone().unwrap_or_else(|| from.version.clone());
     if !is_version(&version) {
         return refused(
@@ -175,6 +203,7 @@ fn target(intent: &Intent, from: &Target, ask: &Ask) -> Result<Target, Refused> 
         sha256,
         url,
         settings: spec.mattermost.settings.clone(),
+        files: Some(files),
     })
 }
 

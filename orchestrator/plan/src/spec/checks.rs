@@ -1,5 +1,6 @@
 //! What the types cannot say: forms, ranges, and what contradicts what.
 
+mod files;
 mod mattermost;
 mod node_settings;
 mod resources;
@@ -16,6 +17,13 @@ pub(super) fn normalise(spec: &mut Spec) {
     for digest in spec.mattermost.releases.values_mut() {
         digest.make_ascii_lowercase();
     }
+    // `chat/` and `chat` are one folder; a slash alone is none.
+    if let Some(prefix) = &mut spec.files.prefix {
+        prefix.truncate(prefix.strip_suffix('/').unwrap_or(prefix).len());
+        if prefix.is_empty() {
+            spec.files.prefix = None;
+        }
+    }
 }
 
 /// Notes everything that is wrong.
@@ -24,6 +32,7 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     mattermost::mattermost(spec, document);
     mattermost::settings(spec, document);
     node_settings::secrets(spec, document);
+    files::files(spec, document);
     resources::database(spec, document);
     resources::fleet(spec, document);
     resources::network(spec, document);

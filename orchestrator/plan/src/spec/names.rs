@@ -1,8 +1,13 @@
 //! Names of everything that the stack makes: a function of the stack's name alone, so that two
 //! executors, or one that crashed and came back, always mean the same thing.
 
+use sha2::{Digest, Sha256};
+
 use crate::intent::Slot;
 use crate::spec::Spec;
+
+/// S3's limit for a bucket's name.
+const BUCKET_LENGTH: usize = 63;
 
 /// The names of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +99,19 @@ impl Names {
     /// A slot's target group.
     pub fn target_group(&self, slot: Slot) -> String {
         format!("{}-{}", self.stack, slot.letter())
+    }
+
+    /// The bucket of users' files: names of buckets are worldwide, so account and region are in it. At
+    /// most 63 characters; of a longer one the tail is a digest.
+    pub fn files_bucket(&self, account: &str, region: &str) -> String {
+        let name = format!("{}-files-{account}-{region}", self.stack);
+        if name.len() <= BUCKET_LENGTH {
+            return name;
+        }
+        let digest = hex::encode(Sha256::digest(&name));
+        let tail = &digest[..8];
+        let head: String = name.chars().take(BUCKET_LENGTH - 1 - tail.len()).collect();
+        format!("{}-{tail}", head.trim_end_matches('-'))
     }
 
     /// The launch template.

@@ -109,6 +109,27 @@ rollout_snapshots = 2
 # Roots that the server's certificate must chain to.
 # trust_file = "/usr/share/mattermost-orchestrator/rds-ca.pem"
 
+# Where what users upload lives: files, avatars, emoji, exports, plugin bundles.
+[files]
+# "s3": a bucket. "local": the node's disk; every rollout and every replaced node loses the files.
+store = "s3"
+# A bucket that exists; it is used as it is. Default: the stack makes one in the home region,
+# <stack>-files-<account>-<region>: private, encrypted, versioned, TLS only.
+# bucket = "example-chat-files"
+# Folder in the bucket.
+# prefix = "chat"
+# Region of the named bucket. Default: the home region.
+# region = "us-east-1"
+# An S3-compatible store, or an interface endpoint; the scheme decides TLS. Default: AWS's own.
+# endpoint = "https://minio.example.com:9000"
+# Keys of an S3-compatible store: Secrets Manager secret, and the member of it. On AWS: none, the nodes' role signs.
+# access_key = "mattermost/files#access_key"
+# secret_key = "mattermost/files#secret_key"
+# KMS key that the bucket encrypts with. Default: S3's own keys.
+# kms_key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+# Only with store = "local", and only with one node.
+accept_losing_files = false
+
 [fleet]
 # AMI in the home region: an id, or a name whose newest image is taken once and then kept by id.
 image = @image@

@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 
 use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
 use crate::draft::Draft;
+use crate::files::FilesHome;
 use crate::intent::{Slot, Target};
 use crate::lifecycle::replace_failed;
 use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::rollout::pin;
+use crate::spec::Spec;
 use crate::stack::load_balancer::Balancer;
 use crate::stack::{
     Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, launch_differences, nodes,
@@ -22,15 +24,16 @@ use crate::view::View;
 pub(crate) const GRACE_SECONDS: u32 = 120;
 
 /// What the first `up` makes: the specification as it stands.
-pub(crate) fn first_target(view: &View<'_>, image_id: &str) -> Target {
-    let ours = &view.spec().mattermost;
+pub(crate) fn first_target(spec: &Spec, image_id: &str, files: FilesHome) -> Target {
+    let ours = &spec.mattermost;
     Target {
         image_id: image_id.to_owned(),
         template_version: None,
         version: ours.version.clone(),
         sha256: ours.sha256.clone(),
-        url: view.spec().artefact_url(&ours.version),
+        url: spec.artefact_url(&ours.version),
         settings: ours.settings.clone(),
+        files: Some(files),
     }
 }
 
@@ -42,7 +45,13 @@ pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Opti
     let name = view.owner();
     let target = match (&view.record().proven, image) {
         (Some(proven), _) => proven.clone(),
-        (None, Some(image)) => first_target(view, image),
+        (None, Some(image)) => {
+            let account = view.observed.account.as_deref();
+            let Some(files) = FilesHome::wanted(view.spec(), account) else {
+                return false;
+            };
+            first_target(view.spec(), image, files)
+        }
         (None, None) => return false,
     };
     let version = template_version(view, draft, base, &target);
@@ -124,6 +133,12 @@ fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &Te
         if target.settings != ours.settings {
             differs.push("settings".to_owned());
         }
+        let files = FilesHome::wanted(view.spec(), view.observed.account.as_deref());
+        let moves = files.filter(|files| !FilesHome::of(target).is_same_place(files));
+        if let Some(files) = moves {
+            differs.push(format!("files in {}", files.words()));
+            command.push_str(" --files-moved");
+        }
         if target.version != ours.version {
             differs.push(format!("Mattermost {} → {}", target.version, ours.version));
             // The file does not decide the version of a stack that serves.
@@ -193,6 +208,9 @@ fn create_group(
     }
     if !base.replicas_ready {
         missing.push("replicas");
+    }
+    if !base.files_ready {
+        missing.push("the place for users' files");
     }
     if view.listener().is_none() {
         missing.push("listener");

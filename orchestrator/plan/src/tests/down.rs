@@ -10,6 +10,7 @@ fn down_removes_what_is_ours_and_keeps_the_database() {
     let (mut world, mut intent) = ready(&clustered(2));
     intent.want = Want::Down {
         delete_database: false,
+        delete_files: false,
     };
     until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
     let seen = &world.observed;
@@ -47,6 +48,7 @@ fn down_with_the_database_leaves_a_final_snapshot() {
     let (mut world, mut intent) = ready(&clustered(2));
     intent.want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
     until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
     let seen = &world.observed;
@@ -65,6 +67,7 @@ fn a_database_does_not_go_past_snapshots_that_could_not_be_read() {
     let (mut world, mut intent) = ready(&clustered(2));
     intent.want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
     for _ in 0..200 {
         let mut blind = world.observed.clone();
@@ -90,6 +93,7 @@ fn down_ends_the_rollout_that_it_finds() {
     let generation = intent.rollout.as_ref().unwrap().generation;
     intent.want = Want::Down {
         delete_database: false,
+        delete_files: false,
     };
     turn(&mut world, &mut intent);
     let ended = intent.rollout.clone().unwrap();

@@ -73,6 +73,7 @@ fn down() {
     let (mut world, mut intent) = ready(&clustered(2));
     intent.want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
     insta::assert_snapshot!(course(&mut world, &mut intent, 200));
 }

@@ -143,6 +143,7 @@ fn lint_keeps_the_snapshots_that_are_a_way_back() {
     intent.rollout = None;
     intent.want = Want::Down {
         delete_database: true,
+        delete_files: false,
     };
     assert!(allows(&intent, "demo-before-g3"));
 }

@@ -109,6 +109,7 @@ impl World {
             _ => {
                 return self
                     .apply_database(action)
+                    .or_else(|()| self.apply_bucket(action))
                     .or_else(|()| self.apply_balancer(action))
                     .or_else(|()| self.apply_group(action))
                     .unwrap_or_else(|()| self.delete(action));

@@ -137,6 +137,8 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
         let path = format!("mattermost.settings.{key}");
         if !is_setting(key) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
+        } else if let Some(why) = super::files::instead(key) {
+            document.refuse_hidden(&path, why);
         } else if let Some(why) = decided_by_us(key) {
             document.refuse_hidden(&path, format!("is set by the orchestrator: {why}"));
         } else if looks_secret(key) {

@@ -1,0 +1,84 @@
+//! The bucket of users' files.
+
+use super::{Judge, Verdict};
+use crate::action::{Action, BucketRef};
+use crate::intent::Want;
+use crate::observed::FilesBucket;
+
+impl Judge<'_> {
+    pub(super) fn bucket(&self, action: &Action) -> Verdict {
+        match action {
+            Action::EnsureBucket { bucket } => {
+                self.own_bucket(bucket)?;
+                match self.seen_bucket(bucket) {
+                    // Nobody's yet, or left without its tag.
+                    None => Ok(()),
+                    Some(seen) if seen.tags.is_empty() && seen.empty == Some(true) => Ok(()),
+                    Some(seen) => self.tagged(Some(&seen.tags), &bucket.name),
+                }
+            }
+            Action::SetBucket { bucket, .. } => {
+                self.own_bucket(bucket)?;
+                self.tagged(
+                    self.seen_bucket(bucket).map(|seen| &seen.tags),
+                    &bucket.name,
+                )
+            }
+            Action::DeleteBucketContents { bucket } | Action::DeleteBucket { bucket } => {
+                self.own_bucket(bucket)?;
+                self.tagged(
+                    self.seen_bucket(bucket).map(|seen| &seen.tags),
+                    &bucket.name,
+                )?;
+                if !self.deletes_files() {
+                    return Err((
+                        "keeps_files",
+                        "users' files are deleted by `down --delete-files` only".to_owned(),
+                    ));
+                }
+                if self
+                    .observed
+                    .groups
+                    .values()
+                    .any(|group| self.tagged(Some(&group.tags), &group.name).is_ok())
+                {
+                    return Err(("keeps_files", "nodes may still use the bucket".to_owned()));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn seen_bucket(&self, bucket: &BucketRef) -> Option<&FilesBucket> {
+        let seen = self.observed.files_bucket.as_ref();
+        seen.filter(|seen| seen.name == bucket.name)
+    }
+
+    fn deletes_files(&self) -> bool {
+        matches!(
+            self.intent.want,
+            Want::Down {
+                delete_files: true,
+                ..
+            }
+        )
+    }
+
+    /// The one bucket that the stack makes: not one that the specification names.
+    fn own_bucket(&self, bucket: &BucketRef) -> Verdict {
+        let spec = &self.intent.spec;
+        let own = spec
+            .names()
+            .files_bucket(&bucket.owner, &spec.home_region());
+        let named = spec.files.bucket.as_deref() == Some(&*bucket.name);
+        if bucket.name == own && !named && self.observed.account.as_ref() == Some(&bucket.owner) {
+            Ok(())
+        } else {
+            Err((
+                "not_our_bucket",
+                format!("`{}` is not the bucket that the stack makes", bucket.name),
+            ))
+        }
+    }
+}

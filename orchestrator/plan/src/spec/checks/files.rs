@@ -1,0 +1,253 @@
+//! Section `[files]`, and settings of the server that it stands for.
+
+use crate::spec::structure::Document;
+use crate::spec::{Endpoint, FileStore, Spec};
+
+/// S3's limit for a key is 1024 bytes; the server's own part of it takes less than half.
+const PREFIX_LENGTH: usize = 512;
+/// Beginnings and ends that S3 keeps for itself.
+const RESERVED: ([&str; 3], [&str; 5]) = (
+    ["xn--", "sthree-", "amzn-s3-demo-"],
+    ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"],
+);
+
+pub(super) fn files(spec: &Spec, document: &mut Document) {
+    match spec.files.store {
+        FileStore::Local => local(spec, document),
+        FileStore::S3 => bucket(spec, document),
+    }
+}
+
+/// Only where nothing better is wanted, and only one node: two would each have their own files.
+fn local(spec: &Spec, document: &mut Document) {
+    let ours = &spec.files;
+    if !ours.accept_losing_files {
+        document.refuse(
+            "files.store",
+            "loses users' files with every rollout and every replaced node: leave it out (the stack makes a bucket), or set `files.accept_losing_files = true`",
+        );
+    }
+    if spec.fleet.max > 1 {
+        document.refuse(
+            "files.store",
+            format!(
+                "needs `fleet.max = 1`, not {}: each node would have other files",
+                spec.fleet.max
+            ),
+        );
+    }
+    let given = [
+        ("bucket", ours.bucket.is_some()),
+        ("prefix", ours.prefix.is_some()),
+        ("region", ours.region.is_some()),
+        ("endpoint", ours.endpoint.is_some()),
+        ("kms_key", ours.kms_key.is_some()),
+        ("access_key", ours.access_key.is_some()),
+        ("secret_key", ours.secret_key.is_some()),
+    ];
+    for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+        document.refuse(
+            &format!("files.{key}"),
+            "has no meaning with `store = \"local\"`: leave one of the two out",
+        );
+    }
+}
+
+fn bucket(spec: &Spec, document: &mut Document) {
+    let ours = &spec.files;
+    if ours.accept_losing_files {
+        document.refuse(
+            "files.accept_losing_files",
+            "belongs to `store = \"local\"`: files in a bucket are not lost",
+        );
+    }
+    if let Some(bucket) = &ours.bucket
+        && let Err(why) = bucket_name(bucket)
+    {
+        document.refuse("files.bucket", why);
+    }
+    if let Some(prefix) = &ours.prefix
+        && !is_prefix(prefix)
+    {
+        document.refuse(
+            "files.prefix",
+            "is not a folder such as `chat` or `teams/chat`: letters, digits and `-_.` between single slashes, no slash at the beginning, no `.` or `..`, at most 512 characters",
+        );
+    }
+    if let Some(region) = &ours.region {
+        if ours.bucket.is_none() {
+            document.refuse(
+                "files.region",
+                "needs `files.bucket`: the stack's own bucket lies in the home region",
+            );
+        } else if !is_region(region) {
+            document.refuse("files.region", "is not a region, such as `us-east-1`");
+        }
+    }
+    keys(spec, document);
+    key_of_kms(spec, document);
+}
+
+/// The endpoint and the keys for it.
+fn keys(spec: &Spec, document: &mut Document) {
+    let ours = &spec.files;
+    match ours.endpoint.as_deref().map(|text| Endpoint::parse(text)) {
+        Some(None) => document.refuse(
+            "files.endpoint",
+            "is not `https://host` or `https://host:port`, without a path",
+        ),
+        Some(Some(endpoint)) if !endpoint.tls && !endpoint.is_near() => document.refuse(
+            "files.endpoint",
+            "is plain HTTP to another network: users' files would cross it readable. Use `https://…`; `http://` is for literal loopback, link-local and private addresses only",
+        ),
+        _ => {}
+    }
+    let given = [
+        ("access_key", ours.access_key.is_some()),
+        ("secret_key", ours.secret_key.is_some()),
+    ];
+    match given {
+        [(_, false), (_, false)] => return,
+        [(_, true), (_, true)] => {}
+        [(key, one), (other, _)] => {
+            let (given, missing) = if one { (key, other) } else { (other, key) };
+            document.refuse(
+                &format!("files.{given}"),
+                format!("needs `files.{missing}`: give both, or none (then the nodes' role signs)"),
+            );
+        }
+    }
+    for (key, missing) in [
+        ("endpoint", ours.endpoint.is_none()),
+        ("bucket", ours.bucket.is_none()),
+    ] {
+        if missing {
+            document.refuse(
+                "files.access_key",
+                format!(
+                    "needs `files.{key}`: keys of its own are for an S3-compatible store; on AWS the nodes' role signs"
+                ),
+            );
+        }
+    }
+}
+
+fn key_of_kms(spec: &Spec, document: &mut Document) {
+    let ours = &spec.files;
+    let Some(key) = &ours.kms_key else { return };
+    if ours.own_keys() {
+        document.refuse(
+            "files.kms_key",
+            "is AWS's: leave it out with keys of an S3-compatible store",
+        );
+        return;
+    }
+    let region = spec.files_region();
+    let parts: Vec<&str> = key.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "kms", there, account, resource]
+            if partition.starts_with("aws")
+                && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
+                && resource.strip_prefix("key/").is_some_and(is_key_id) =>
+        {
+            if *there != region {
+                document.refuse(
+                    "files.kms_key",
+                    format!("lies in `{there}`: a bucket encrypts with a key of its own region, `{region}`, only"),
+                );
+            }
+        }
+        _ => document.refuse(
+            "files.kms_key",
+            "is not the ARN of a key (`arn:aws:kms:<region>:<account>:key/<id>`): an alias may point elsewhere tomorrow, and the nodes' policy names the key",
+        ),
+    }
+}
+
+fn is_key_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// `us-east-1`, `us-gov-west-1`.
+fn is_region(text: &str) -> bool {
+    super::is_zone(&format!("{text}a"))
+}
+
+/// S3's rules for names of general purpose buckets.
+fn bucket_name(name: &str) -> Result<(), &'static str> {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    if !(3..=63).contains(&name.len())
+        || !name.bytes().all(letters)
+        || !name.starts_with(edge)
+        || !name.ends_with(edge)
+        || name.contains("..")
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+    {
+        return Err(
+            "is not the name of a bucket (its name, not its ARN): 3 to 63 lower-case letters, digits, hyphens and single dots, beginning and ending with a letter or digit, not an IP address",
+        );
+    }
+    let (beginnings, ends) = RESERVED;
+    if beginnings.iter().any(|part| name.starts_with(part))
+        || ends.iter().any(|part| name.ends_with(part))
+    {
+        return Err(
+            "is a name that S3 keeps for itself (an access point, a table bucket, a directory bucket): name a general purpose bucket",
+        );
+    }
+    Ok(())
+}
+
+/// No character that a policy would read as a wildcard or a variable.
+fn is_prefix(prefix: &str) -> bool {
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    prefix.len() <= PREFIX_LENGTH
+        && prefix.split('/').all(|part| {
+            !part.is_empty() && part != "." && part != ".." && part.bytes().all(letters)
+        })
+}
+
+/// Settings of the server for which `[files]` stands, and what to write there.
+const DECIDED: [(&str, &str); 9] = [
+    ("DRIVERNAME", "store = \"s3\" (or \"local\")"),
+    ("AMAZONS3BUCKET", "bucket = \"…\""),
+    ("AMAZONS3PATHPREFIX", "prefix = \"…\""),
+    ("AMAZONS3REGION", "region = \"…\""),
+    ("AMAZONS3ENDPOINT", "endpoint = \"https://…\""),
+    (
+        "AMAZONS3SSL",
+        "endpoint = \"https://…\", whose scheme decides it",
+    ),
+    (
+        "AMAZONS3ACCESSKEYID",
+        "access_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
+    ),
+    (
+        "AMAZONS3SECRETACCESSKEY",
+        "secret_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
+    ),
+    (
+        "AMAZONS3SSE",
+        "nothing, or kms_key = \"…\": the bucket encrypts by default",
+    ),
+];
+
+/// What to write in `[files]` instead of this setting; none when it is nothing of `[files]`.
+pub(super) fn instead(key: &str) -> Option<String> {
+    let name = key.strip_prefix("MM_FILESETTINGS_")?;
+    if name == "AMAZONS3SIGNV2" {
+        return Some("is not possible: S3 takes version 4 of its signature only".to_owned());
+    }
+    if name == "DEDICATEDEXPORTSTORE" || name.starts_with("EXPORT") {
+        return Some(
+            "is not possible: exports live beside the other files, in the store that `[files]` names"
+                .to_owned(),
+        );
+    }
+    let (_, line) = DECIDED.iter().find(|(decided, _)| *decided == name)?;
+    Some(format!(
+        "is decided by `[files]`: remove it, and write there {line}"
+    ))
+}
