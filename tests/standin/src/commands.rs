@@ -8,19 +8,21 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::config::environment::Environment;
+use crate::config::{Access, ConfigError, Configuration, is_database};
 use crate::database::Database;
 use crate::release::Manifest;
 use crate::schema::{self, MigrateError, MigrateOptions, Plan};
 use crate::server::{Pace, Server};
-use crate::settings::{FileSettings, Settings, SettingsError};
+use crate::settings::{FileSettings, Settings};
 
 /// Open source, self-hosted Slack-alternative (the stand-in).
 #[derive(Debug, Parser)]
 #[command(name = "mattermost", disable_version_flag = true)]
 pub struct Cli {
-    /// Configuration file to use; `MM_CONFIG` otherwise, `config/config.json` of the release by default
+    /// Configuration file or database to use; `MM_CONFIG` otherwise, `config/config.json` of the release by default
     #[arg(short, long, global = true)]
-    config: Option<PathBuf>,
+    config: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -38,6 +40,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum DbCommand {
+    /// Initialize the database: migrations, and the first configuration. `MM_CONFIG` must name a database
+    Init,
     /// Migrate the database if there are any unapplied migrations
     Migrate(MigrateFlags),
     /// Downgrade the database with the given plan or migration numbers
@@ -76,7 +80,7 @@ struct DowngradeFlags {
 struct Place {
     tree: PathBuf,
     manifest: Manifest,
-    config: Option<PathBuf>,
+    config: Option<String>,
 }
 
 /// Runs the command line and says with which code to exit.
@@ -96,6 +100,7 @@ async fn act(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Version) => version(&place.manifest)?,
         None | Some(Command::Server) => server(place).await?,
+        Some(Command::Db(DbCommand::Init)) => init(&place).await?,
         Some(Command::Db(DbCommand::Migrate(flags))) => migrate(&place, &flags).await?,
         Some(Command::Db(DbCommand::Downgrade(flags))) => downgrade(&place, &flags).await?,
         Some(Command::Db(DbCommand::Version { all })) => db_version(&place, all).await?,
@@ -105,7 +110,7 @@ async fn act(cli: Cli) -> anyhow::Result<ExitCode> {
 
 impl Place {
     /// The release tree is where the binary lies: `<tree>/bin/mattermost`.
-    fn find(config: Option<PathBuf>) -> anyhow::Result<Self> {
+    fn find(config: Option<String>) -> anyhow::Result<Self> {
         let binary = std::env::current_exe().context("cannot tell where the binary lies")?;
         let tree = binary
             .parent()
@@ -119,32 +124,44 @@ impl Place {
         })
     }
 
-    fn settings(&self) -> Result<Settings, SettingsError> {
+    /// What holds the configuration: the option, `MM_CONFIG`, or the file of the release.
+    fn config_place(&self) -> String {
         let named = self
             .config
             .clone()
-            .or_else(|| std::env::var_os("MM_CONFIG").map(PathBuf::from));
-        let file = match named {
-            Some(path) if path.to_string_lossy().starts_with("postgres") => {
-                return Err(SettingsError::InDatabase);
-            }
-            Some(path) => path,
-            None => self.default_config(),
-        };
-        let environment = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        Settings::load(&file, environment, &self.manifest)
+            .or_else(|| std::env::var("MM_CONFIG").ok())
+            .filter(|named| !named.is_empty());
+        place(&self.tree, named.as_deref().unwrap_or("config.json"))
     }
 
-    /// The real search path: the working directory first, then the release.
-    fn default_config(&self) -> PathBuf {
-        let here = PathBuf::from("config/config.json");
-        if here.is_file() {
-            here
-        } else {
-            self.tree.join("config/config.json")
-        }
+    async fn configuration(&self, access: Access) -> Result<Configuration, ConfigError> {
+        let variables = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let environment = Environment::new(variables);
+        let manifest = self.manifest.clone();
+        Configuration::open(&self.config_place(), environment, manifest, access).await
     }
+
+    /// For commands: nothing is written, but in a database the configuration's tables are made.
+    async fn settings(&self) -> Result<Settings, ConfigError> {
+        let config = self.configuration(Access::Read).await?;
+        Ok(config.view().settings.clone())
+    }
+}
+
+/// A configuration's place, the way the real server looks for it: a database or an absolute path as it
+/// is; a relative path in `config` of the working directory, then of the release, then as it is.
+pub(crate) fn place(tree: &Path, named: &str) -> String {
+    if is_database(named) || Path::new(named).is_absolute() {
+        return named.to_owned();
+    }
+    let candidates = [
+        Path::new("config").join(named),
+        tree.join("config").join(named),
+        PathBuf::from(named),
+    ];
+    let found = candidates.iter().find(|path| path.is_file());
+    found.unwrap_or(&candidates[1]).display().to_string()
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -160,22 +177,20 @@ fn version(manifest: &Manifest) -> anyhow::Result<()> {
     ))
 }
 
+/// Until it serves, SIGTERM ends the process as it ends any other: by the signal.
 async fn server(place: Place) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let settings = place.settings()?;
+    let config = place
+        .configuration(Access::Write)
+        .await
+        .context("failed to load configuration")?;
     log::info!(
         "Current version is {} ({})",
         place.manifest.reported(),
         place.manifest.build_number()
     );
-    let start = Server::start(place.manifest, settings, place.tree, Pace::default());
-    // Before it serves, a signal simply ends it.
-    let server = tokio::select! {
-        server = start => server?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-    };
+    let server = Server::start(place.manifest, config, place.tree, Pace::default()).await?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::error!("Failed to tell the service manager: {error}");
     }
@@ -185,6 +200,21 @@ async fn server(place: Place) -> anyhow::Result<()> {
     }
     server.stop().await;
     Ok(())
+}
+
+/// The only command that writes the first configuration into a database.
+async fn init(place: &Place) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        is_database(&place.config_place()),
+        "this command should be run using a database configuration DSN"
+    );
+    let config = place
+        .configuration(Access::Write)
+        .await
+        .context("failed to load configuration")?;
+    let database = connect(&config.view().settings)?;
+    schema::migrate(&database, &place.manifest, MigrateOptions::default()).await?;
+    print("Database store correctly initialised")
 }
 
 fn connect(settings: &Settings) -> anyhow::Result<Database> {
@@ -197,7 +227,7 @@ fn connect(settings: &Settings) -> anyhow::Result<Database> {
 }
 
 async fn migrate(place: &Place, flags: &MigrateFlags) -> anyhow::Result<()> {
-    let settings = place.settings()?;
+    let settings = place.settings().await?;
     let options = MigrateOptions {
         auto_recover: flags.auto_recover,
         dry_run: flags.dry_run,
@@ -254,7 +284,7 @@ fn save_plan(
 }
 
 async fn downgrade(place: &Place, flags: &DowngradeFlags) -> anyhow::Result<()> {
-    let settings = place.settings()?;
+    let settings = place.settings().await?;
     let mut folders = vec![Path::new("")];
     if let FileSettings::Local(directory) = &settings.files {
         folders.push(directory);
@@ -274,7 +304,7 @@ async fn downgrade(place: &Place, flags: &DowngradeFlags) -> anyhow::Result<()> 
 
 /// As the real command: it migrates first, and only then reads.
 async fn db_version(place: &Place, all: bool) -> anyhow::Result<()> {
-    let settings = place.settings()?;
+    let settings = place.settings().await?;
     let database = connect(&settings)?;
     schema::migrate(&database, &place.manifest, MigrateOptions::default()).await?;
     let applied = schema::applied(&*database.connection().await?)

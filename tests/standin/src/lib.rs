@@ -8,7 +8,9 @@
 //! ```text
 //!   bin/mattermost ── commands ── schema (lock, migrations) ──┐
 //!                        │                                    ├── database ── Postgres
-//!                     server ── users teams channels posts ───┘
+//!                     server ── users teams channels posts ───┤
+//!                        ├── config (file or tables) ─────────┘
+//!                        ├── files (folder or bucket) ── plugins
 //!                        ├── hub ── websocket (one task a client)
 //!                        └── cluster ── other nodes, TCP 8074 (licensed only)
 //!
@@ -20,10 +22,14 @@
 
 pub mod clock;
 pub mod commands;
+pub(crate) mod config;
 pub mod database;
 pub mod dsn;
+pub(crate) mod files;
 pub mod ids;
+pub mod licence;
 pub mod logging;
+pub(crate) mod plugins;
 pub mod release;
 pub mod schema;
 pub mod scratch_postgres;

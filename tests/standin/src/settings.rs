@@ -1,16 +1,16 @@
-//! Settings: `MM_<SECTION>_<KEY>` in the environment over `config/config.json` over the defaults.
+//! What the server makes of its configuration: typed, checked once.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::clock;
+use crate::config::defaults::{Document, get, number, switch, text};
 use crate::dsn::{Dsn, DsnError};
+use crate::licence::Licence;
 use crate::release::Manifest;
-
-/// A licence text that begins so makes a cluster; any other text is refused, as a forged licence is.
-pub const CLUSTER_LICENCE: &str = "LAB-CLUSTER-LICENCE";
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -23,17 +23,31 @@ pub struct Settings {
     pub max_idle_connections: usize,
     /// `ServiceSettings.ListenAddress`, `host:port` or `:port`.
     pub listen_address: String,
-    /// `ServiceSettings.SiteURL`.
+    /// `ServiceSettings.SiteURL`, without a slash at its end.
     pub site_url: String,
+    /// The path of the site URL, `/chat`; empty when there is none.
+    pub subpath: String,
+    /// `ServiceSettings.LocalModeSocketLocation`, when `EnableLocalMode` is on.
+    pub local_socket: Option<PathBuf>,
     /// `TeamSettings.EnableOpenServer`: whether anybody may sign up.
     pub open_server: bool,
-    /// Whether `MM_LICENSE` holds a licence that the stand-in accepts.
-    pub licensed: bool,
+    /// The licence of `MM_LICENSE`, when the stand-in accepts it.
+    pub licence: Option<Licence>,
     /// The cluster, when enabled *and* licensed.
     pub cluster: Option<ClusterSettings>,
     /// Where files go.
     pub files: FileSettings,
-    /// The effective configuration's hash, 32 hexadecimal digits: equal on nodes configured alike.
+    /// `FileSettings.EnableFileAttachments`.
+    pub attachments: bool,
+    /// `FileSettings.MaxFileSize`, in bytes.
+    pub max_file_size: u64,
+    /// The salt of public links; none when `FileSettings.EnablePublicLink` is off.
+    pub public_link_salt: Option<Salt>,
+    /// `PluginSettings`.
+    pub plugins: PluginSettings,
+    /// What `GET /api/v4/config/client?format=old` tells anybody.
+    pub client: Value,
+    /// The hash of what clients get, 32 hexadecimal digits: equal on nodes configured alike.
     pub config_hash: String,
 }
 
@@ -59,37 +73,67 @@ pub struct ClusterSettings {
 pub enum FileSettings {
     /// `local`: a directory, relative ones from the working directory.
     Local(PathBuf),
-    /// `amazons3`: a bucket. The stand-in stores no files; a bucket's name is all it wants.
-    S3(String),
+    /// `amazons3`: a bucket.
+    S3(Box<S3Settings>),
+}
+
+/// `FileSettings.AmazonS3…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Settings {
+    /// The bucket.
+    pub bucket: String,
+    /// Its region; empty: `us-east-1`.
+    pub region: String,
+    /// What every key begins with; empty or ending in a slash.
+    pub prefix: String,
+    /// Host and port, without a scheme.
+    pub endpoint: String,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Key id and key; none: the role's.
+    pub keys: Option<(String, Salt)>,
+    /// Whether `AES256` is asked for.
+    pub encrypt: bool,
+    /// Bytes of one part of an upload.
+    pub part_size: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Salt(String);
+
+impl Salt {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt(…)")
+    }
+}
+
+/// `PluginSettings`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginSettings {
+    /// Whether there are plugins at all.
+    pub enable: bool,
+    /// Whether bundles may be uploaded. The API cannot switch it on.
+    pub uploads: bool,
+    /// Where bundles are unpacked, relative to the working directory.
+    pub directory: PathBuf,
+    /// Where their web parts are unpacked.
+    pub client_directory: PathBuf,
 }
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration `{path}`")]
-    Read {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not a JSON object.
-    #[error("the configuration `{path}` is not a JSON object")]
-    Json {
-        /// Its path.
-        path: PathBuf,
-        /// Why, if it is not even JSON.
-        #[source]
-        source: Option<serde_json::Error>,
-    },
-    /// The configuration lies in the database.
-    #[error(
-        "a configuration in the database (`MM_CONFIG=postgres://…`) is not something the stand-in has: use a file"
-    )]
-    InDatabase,
-    /// A driver that is no longer supported.
+    /// A value that is not supported.
     #[error("`{setting}` is `{value}`: wanted is {wanted}")]
     Value {
         /// `Section.Key`.
@@ -105,41 +149,13 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// From a configuration file and the environment.
-    pub fn load(
-        file: &Path,
-        environment: impl IntoIterator<Item = (String, String)>,
+    /// From an effective configuration and the text of `MM_LICENSE`.
+    pub(crate) fn new(
+        document: &Document,
+        licence: Option<&str>,
         manifest: &Manifest,
     ) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(file).map_err(|source| SettingsError::Read {
-            path: file.to_owned(),
-            source,
-        })?;
-        let value: Value = serde_json::from_str(&text).map_err(|source| SettingsError::Json {
-            path: file.to_owned(),
-            source: Some(source),
-        })?;
-        let Value::Object(object) = value else {
-            return Err(SettingsError::Json {
-                path: file.to_owned(),
-                source: None,
-            });
-        };
-        Self::effective(&object, environment, manifest)
-    }
-
-    fn effective(
-        file: &Map<String, Value>,
-        environment: impl IntoIterator<Item = (String, String)>,
-        manifest: &Manifest,
-    ) -> Result<Self, SettingsError> {
-        let environment: BTreeMap<String, String> = environment
-            .into_iter()
-            .filter(|(key, _)| key.starts_with("MM_"))
-            .collect();
-        let look = Look { file, environment };
-
-        let driver = look.text("SqlSettings", "DriverName", "postgres");
+        let driver = text(document, "SqlSettings", "DriverName");
         if driver != "postgres" {
             return Err(SettingsError::Value {
                 setting: "SqlSettings.DriverName",
@@ -147,67 +163,36 @@ impl Settings {
                 wanted: "`postgres`",
             });
         }
-        let licence = look
-            .environment
-            .get("MM_LICENSE")
-            .map_or("", String::as_str)
-            .trim();
-        let licensed = licence.starts_with(CLUSTER_LICENCE);
-        if !licensed && !licence.is_empty() {
-            log::error!("Failed to read license from the environment: it is not valid");
-        }
-        let enabled = look.boolean("ClusterSettings", "Enable", false);
-        if enabled && !licensed {
-            log::warn!("ClusterSettings.Enable has no effect without a licence");
-        }
-        let files = match look.text("FileSettings", "DriverName", "local").as_str() {
-            "local" => {
-                FileSettings::Local(look.text("FileSettings", "Directory", "./data/").into())
-            }
-            "amazons3" => FileSettings::S3(look.text("FileSettings", "AmazonS3Bucket", "")),
-            other => {
-                return Err(SettingsError::Value {
-                    setting: "FileSettings.DriverName",
-                    value: other.to_owned(),
-                    wanted: "`local` or `amazons3`",
-                });
-            }
-        };
-        let mut settings = Self {
-            dsn: Dsn::parse(&look.text("SqlSettings", "DataSource", ""))?,
-            max_open_connections: look.number("SqlSettings", "MaxOpenConns", 100) as usize,
-            max_idle_connections: look.number("SqlSettings", "MaxIdleConns", 50) as usize,
-            listen_address: look.text("ServiceSettings", "ListenAddress", ":8065"),
-            site_url: look.text("ServiceSettings", "SiteURL", ""),
-            open_server: look.boolean("TeamSettings", "EnableOpenServer", false),
-            licensed,
-            cluster: (enabled && licensed).then(|| ClusterSettings {
-                name: look.text("ClusterSettings", "ClusterName", ""),
-                bind_address: look.text("ClusterSettings", "BindAddress", ""),
-                advertise_address: look.text("ClusterSettings", "AdvertiseAddress", ""),
-                gossip_port: look.number("ClusterSettings", "GossipPort", 8074) as u16,
-                share_pending: look.text("CacheSettings", "CacheType", "") != "lru",
-            }),
-            files,
-            config_hash: String::new(),
-        };
-        let client = settings.client_config(manifest).to_string();
-        settings.config_hash = hex::encode(&Sha256::digest(client)[..16]);
-        Ok(settings)
-    }
-
-    /// What `GET /api/v4/config/client?format=old` tells anybody; the configuration hash of
-    /// `X-Version-Id` is taken over it, as the real server does.
-    pub fn client_config(&self, manifest: &Manifest) -> Value {
-        json!({
-            "Version": manifest.reported().to_string(),
-            "BuildNumber": manifest.build_number(),
-            "BuildHash": manifest.build_hash(),
-            "BuildEnterpriseReady": "true",
-            "SiteURL": self.site_url,
-            "SiteName": "Mattermost",
-            "EnableOpenServer": self.open_server.to_string(),
-            "SQLDriverName": "postgres",
+        let licence = accept(licence.unwrap_or_default());
+        let site_url = text(document, "ServiceSettings", "SiteURL");
+        let local_mode = switch(document, "ServiceSettings", "EnableLocalMode");
+        let public_links = switch(document, "FileSettings", "EnablePublicLink");
+        let client = client_config(document, licence.as_ref(), manifest);
+        Ok(Self {
+            dsn: Dsn::parse(&text(document, "SqlSettings", "DataSource"))?,
+            max_open_connections: number(document, "SqlSettings", "MaxOpenConns") as usize,
+            max_idle_connections: number(document, "SqlSettings", "MaxIdleConns") as usize,
+            listen_address: text(document, "ServiceSettings", "ListenAddress"),
+            subpath: subpath(&site_url)?,
+            site_url,
+            local_socket: local_mode
+                .then(|| text(document, "ServiceSettings", "LocalModeSocketLocation").into()),
+            open_server: switch(document, "TeamSettings", "EnableOpenServer"),
+            cluster: cluster(document, licence.as_ref()),
+            licence,
+            files: file_settings(document)?,
+            attachments: switch(document, "FileSettings", "EnableFileAttachments"),
+            max_file_size: number(document, "FileSettings", "MaxFileSize") as u64,
+            public_link_salt: public_links
+                .then(|| Salt(text(document, "FileSettings", "PublicLinkSalt"))),
+            plugins: PluginSettings {
+                enable: switch(document, "PluginSettings", "Enable"),
+                uploads: switch(document, "PluginSettings", "EnableUploads"),
+                directory: text(document, "PluginSettings", "Directory").into(),
+                client_directory: text(document, "PluginSettings", "ClientDirectory").into(),
+            },
+            config_hash: hex::encode(&Sha256::digest(client.to_string())[..16]),
+            client,
         })
     }
 
@@ -218,152 +203,153 @@ impl Settings {
             manifest.reported(),
             manifest.build_number(),
             self.config_hash,
-            self.licensed
+            self.licence.is_some()
         )
     }
 }
 
-/// Looks a setting up: environment, file, default.
-struct Look<'a> {
-    file: &'a Map<String, Value>,
-    environment: BTreeMap<String, String>,
+/// A text that is not accepted leaves the server unlicensed, with a line in the log.
+fn accept(text: &str) -> Option<Licence> {
+    if text.trim().is_empty() {
+        return None;
+    }
+    match Licence::accept(text, clock::now_ms()) {
+        Ok(licence) => Some(licence),
+        Err(error) => {
+            log::error!("Failed to read license set in environment: {error}");
+            None
+        }
+    }
 }
 
-impl Look<'_> {
-    fn find(&self, section: &str, key: &str) -> Option<String> {
-        let name = format!(
-            "MM_{}_{}",
-            section.to_ascii_uppercase(),
-            key.to_ascii_uppercase()
-        );
-        if let Some(value) = self.environment.get(&name) {
-            return Some(value.clone());
-        }
-        match self.file.get(section)?.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Null => None,
-            other => Some(other.to_string()),
-        }
+fn cluster(document: &Document, licence: Option<&Licence>) -> Option<ClusterSettings> {
+    if !switch(document, "ClusterSettings", "Enable") {
+        return None;
     }
+    if !licence.is_some_and(|licence| licence.features.cluster) {
+        log::warn!("ClusterSettings.Enable has no effect without a licence for a cluster");
+        return None;
+    }
+    Some(ClusterSettings {
+        name: text(document, "ClusterSettings", "ClusterName"),
+        bind_address: text(document, "ClusterSettings", "BindAddress"),
+        advertise_address: text(document, "ClusterSettings", "AdvertiseAddress"),
+        gossip_port: number(document, "ClusterSettings", "GossipPort") as u16,
+        share_pending: text(document, "CacheSettings", "CacheType") != "lru",
+    })
+}
 
-    fn text(&self, section: &str, key: &str, default: &str) -> String {
-        self.find(section, key)
-            .unwrap_or_else(|| default.to_owned())
-    }
-
-    /// A value of the wrong kind is ignored, as the real server ignores it.
-    fn boolean(&self, section: &str, key: &str, default: bool) -> bool {
-        match self.find(section, key).as_deref() {
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
-            _ => default,
+fn file_settings(document: &Document) -> Result<FileSettings, SettingsError> {
+    let of = |key: &str| text(document, "FileSettings", key);
+    match of("DriverName").as_str() {
+        "local" => Ok(FileSettings::Local(of("Directory").into())),
+        "amazons3" => {
+            let (id, key) = (of("AmazonS3AccessKeyId"), of("AmazonS3SecretAccessKey"));
+            let prefix = of("AmazonS3PathPrefix");
+            let prefix = prefix.trim_matches('/');
+            let timeout = number(
+                document,
+                "FileSettings",
+                "AmazonS3RequestTimeoutMilliseconds",
+            );
+            Ok(FileSettings::S3(Box::new(S3Settings {
+                bucket: of("AmazonS3Bucket"),
+                region: of("AmazonS3Region"),
+                prefix: if prefix.is_empty() {
+                    String::new()
+                } else {
+                    format!("{prefix}/")
+                },
+                endpoint: of("AmazonS3Endpoint"),
+                tls: switch(document, "FileSettings", "AmazonS3SSL"),
+                keys: (!id.is_empty() || !key.is_empty()).then(|| (id, Salt(key))),
+                encrypt: switch(document, "FileSettings", "AmazonS3SSE"),
+                part_size: number(document, "FileSettings", "AmazonS3UploadPartSizeBytes")
+                    .max(5 << 20) as usize,
+                timeout: Duration::from_millis(timeout.max(1) as u64),
+            })))
         }
+        other => Err(SettingsError::Value {
+            setting: "FileSettings.DriverName",
+            value: other.to_owned(),
+            wanted: "`local` or `amazons3`",
+        }),
     }
+}
 
-    fn number(&self, section: &str, key: &str, default: u32) -> u32 {
-        self.find(section, key)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
+fn subpath(site_url: &str) -> Result<String, SettingsError> {
+    if site_url.is_empty() {
+        return Ok(String::new());
     }
+    let url = url::Url::parse(site_url).map_err(|_| SettingsError::Value {
+        setting: "ServiceSettings.SiteURL",
+        value: site_url.to_owned(),
+        wanted: "a URL as in `https://chat.example.com`",
+    })?;
+    Ok(url.path().trim_end_matches('/').to_owned())
+}
+
+/// What anybody is told. The hash of `X-Version-Id` is taken over it, as the real server does: it knows
+/// of settings, build and licence, and nothing of salts, mail or plugins' states.
+fn client_config(document: &Document, licence: Option<&Licence>, manifest: &Manifest) -> Value {
+    let mut client = json!({
+        "Version": manifest.reported().to_string(),
+        "BuildNumber": manifest.build_number(),
+        "BuildHash": manifest.build_hash(),
+        "BuildEnterpriseReady": "true",
+        "SQLDriverName": "postgres",
+    });
+    for (section, key, name) in [
+        ("ServiceSettings", "SiteURL", "SiteURL"),
+        ("TeamSettings", "SiteName", "SiteName"),
+        ("TeamSettings", "EnableOpenServer", "EnableOpenServer"),
+        ("TeamSettings", "EnableUserCreation", "EnableUserCreation"),
+        (
+            "TeamSettings",
+            "CustomDescriptionText",
+            "CustomDescriptionText",
+        ),
+        (
+            "EmailSettings",
+            "EnableSignUpWithEmail",
+            "EnableSignUpWithEmail",
+        ),
+        (
+            "EmailSettings",
+            "SendEmailNotifications",
+            "SendEmailNotifications",
+        ),
+        ("SupportSettings", "HelpLink", "HelpLink"),
+        ("SupportSettings", "SupportEmail", "SupportEmail"),
+        (
+            "FileSettings",
+            "EnableFileAttachments",
+            "EnableFileAttachments",
+        ),
+        ("FileSettings", "EnablePublicLink", "EnablePublicLink"),
+        ("FileSettings", "MaxFileSize", "MaxFileSize"),
+        ("PluginSettings", "Enable", "PluginsEnabled"),
+        ("PasswordSettings", "MinimumLength", "PasswordMinimumLength"),
+    ] {
+        client[name] = text(document, section, key).into();
+    }
+    if licence.is_some() {
+        client["EnableCluster"] = text(document, "ClusterSettings", "Enable").into();
+    }
+    client
+}
+
+/// Which plugins are enabled: `PluginSettings.PluginStates`.
+pub(crate) fn enabled_plugins(document: &Document) -> Vec<String> {
+    let Some(Value::Object(states)) = get(document, "PluginSettings", "PluginStates") else {
+        return Vec::new();
+    };
+    states
+        .iter()
+        .filter(|(_, state)| state["Enable"] == Value::Bool(true))
+        .map(|(id, _)| id.clone())
+        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::release::{Behaviour, Version};
-
-    fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        let file = json!({
-            "ServiceSettings": { "ListenAddress": ":8065" },
-            "SqlSettings": { "DataSource": "postgres://file@h/db", "MaxOpenConns": 7 },
-            "TeamSettings": { "EnableOpenServer": true },
-        });
-        let Value::Object(file) = file else {
-            unreachable!("an object was written above")
-        };
-        let pairs = pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Settings::effective(&file, pairs, &manifest())
-    }
-
-    fn manifest() -> Manifest {
-        Manifest {
-            version: Version::new(11, 10, 0),
-            behaviour: Behaviour::Good,
-        }
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file_over_the_default() {
-        let plain = load(&[]).unwrap();
-        assert_eq!(plain.dsn.user, "file");
-        assert_eq!(plain.max_open_connections, 7);
-        assert_eq!(plain.max_idle_connections, 50);
-        assert!(plain.open_server && !plain.licensed && plain.cluster.is_none());
-        let over = load(&[
-            ("MM_SQLSETTINGS_DATASOURCE", "postgres://env@h/db"),
-            ("MM_SQLSETTINGS_MAXOPENCONNS", "9"),
-            ("MM_TEAMSETTINGS_ENABLEOPENSERVER", "false"),
-            ("MM_SERVICESETTINGS_SITEURL", "https://chat.example"),
-            ("MM_FILESETTINGS_DRIVERNAME", "amazons3"),
-            ("MM_FILESETTINGS_AMAZONS3BUCKET", "files"),
-        ])
-        .unwrap();
-        assert_eq!(over.dsn.user, "env");
-        assert_eq!(over.max_open_connections, 9);
-        assert!(!over.open_server);
-        assert_eq!(over.files, FileSettings::S3("files".to_owned()));
-        assert_ne!(over.config_hash, plain.config_hash);
-        assert_eq!(load(&[]).unwrap().config_hash, plain.config_hash);
-    }
-
-    #[test]
-    fn a_cluster_needs_both_the_switch_and_the_licence() {
-        let on = ("MM_CLUSTERSETTINGS_ENABLE", "true");
-        let name = ("MM_CLUSTERSETTINGS_CLUSTERNAME", "blue");
-        for (licence, clustered) in [
-            ("", false),
-            ("forged", false),
-            ("LAB-CLUSTER-LICENCE", true),
-            ("LAB-CLUSTER-LICENCE until 2030", true),
-        ] {
-            let settings = load(&[on, name, ("MM_LICENSE", licence)]).unwrap();
-            assert_eq!(settings.licensed, clustered, "`{licence}`");
-            assert_eq!(settings.cluster.is_some(), clustered, "`{licence}`");
-        }
-        let off = load(&[("MM_LICENSE", CLUSTER_LICENCE)]).unwrap();
-        assert!(off.licensed && off.cluster.is_none());
-    }
-
-    #[test]
-    fn the_version_id_has_four_parts_after_the_version() {
-        let settings = load(&[("MM_LICENSE", CLUSTER_LICENCE)]).unwrap();
-        let id = settings.version_id(&manifest());
-        let rest = id.strip_prefix("11.10.0.").unwrap();
-        let parts: Vec<&str> = rest.split('.').collect();
-        assert_eq!(parts.len(), 3, "{id}");
-        assert_eq!(parts[2], "true");
-        assert_eq!(parts[1].len(), 32);
-    }
-
-    #[test]
-    fn refusals_name_the_setting() {
-        for (key, value, part) in [
-            (
-                "MM_SQLSETTINGS_DRIVERNAME",
-                "mysql",
-                "SqlSettings.DriverName",
-            ),
-            ("MM_SQLSETTINGS_DATASOURCE", "", "SqlSettings.DataSource"),
-            (
-                "MM_FILESETTINGS_DRIVERNAME",
-                "tape",
-                "FileSettings.DriverName",
-            ),
-        ] {
-            let error = load(&[(key, value)]).unwrap_err().to_string();
-            assert!(error.contains(part), "{key}: {error}");
-        }
-    }
-}
+mod tests;

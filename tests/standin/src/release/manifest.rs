@@ -76,6 +76,9 @@ pub enum Behaviour {
     /// `failing-requests=PERCENT`: once it serves, that share of API requests answers 500; pings
     /// stay 200, so only the error rate shows it.
     FailingRequests(u32),
+    /// `slow-early-stop=SECONDS`: a SIGTERM within two seconds of the start takes that long, as it does
+    /// with the real server. Of its own because every test that stops a server early would wait for it.
+    SlowEarlyStop(u32),
 }
 
 impl fmt::Display for Behaviour {
@@ -90,6 +93,7 @@ impl fmt::Display for Behaviour {
             Self::MemoryLeak(mib) => write!(f, "memory-leak={mib}"),
             Self::WrongVersion(version) => write!(f, "wrong-version={version}"),
             Self::FailingRequests(percent) => write!(f, "failing-requests={percent}"),
+            Self::SlowEarlyStop(seconds) => write!(f, "slow-early-stop={seconds}"),
         }
     }
 }
@@ -110,6 +114,7 @@ impl FromStr for Behaviour {
         let behaviour = match name {
             "slow-migration" => Self::SlowMigration(number(60)?),
             "memory-leak" => Self::MemoryLeak(number(8)?),
+            "slow-early-stop" => Self::SlowEarlyStop(number(12)?),
             "failing-requests" => match number(20)? {
                 percent @ 0..=100 => Self::FailingRequests(percent),
                 _ => return Err(wrong()),
@@ -146,7 +151,7 @@ pub enum ManifestError {
     #[error(
         "`{0}` is not a behaviour: wanted is `good`, `crash-at-start`, `never-ready`, `unhealthy`, \
          `slow-migration[=SECONDS]`, `half-done-migration`, `memory-leak[=MIB]`, \
-         `wrong-version=X.Y.Z` or `failing-requests[=PERCENT]`"
+         `wrong-version=X.Y.Z`, `failing-requests[=PERCENT]` or `slow-early-stop[=SECONDS]`"
     )]
     Behaviour(String),
     /// A line is missing.
@@ -271,6 +276,7 @@ mod tests {
                 Behaviour::WrongVersion(Version::new(11, 9, 0)),
             ),
             ("failing-requests=5", Behaviour::FailingRequests(5)),
+            ("slow-early-stop", Behaviour::SlowEarlyStop(12)),
         ] {
             let parsed: Behaviour = text.parse().unwrap();
             assert_eq!(parsed, behaviour, "{text}");

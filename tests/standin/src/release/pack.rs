@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::manifest::{Behaviour, Manifest, Version};
+use crate::config::defaults::defaults;
 
 /// A tarball that was made.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -62,6 +63,11 @@ const FOLDERS: [&str; 9] = [
     "prepackaged_plugins",
     "templates",
 ];
+
+/// The id of the plugin that every release brings.
+const PLUGIN_ID: &str = "com.example.standin";
+/// Its bundle's name, as the real tarball names its bundles.
+const PLUGIN: &str = "mattermost-plugin-standin-v1.0.0-linux-amd64";
 
 /// Entry times: the same input gives the same digest.
 const MODIFIED: u64 = 1_767_225_600;
@@ -123,6 +129,17 @@ fn write<W: Write>(out: W, server: &[u8], manifest: &Manifest) -> io::Result<W> 
             content.as_bytes(),
         )?;
     }
+    for (name, content) in [
+        (format!("{PLUGIN}.tar.gz"), plugin_bundle()?),
+        (
+            format!("{PLUGIN}.tar.gz.sig"),
+            b"not a signature\n".to_vec(),
+        ),
+    ] {
+        let mut header = header(EntryType::Regular, 0o644, content.len());
+        let path = format!("mattermost/prepackaged_plugins/{name}");
+        tar.append_data(&mut header, path, &content[..])?;
+    }
     let mut header = header(EntryType::Regular, 0o755, server.len());
     tar.append_data(&mut header, "mattermost/bin/mattermost", server)?;
     tar.into_inner()?.finish()
@@ -148,13 +165,13 @@ fn files(manifest: &Manifest) -> Vec<(&'static str, u32, String)> {
     );
     vec![
         ("bin/mmctl", 0o755, mmctl),
-        ("config/config.json", 0o600, default_config()),
+        ("config/config.json", 0o600, default_config(manifest.version)),
         ("config/README.md", 0o644, "Defaults lie in config.json; MM_* variables override them.\n".to_owned()),
-        ("client/root.html", 0o644, format!("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Mattermost</title></head><body><div id=\"root\">Mattermost {reported}</div></body></html>\n")),
+        ("client/root.html", 0o644, format!("<!DOCTYPE html>\n<html lang=\"en\"><head><title>Mattermost</title><style></style><script defer=\"defer\" src=\"/static/main.js\"></script></head><body><div id=\"root\">Mattermost {reported}</div></body></html>\n")),
+        ("client/main.js", 0o644, format!("document.title = 'Mattermost {reported}';\n")),
         ("fonts/README.md", 0o644, "Fonts of the web application.\n".to_owned()),
         ("i18n/en.json", 0o644, "[\n  {\"id\": \"api.context.session_expired.app_error\", \"translation\": \"Invalid or expired session, please login again.\"}\n]\n".to_owned()),
         ("logs/.keep", 0o644, String::new()),
-        ("prepackaged_plugins/.keep", 0o644, String::new()),
         ("templates/welcome_body.html", 0o644, "<p>Welcome</p>\n".to_owned()),
         ("manifest.txt", 0o644, manifest.render()),
         ("NOTICE.txt", 0o644, "A stand-in for Mattermost, for tests.\n".to_owned()),
@@ -162,29 +179,36 @@ fn files(manifest: &Manifest) -> Vec<(&'static str, u32, String)> {
     ]
 }
 
-/// The part of the real `config.json` that the stand-in knows, with the real defaults.
-fn default_config() -> String {
-    let config = json!({
-        "ServiceSettings": { "SiteURL": "", "ListenAddress": ":8065" },
-        "TeamSettings": { "SiteName": "Mattermost", "EnableOpenServer": false },
-        "SqlSettings": {
-            "DriverName": "postgres",
-            "DataSource": "postgres://mmuser:mostest@localhost/mattermost_test?sslmode=disable&connect_timeout=10&binary_parameters=yes",
-            "DataSourceReplicas": [],
-            "MaxIdleConns": 50,
-            "MaxOpenConns": 100
-        },
-        "FileSettings": { "DriverName": "local", "Directory": "./data/", "AmazonS3Bucket": "" },
-        "ClusterSettings": {
-            "Enable": false,
-            "ClusterName": "",
-            "BindAddress": "",
-            "AdvertiseAddress": "",
-            "GossipPort": 8074
-        },
-        "JobSettings": { "RunJobs": true, "RunScheduler": true }
-    });
+/// The real file has every setting; its salts and keys are empty until the first start.
+fn default_config(version: Version) -> String {
+    let config = serde_json::Value::Object(defaults(version));
     format!("{config:#}\n")
+}
+
+/// The plugin that every release brings: a web part and nothing to run.
+fn plugin_bundle() -> io::Result<Vec<u8>> {
+    let manifest = json!({
+        "id": PLUGIN_ID,
+        "name": "Stand-in",
+        "description": "A web part that says hello.",
+        "version": "1.0.0",
+        "min_server_version": "6.0.0",
+        "webapp": { "bundle_path": "webapp/dist/main.js" },
+    });
+    let manifest = format!("{manifest:#}\n");
+    let mut tar = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, content) in [
+        ("plugin.json", manifest.as_str()),
+        ("webapp/dist/main.js", "console.log('hello');\n"),
+    ] {
+        let mut header = header(EntryType::Regular, 0o644, content.len());
+        tar.append_data(
+            &mut header,
+            format!("{PLUGIN_ID}/{name}"),
+            content.as_bytes(),
+        )?;
+    }
+    tar.into_inner()?.finish()
 }
 
 struct Hashed<W> {
@@ -245,6 +269,10 @@ mod tests {
             ("mattermost/bin/mmctl", 0o755),
             ("mattermost/config/config.json", 0o600),
             ("mattermost/manifest.txt", 0o644),
+            (
+                "mattermost/prepackaged_plugins/mattermost-plugin-standin-v1.0.0-linux-amd64.tar.gz",
+                0o644,
+            ),
         ] {
             assert_eq!(modes.get(name), Some(&mode), "{name}");
         }

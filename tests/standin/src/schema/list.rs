@@ -85,7 +85,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "create_posts",
         (5, 0),
         &[
-            "CREATE TABLE IF NOT EXISTS posts (id VARCHAR(26) PRIMARY KEY, createat BIGINT, updateat BIGINT, deleteat BIGINT, userid VARCHAR(26), channelid VARCHAR(26), rootid VARCHAR(26), originalid VARCHAR(26), message VARCHAR(65535), type VARCHAR(26), hashtags VARCHAR(1000))",
+            "CREATE TABLE IF NOT EXISTS posts (id VARCHAR(26) PRIMARY KEY, createat BIGINT, updateat BIGINT, deleteat BIGINT, userid VARCHAR(26), channelid VARCHAR(26), rootid VARCHAR(26), originalid VARCHAR(26), message VARCHAR(65535), type VARCHAR(26), hashtags VARCHAR(1000), fileids VARCHAR(300))",
             "CREATE INDEX IF NOT EXISTS idx_posts_channel_id_update_at ON posts (channelid, updateat)",
             "CREATE INDEX IF NOT EXISTS idx_posts_create_at ON posts (createat)",
         ],
@@ -128,6 +128,16 @@ pub const MIGRATIONS: &[Migration] = &[
             "CREATE INDEX IF NOT EXISTS idx_channelmembers_user_id ON channelmembers (userid)",
         ],
         &["DROP TABLE IF EXISTS channelmembers"],
+    ),
+    step(
+        47,
+        "create_file_info",
+        (5, 0),
+        &[
+            "CREATE TABLE IF NOT EXISTS fileinfo (id VARCHAR(26) PRIMARY KEY, creatorid VARCHAR(26), postid VARCHAR(26), channelid VARCHAR(26), createat BIGINT, updateat BIGINT, deleteat BIGINT, path VARCHAR(512), thumbnailpath VARCHAR(512), previewpath VARCHAR(512), name VARCHAR(256), extension VARCHAR(64), size BIGINT, mimetype VARCHAR(256), width INTEGER, height INTEGER, haspreviewimage BOOLEAN)",
+            "CREATE INDEX IF NOT EXISTS idx_fileinfo_postid_at ON fileinfo (postid)",
+        ],
+        &["DROP TABLE IF EXISTS fileinfo"],
     ),
     step(
         48,

@@ -8,8 +8,10 @@ use tokio_postgres::Client;
 use crate::clock;
 use crate::database::{Database, DatabaseError};
 
-/// The row's id.
-const KEY: &str = "mm-lock-key";
+/// The row's id while the schema is migrated.
+pub(crate) const SCHEMA: &str = "mm-lock-key";
+/// The row's id while the configuration's tables are made.
+pub(crate) const CONFIGURATION: &str = "mm-config-lock-key";
 /// How long a holder that no longer refreshes keeps others out.
 const TTL: Duration = Duration::from_secs(15);
 /// How often a holder refreshes: several times within [`TTL`].
@@ -18,13 +20,15 @@ const REFRESH: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The lock, held. Release it with [`Lock::release`]; dropped otherwise, it runs out by itself.
-pub(super) struct Lock {
+pub(crate) struct Lock {
+    key: &'static str,
     refresh: JoinHandle<()>,
 }
 
 impl Lock {
     /// Waits until the lock is ours. The refresher has a connection of its own.
-    pub(super) async fn acquire(
+    pub(crate) async fn acquire(
+        key: &'static str,
         client: &Client,
         database: &Database,
     ) -> Result<Self, DatabaseError> {
@@ -34,14 +38,14 @@ impl Lock {
                 .execute(
                     "INSERT INTO db_lock (id, expireat) VALUES ($1, $2) \
                      ON CONFLICT (id) DO UPDATE SET expireat = $2 WHERE db_lock.expireat < $3",
-                    &[&KEY, &expiry(), &seconds()],
+                    &[&key, &expiry(), &seconds()],
                 )
                 .await?;
             if taken == 1 {
                 break;
             }
             if !waited {
-                log::info!("Waiting for the migration lock `{KEY}`");
+                log::info!("Waiting for the migration lock `{key}`");
                 waited = true;
             }
             tokio::time::sleep(RETRY).await;
@@ -53,7 +57,7 @@ impl Lock {
                 let kept = keeper
                     .execute(
                         "UPDATE db_lock SET expireat = $2 WHERE id = $1",
-                        &[&KEY, &expiry()],
+                        &[&key, &expiry()],
                     )
                     .await;
                 if let Err(error) = kept {
@@ -62,14 +66,14 @@ impl Lock {
                 }
             }
         });
-        Ok(Self { refresh })
+        Ok(Self { key, refresh })
     }
 
     /// Gives the lock back.
-    pub(super) async fn release(self, client: &Client) -> Result<(), tokio_postgres::Error> {
+    pub(crate) async fn release(self, client: &Client) -> Result<(), tokio_postgres::Error> {
         self.refresh.abort();
         client
-            .execute("DELETE FROM db_lock WHERE id = $1", &[&KEY])
+            .execute("DELETE FROM db_lock WHERE id = $1", &[&self.key])
             .await
             .map(drop)
     }

@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::list::Migration;
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::plan::{self, migrations_of};
 use crate::database::{Database, DatabaseError};
 use crate::release::{Behaviour, Manifest};
@@ -90,7 +90,7 @@ pub async fn migrate(
         return Ok(Outcome { applied });
     }
     bookkeeping(&mut client).await?;
-    let lock = Lock::acquire(&client, database).await?;
+    let lock = Lock::acquire(lock::SCHEMA, &client, database).await?;
     let result = apply_all(&mut client, manifest, options).await;
     // A lost connection cannot unlock; the row then runs out by itself.
     if let Err(error) = lock.release(&client).await {
@@ -134,7 +134,7 @@ async fn bookkeeping(client: &mut Client) -> Result<(), MigrateError> {
     let transaction = client.transaction().await?;
     let made = async {
         let fresh: bool = transaction
-            .query_one("SELECT to_regclass('db_lock') IS NULL", &[])
+            .query_one("SELECT to_regclass('db_migrations') IS NULL", &[])
             .await?
             .get(0);
         transaction

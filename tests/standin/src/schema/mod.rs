@@ -4,7 +4,7 @@
 //! in `db_migrations`; an older binary on a newer schema does nothing and says nothing.
 
 mod list;
-mod lock;
+pub(crate) mod lock;
 mod migrate;
 mod plan;
 

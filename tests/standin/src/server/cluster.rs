@@ -70,8 +70,21 @@ pub(super) enum Message {
     Event(Event),
     /// A `pending_post_id`: in progress (empty), made, or free again (none).
     Pending { id: String, post_id: Option<String> },
+    /// The configuration was changed: read it again.
+    ConfigChanged,
+    /// A plugin was installed or removed: look into the file store.
+    PluginChanged { id: String },
     /// A sign of life.
     Alive,
+}
+
+/// What another node did that this one follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It changed the configuration.
+    Config,
+    /// It installed or removed the plugin of that id.
+    Plugin(String),
 }
 
 struct Link {
@@ -89,6 +102,7 @@ pub(super) struct Cluster {
     database: Arc<Database>,
     hub: Arc<Hub>,
     pending: Arc<Pending>,
+    notices: mpsc::Sender<Notice>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -103,6 +117,7 @@ impl Cluster {
         database: Arc<Database>,
         hub: Arc<Hub>,
         pending: Arc<Pending>,
+        notices: mpsc::Sender<Notice>,
     ) -> anyhow::Result<Arc<Self>> {
         let bind = match (settings.bind_address.as_str(), listen_host) {
             ("", "") => "0.0.0.0",
@@ -131,6 +146,7 @@ impl Cluster {
             database,
             hub,
             pending,
+            notices,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -361,11 +377,20 @@ impl Cluster {
                 Some(post_id) => self.pending.told(&id, &post_id, &peer.id),
                 None => self.pending.forget(&id),
             },
+            Ok(Message::ConfigChanged) => self.note(Notice::Config).await,
+            Ok(Message::PluginChanged { id }) => self.note(Notice::Plugin(id)).await,
             Ok(Message::Alive) => {}
             // A newer minor version may send more; that is no reason to part.
             Ok(Message::Hello(_)) | Err(_) => log::warn!("A cluster message was not understood"),
         }
         true
+    }
+}
+
+impl Cluster {
+    /// Whoever takes notices ends with the server: then nobody has to be told any more.
+    async fn note(&self, notice: Notice) {
+        drop(self.notices.send(notice).await);
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,7 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
 use super::node::Node;
-use super::{channels, posts, system, teams, users, websocket};
+use super::{
+    channels, config, files, licence, plugins, posts, system, teams, users, web, websocket,
+};
 use crate::ids;
 use crate::release::Behaviour;
 
@@ -30,7 +32,22 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/system/ping", get(system::ping))
         .route("/system/schema/version", get(system::schema_version))
         .route("/cluster/status", get(system::cluster_status))
-        .route("/config/client", get(system::client_config))
+        .route("/license/client", get(licence::client))
+        .route("/config", get(config::get).put(config::put))
+        .route("/config/patch", put(config::patch))
+        .route("/config/reload", post(config::reload))
+        .route("/config/environment", get(config::environment))
+        .route("/config/client", get(config::client))
+        .route("/files", post(files::upload))
+        .route("/files/{id}", get(files::get))
+        .route("/files/{id}/info", get(files::info))
+        .route("/files/{id}/link", get(files::link))
+        .route("/plugins", get(plugins::list).post(plugins::upload))
+        .route("/plugins/statuses", get(plugins::statuses))
+        .route("/plugins/webapp", get(plugins::web_parts))
+        .route("/plugins/{id}", delete(plugins::remove))
+        .route("/plugins/{id}/enable", post(plugins::enable))
+        .route("/plugins/{id}/disable", post(plugins::disable))
         .route("/users", post(users::create))
         .route("/users/login", post(users::login))
         .route("/users/logout", post(users::logout))
@@ -53,10 +70,22 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/posts/{id}", get(posts::get))
         .route("/websocket", get(websocket::connect))
         .fallback(system::no_such_endpoint);
-    Router::new()
+    let whole = Router::new()
         .nest("/api/v4", api)
-        .fallback(system::web)
-        .layer(middleware::from_fn_with_state(Arc::clone(&node), frame))
+        .route("/files/{id}/public", get(files::public))
+        .route("/static/{*path}", get(web::asset))
+        .fallback(web::page)
+        .layer(middleware::from_fn_with_state(Arc::clone(&node), frame));
+    let subpath = node.settings.subpath.clone();
+    if subpath.is_empty() {
+        return whole.with_state(node);
+    }
+    Router::new()
+        .nest(&subpath, whole)
+        .fallback(move |uri: Uri| {
+            let redirect = web::redirect(&subpath, &uri);
+            async move { redirect }
+        })
         .with_state(node)
 }
 
@@ -77,7 +106,7 @@ async fn frame(State(node): State<Arc<Node>>, request: Request, next: Next) -> R
     };
     let headers = response.headers_mut();
     for (name, value) in [
-        ("x-version-id", node.version_id.clone()),
+        ("x-version-id", node.version_id()),
         ("x-request-id", ids::new_id()),
     ] {
         if let Ok(value) = HeaderValue::try_from(value) {

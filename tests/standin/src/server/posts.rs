@@ -13,17 +13,20 @@ use super::body::Body;
 use super::channels::{publish_viewed, require_member};
 use super::cluster::Message;
 use super::failure::Failure;
+use super::file_info::{self, FileInfo};
 use super::hub::{Audience, Event};
 use super::node::Node;
 use super::pending::Known;
 use super::session::{Required, Session};
 use crate::{clock, ids};
 
-const COLUMNS: &str = "id, createat, updateat, deleteat, userid, channelid, rootid, originalid, message, type, hashtags";
+const COLUMNS: &str = "id, createat, updateat, deleteat, userid, channelid, rootid, originalid, message, type, hashtags, fileids";
 /// `posts?since` answers at most this many.
 const SINCE_LIMIT: i64 = 1000;
 /// The longest page.
 const PAGE_LIMIT: i64 = 200;
+/// The most files of one post.
+const FILES_LIMIT: usize = 10;
 /// The longest message, in characters.
 const MESSAGE_LIMIT: usize = 16_383;
 
@@ -37,6 +40,8 @@ pub(super) struct NewPost {
     root_id: String,
     #[serde(default)]
     pending_post_id: String,
+    #[serde(default)]
+    file_ids: Vec<String>,
 }
 
 /// `POST /posts`. A `pending_post_id` that was seen here answers with the first post.
@@ -52,6 +57,12 @@ pub(super) async fn create(
         return Err(Failure::bad_request(
             "model.post.is_valid.message_length.app_error",
             "Post Message property is longer than the maximum permitted length.",
+        ));
+    }
+    if post.file_ids.len() > FILES_LIMIT {
+        return Err(Failure::bad_request(
+            "model.post.is_valid.file_ids.app_error",
+            "Invalid file ids. Note that uploads are limited to 10 files maximum.",
         ));
     }
     // A task of its own: a client that goes away in the middle does not undo what is under way,
@@ -83,16 +94,16 @@ async fn create_once(
             "Rejected post since another client is making the same request.",
         )),
         Known::Made(id) => {
-            let row = node
-                .connection()
-                .await?
+            let connection = node.connection().await?;
+            let row = connection
                 .query_opt(
                     &format!("SELECT {COLUMNS} FROM posts WHERE id = $1"),
                     &[&id],
                 )
                 .await?
                 .ok_or_else(|| Failure::not_found("app.post.get.app_error", "post"))?;
-            Ok((StatusCode::CREATED, Json(post_json(&row, pending))))
+            let files = file_info::of_posts(&connection, &[id]).await?;
+            Ok((StatusCode::CREATED, Json(post_json(&row, pending, &files))))
         }
         Known::New => {
             tell(node, pending, Some(""));
@@ -131,9 +142,21 @@ async fn make(
     if !post.root_id.is_empty() {
         require_root(&connection, post).await?;
     }
-    let (row, channel) = insert(&connection, session, post).await?;
+    let id = ids::new_id();
+    let attached = match post.file_ids.as_slice() {
+        [] => Vec::new(),
+        given => {
+            file_info::attach(&connection, given, &session.user_id, &id, &post.channel_id).await?
+        }
+    };
+    let (row, channel) = insert(&connection, session, post, &id, &attached).await?;
+    let files = if attached.is_empty() {
+        Vec::new()
+    } else {
+        file_info::of_posts(&connection, &[id]).await?
+    };
     drop(connection);
-    let body = post_json(&row, &post.pending_post_id);
+    let body = post_json(&row, &post.pending_post_id, &files);
     let data = json!({
         "channel_display_name": channel.display_name,
         "channel_name": channel.name,
@@ -177,13 +200,15 @@ async fn insert(
     connection: &Client,
     session: &Session,
     post: &NewPost,
+    id: &str,
+    files: &[String],
 ) -> Result<(Row, Channel), Failure> {
     let now = clock::now_ms();
     let row = connection
         .query_one(
             "WITH post AS (\
-               INSERT INTO posts (id, createat, updateat, deleteat, userid, channelid, rootid, originalid, message, type, hashtags) \
-               VALUES ($1, $2, $2, 0, $3, $4, $5, '', $6, '', '') RETURNING *), \
+               INSERT INTO posts (id, createat, updateat, deleteat, userid, channelid, rootid, originalid, message, type, hashtags, fileids) \
+               VALUES ($1, $2, $2, 0, $3, $4, $5, '', $6, '', '', $7) RETURNING *), \
              channel AS (\
                UPDATE channels SET lastpostat = greatest(lastpostat, $2), totalmsgcount = totalmsgcount + 1 \
                WHERE id = $4 RETURNING teamid, name, displayname, type), \
@@ -192,7 +217,7 @@ async fn insert(
                WHERE channelid = $4 AND userid = $3) \
              SELECT post.*, channel.teamid AS c_team, channel.name AS c_name, \
                channel.displayname AS c_display, channel.type AS c_type FROM post, channel",
-            &[&ids::new_id(), &now, &session.user_id, &post.channel_id, &post.root_id, &post.message],
+            &[&id, &now, &session.user_id, &post.channel_id, &post.root_id, &post.message, &json!(files).to_string()],
         )
         .await?;
     let channel = Channel {
@@ -219,7 +244,8 @@ pub(super) async fn get(
         .await?
         .ok_or_else(|| Failure::not_found("app.post.get.app_error", "post"))?;
     require_member(&connection, &session, row.get("channelid")).await?;
-    Ok(Json(post_json(&row, "")))
+    let files = file_info::of_posts(&connection, &[id]).await?;
+    Ok(Json(post_json(&row, "", &files)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -256,11 +282,21 @@ pub(super) async fn list(
             )
             .await?
     };
+    let with_files: Vec<String> = rows
+        .iter()
+        .filter(|row| !file_ids(row).is_empty())
+        .map(|row| row.get("id"))
+        .collect();
+    let files = if with_files.is_empty() {
+        Vec::new()
+    } else {
+        file_info::of_posts(&connection, &with_files).await?
+    };
     let mut posts = Map::new();
     let mut order = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: String = row.get("id");
-        posts.insert(id.clone(), post_json(row, ""));
+        posts.insert(id.clone(), post_json(row, "", &files));
         order.push(Value::String(id));
     }
     Ok(Json(json!({
@@ -268,10 +304,23 @@ pub(super) async fn list(
     })))
 }
 
-fn post_json(row: &Row, pending: &str) -> Value {
+fn file_ids(row: &Row) -> Vec<String> {
+    row.get::<_, Option<String>>("fileids")
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
+
+/// `files` may hold those of other posts as well.
+fn post_json(row: &Row, pending: &str, files: &[FileInfo]) -> Value {
     let text = |column: &str| row.get::<_, Option<String>>(column).unwrap_or_default();
     let number = |column: &str| row.get::<_, Option<i64>>(column).unwrap_or_default();
-    json!({
+    let ids = file_ids(row);
+    let infos: Vec<Value> = files
+        .iter()
+        .filter(|info| ids.contains(&info.id))
+        .map(FileInfo::json)
+        .collect();
+    let mut post = json!({
         "id": text("id"),
         "create_at": number("createat"),
         "update_at": number("updateat"),
@@ -291,5 +340,10 @@ fn post_json(row: &Row, pending: &str) -> Value {
         "last_reply_at": 0,
         "participants": null,
         "metadata": {},
-    })
+    });
+    if !ids.is_empty() {
+        post["file_ids"] = json!(ids);
+        post["metadata"]["files"] = Value::Array(infos);
+    }
+    post
 }

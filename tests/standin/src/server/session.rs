@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 
 use super::failure::Failure;
 use super::node::Node;
@@ -117,6 +119,32 @@ impl FromRequestParts<Arc<Node>> for Required {
             .await?
             .map(Self)
             .ok_or_else(Failure::no_session)
+    }
+}
+
+/// Marks a request that came over the local socket.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+/// Around the local socket's routes: whoever may open the socket is an administrator.
+pub(super) async fn mark_local(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Local);
+    next.run(request).await
+}
+
+/// In a handler's arguments: an administrator asks; 401 without a session, 403 for anybody else.
+#[derive(Debug)]
+pub(super) struct Admin;
+
+impl FromRequestParts<Arc<Node>> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
+        if parts.extensions.get::<Local>().is_some() {
+            return Ok(Self);
+        }
+        let Required(session) = Required::from_request_parts(parts, node).await?;
+        session.admin.then_some(Self).ok_or_else(Failure::forbidden)
     }
 }
 

@@ -5,23 +5,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, Peer};
+use super::cluster::{Cluster, Notice, Peer};
 use super::failure::chain;
+use super::follow::follow;
 use super::http::{self, Limits};
 use super::hub::Hub;
+use super::listen::{bind, split_address};
+use super::local::Socket;
 use super::node::Node;
 use super::pending::Pending;
 use super::session::Sessions;
+use super::web;
+use crate::config::Configuration;
 use crate::database::{Database, DatabaseError};
+use crate::files::{FileError, FileStore};
 use crate::ids;
+use crate::plugins::Plugins;
 use crate::release::{Behaviour, Manifest, Version};
 use crate::schema::{self, MigrateError, MigrateOptions};
-use crate::settings::Settings;
+use crate::settings::{Settings, enabled_plugins};
 
 /// The durations of a start and a stop.
 #[derive(Clone, Copy, Debug)]
@@ -38,19 +45,22 @@ pub struct Pace {
     pub http_grace: Duration,
     /// From SIGTERM until the process is gone, at most.
     pub gone_after: Duration,
+    /// A SIGTERM that comes so soon after the start …
+    pub early: Duration,
 }
 
 impl Default for Pace {
     /// Observed on 6.7.0 (mattermost.md): sockets cut within 0.16 s, port closed at 0.2 s, one second for HTTP,
-    /// gone after 2.5 to 3.6 s; the database is tried every 10 s.
+    /// gone after 2.5 to 3.6 s; the database is tried every 10 s, 18 times.
     fn default() -> Self {
         Self {
-            database_attempts: 5,
+            database_attempts: 18,
             database_interval: Duration::from_secs(10),
             cut_after: Duration::from_millis(100),
             refuse_after: Duration::from_millis(200),
             http_grace: Duration::from_secs(1),
             gone_after: Duration::from_secs(3),
+            early: Duration::from_secs(2),
         }
     }
 }
@@ -90,6 +100,18 @@ pub enum StartError {
     /// The cluster.
     #[error("failed to join the cluster: {0}")]
     Cluster(String),
+    /// The file store cannot be set up.
+    #[error("failed to initialize the file store")]
+    Files(#[from] FileError),
+    /// The socket of local mode.
+    #[error("unable to listen on the local mode socket `{path}`")]
+    Local {
+        /// `ServiceSettings.LocalModeSocketLocation`.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The port.
     #[error("failed to listen on `{address}`")]
     Listen {
@@ -108,6 +130,9 @@ pub struct Server {
     limits: Limits,
     serving: JoinHandle<()>,
     pace: Pace,
+    begun: Instant,
+    local: Option<JoinHandle<()>>,
+    following: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for Server {
@@ -121,9 +146,9 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Starts in the real server's order. On return the port is bound and everything is migrated:
     /// the moment for `READY=1`.
-    pub async fn start(
+    pub(crate) async fn start(
         manifest: Manifest,
-        settings: Settings,
+        config: Configuration,
         tree: PathBuf,
         pace: Pace,
     ) -> Result<Self, StartError> {
@@ -136,6 +161,7 @@ impl Server {
                 return Err(StartError::Missing(path));
             }
         }
+        let settings = config.view().settings.clone();
         let database = Arc::new(Database::new(
             &settings.dsn,
             settings.max_open_connections,
@@ -149,9 +175,19 @@ impl Server {
             log::info!("Starting plugins");
             std::future::pending::<()>().await;
         }
-        let node = Arc::new(assemble(manifest, settings, tree, database).await?);
-        let (listener, address) = bind(&node.settings.listen_address).await?;
+        // As many as may wait while one is followed; one more makes its sender wait.
+        let (notices, followed) = mpsc::channel(64);
+        let parts = Parts {
+            manifest,
+            settings,
+            config,
+            tree,
+        };
+        let node = Arc::new(assemble(parts, database, notices).await?);
+        prepare(&node).await;
         let limits = Limits::default();
+        let local = local_mode(&node, &limits)?;
+        let (listener, address) = bind(&node.settings.listen_address).await?;
         let router = http::router(Arc::clone(&node));
         let serving = tokio::spawn(http::serve(listener, router, limits.clone()));
         if let Behaviour::MemoryLeak(mib) = node.manifest.behaviour {
@@ -159,10 +195,13 @@ impl Server {
         }
         log::info!("Server is listening on {address}");
         Ok(Self {
+            following: tokio::spawn(follow(Arc::clone(&node), followed)),
+            begun: Instant::now(),
             node,
             address,
             limits,
             serving,
+            local,
             pace,
         })
     }
@@ -179,8 +218,9 @@ impl Server {
     }
 
     /// What SIGTERM does. Nothing is drained; the ping stays 200 to the end.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let begun = Instant::now();
+        let takes = self.stop_takes();
         log::info!("Stopping Server...");
         sleep(self.pace.cut_after).await;
         self.node.cut.cancel();
@@ -188,8 +228,9 @@ impl Server {
         self.limits.refuse.cancel();
         sleep(self.pace.http_grace).await;
         self.limits.abort.cancel();
-        drop(self.serving.await);
-        sleep_until(begun + self.pace.gone_after).await;
+        drop((&mut self.serving).await);
+        self.end_tasks();
+        sleep_until(begun + takes).await;
         if let Some(cluster) = &self.node.cluster {
             cluster.leave().await;
         }
@@ -197,13 +238,31 @@ impl Server {
     }
 
     /// As a killed process goes: everything at once, nothing tidied up.
-    pub async fn kill(self) {
+    pub async fn kill(mut self) {
         self.node.cut.cancel();
         self.limits.refuse.cancel();
         self.limits.abort.cancel();
-        drop(self.serving.await);
+        drop((&mut self.serving).await);
+        self.end_tasks();
         if let Some(cluster) = &self.node.cluster {
             cluster.vanish().await;
+        }
+    }
+
+    fn end_tasks(&self) {
+        self.following.abort();
+        if let Some(local) = &self.local {
+            local.abort();
+        }
+    }
+
+    /// From SIGTERM until the process is gone. The real server takes much longer right after its start.
+    fn stop_takes(&self) -> Duration {
+        match self.node.manifest.behaviour {
+            Behaviour::SlowEarlyStop(seconds) if self.begun.elapsed() < self.pace.early => {
+                Duration::from_secs(seconds.into())
+            }
+            _ => self.pace.gone_after,
         }
     }
 }
@@ -273,12 +332,51 @@ async fn reset_statuses(database: &Database) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn assemble(
+/// The file store, the plugins and the page. None of them keeps the server from starting.
+async fn prepare(node: &Node) {
+    if let Err(error) = node.files.prepare().await {
+        log::error!("Problem with file storage settings: {}", chain(&error));
+    }
+    if node.settings.plugins.enable {
+        let enabled = enabled_plugins(&node.config.view().effective);
+        node.plugins.start(&node.files, &enabled).await;
+    }
+    if let Err(error) = web::rewrite_page(&node.tree, &node.settings.subpath) {
+        log::error!("Failed to update assets subpath: {error}");
+    }
+}
+
+fn local_mode(node: &Arc<Node>, limits: &Limits) -> Result<Option<JoinHandle<()>>, StartError> {
+    let Some(path) = &node.settings.local_socket else {
+        return Ok(None);
+    };
+    let socket = Socket::bind(path).map_err(|source| StartError::Local {
+        path: path.clone(),
+        source,
+    })?;
+    let serving = socket.serve(Arc::clone(node), limits.refuse.clone());
+    Ok(Some(tokio::spawn(serving)))
+}
+
+/// What a node is put together from.
+struct Parts {
     manifest: Manifest,
     settings: Settings,
+    config: Configuration,
     tree: PathBuf,
+}
+
+async fn assemble(
+    parts: Parts,
     database: Arc<Database>,
+    notices: mpsc::Sender<Notice>,
 ) -> Result<Node, StartError> {
+    let Parts {
+        manifest,
+        settings,
+        config,
+        tree,
+    } = parts;
     let (hub, pending) = (Arc::new(Hub::default()), Arc::new(Pending::default()));
     let cluster = match &settings.cluster {
         None => None,
@@ -299,13 +397,16 @@ async fn assemble(
                 Arc::clone(&database),
                 Arc::clone(&hub),
                 Arc::clone(&pending),
+                notices,
             );
             let joined = joined.await;
             Some(joined.map_err(|error| StartError::Cluster(format!("{error:#}")))?)
         }
     };
     Ok(Node {
-        version_id: settings.version_id(&manifest),
+        files: FileStore::new(&settings.files)?,
+        plugins: Plugins::new(settings.plugins.clone(), &tree, manifest.version),
+        config,
         sessions: Sessions::default(),
         cut: CancellationToken::new(),
         manifest,
@@ -316,27 +417,6 @@ async fn assemble(
         pending,
         cluster,
     })
-}
-
-/// `host:port`, `[v6]:port` or `:port`; the host comes without brackets.
-fn split_address(address: &str) -> (&str, &str) {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    (host.trim_start_matches('[').trim_end_matches(']'), port)
-}
-
-async fn bind(listen: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen {
-        address: listen.to_owned(),
-        source,
-    };
-    let (host, port) = split_address(listen);
-    let port: u16 = port
-        .parse()
-        .map_err(|_| failed(std::io::Error::other("wanted is `host:port` or `:port`")))?;
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
-    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 /// Grows until it is killed. Each piece is written to, so that it is really resident.
@@ -356,18 +436,6 @@ async fn leak(mib_a_second: u32, cut: CancellationToken) {
 mod tests {
     use super::*;
     use crate::dsn::Dsn;
-
-    #[test]
-    fn listen_addresses_are_split() {
-        for (text, host, port) in [
-            (":8065", "", "8065"),
-            ("127.1.2.3:8065", "127.1.2.3", "8065"),
-            ("[::1]:80", "::1", "80"),
-            ("host", "host", ""),
-        ] {
-            assert_eq!(split_address(text), (host, port), "{text}");
-        }
-    }
 
     #[test]
     fn postgres_must_be_as_new_as_the_release_wants() {

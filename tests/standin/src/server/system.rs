@@ -1,12 +1,11 @@
 //! Health, versions and the rest of `/api/v4/system`.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -17,7 +16,6 @@ use crate::database::{DatabaseError, QUERY_TIMEOUT};
 use crate::ids;
 use crate::release::Behaviour;
 use crate::schema;
-use crate::settings::FileSettings;
 
 const OK: &str = "OK";
 const UNHEALTHY: &str = "UNHEALTHY";
@@ -55,11 +53,11 @@ pub(super) async fn ping(State(node): State<Arc<Node>>, Query(form): Query<PingF
             }
             Err(_) => UNHEALTHY,
         };
-        let files = match (node.manifest.behaviour, file_store(&node.settings.files)) {
+        let files = match (node.manifest.behaviour, node.files.test().await) {
             (Behaviour::Unhealthy, _) => UNHEALTHY,
             (_, Ok(())) => OK,
             (_, Err(error)) => {
-                log::warn!("Unable to use the file store: {error}");
+                log::warn!("Unable to use the file store: {}", chain(&error));
                 UNHEALTHY
             }
         };
@@ -91,21 +89,6 @@ async fn write_and_delete(node: &Node) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn file_store(files: &FileSettings) -> std::io::Result<()> {
-    match files {
-        FileSettings::Local(directory) => {
-            std::fs::create_dir_all(directory)?;
-            let probe = directory.join(format!("testfile-{}", ids::new_id()));
-            std::fs::write(&probe, b"testingwrite")?;
-            std::fs::remove_file(probe)
-        }
-        FileSettings::S3(bucket) if bucket.is_empty() => Err(std::io::Error::other(
-            "`FileSettings.AmazonS3Bucket` is empty",
-        )),
-        FileSettings::S3(_) => Ok(()),
-    }
-}
-
 /// `GET /system/schema/version`: the applied migrations.
 pub(super) async fn schema_version(
     State(node): State<Arc<Node>>,
@@ -135,43 +118,6 @@ pub(super) async fn cluster_status(
         .as_ref()
         .map_or_else(Vec::new, |cluster| cluster.members());
     Ok(Json(json!(members)))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ConfigForm {
-    format: String,
-}
-
-/// `GET /config/client?format=old`.
-pub(super) async fn client_config(
-    State(node): State<Arc<Node>>,
-    Query(form): Query<ConfigForm>,
-) -> Result<Json<Value>, Failure> {
-    if form.format != "old" {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "api.config.client.old_format.app_error",
-            "New format for the client configuration is not supported yet. Please specify format=old in the query string.",
-        ));
-    }
-    Ok(Json(node.settings.client_config(&node.manifest)))
-}
-
-/// Everything outside the API is the web application.
-pub(super) async fn web(State(node): State<Arc<Node>>) -> Response {
-    match page(&node.tree).await {
-        Ok(page) => (
-            [(header::CACHE_CONTROL, "no-cache, max-age=31556926, public")],
-            Html(page),
-        )
-            .into_response(),
-        Err(_) => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-async fn page(tree: &Path) -> std::io::Result<String> {
-    tokio::fs::read_to_string(tree.join("client/root.html")).await
 }
 
 /// An API address that does not exist.

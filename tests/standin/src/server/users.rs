@@ -87,7 +87,7 @@ pub(super) async fn create(
         .await?
         .get(0);
     let by_admin = session.is_some_and(|session| session.admin);
-    if !first && !by_admin && !node.settings.open_server {
+    if !first && !by_admin && !node.config.view().settings.open_server {
         return Err(Failure::new(
             StatusCode::FORBIDDEN,
             "api.user.create_user.no_open_server",

@@ -141,7 +141,7 @@ impl Connection {
         set_status(&self.node, &session.user_id, "online").await;
         let data = json!({
             "connection_id": ids::new_id(),
-            "server_version": self.node.version_id,
+            "server_version": self.node.version_id(),
         });
         self.event(&hub::head("hello", &data, "", &session.user_id))
             .await

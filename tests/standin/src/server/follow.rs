@@ -1,0 +1,28 @@
+//! What this node does when another one of its cluster changed the configuration or a plugin.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::cluster::Notice;
+use super::failure::chain;
+use super::node::Node;
+use crate::settings::enabled_plugins;
+
+/// Follows notices until nobody sends any more.
+pub(super) async fn follow(node: Arc<Node>, mut notices: mpsc::Receiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        match notice {
+            Notice::Config => match node.config.reload().await {
+                Ok(view) => node.plugins.settle(&enabled_plugins(&view.effective)),
+                Err(error) => {
+                    log::error!("The changed configuration was not read: {}", chain(&error));
+                }
+            },
+            Notice::Plugin(id) => {
+                let enabled = enabled_plugins(&node.config.view().effective);
+                node.plugins.follow(&id, &node.files, &enabled).await;
+            }
+        }
+    }
+}
