@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
+use crate::moving::MoveOrder;
 use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
 
@@ -45,6 +46,29 @@ impl<'a> Colour<'a> {
             settings: self.target.settings.clone(),
             configuration: self.configuration,
             files: self.target.files.clone(),
+            copy: None,
+        }
+    }
+
+    /// The same server, and its files are copied beside it.
+    pub fn copying(&self, order: MoveOrder) -> NodeGoal {
+        let mut goal = self.serve(false);
+        if let NodeGoal::Serve { copy, .. } = &mut goal {
+            *copy = Some(order).filter(|order| order.files.is_some());
+        }
+        goal
+    }
+
+    /// Stopped, with what lives on the node on its way to where it lasts.
+    pub fn moving(&self, order: MoveOrder) -> NodeGoal {
+        NodeGoal::Move {
+            version: self.target.version.clone(),
+            sha256: self.target.sha256.clone(),
+            url: self.target.url.clone(),
+            rollout: self.rollout.clone(),
+            settings: self.target.settings.clone(),
+            files: self.target.files.clone(),
+            order,
         }
     }
 
@@ -84,6 +108,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 settings,
                 configuration,
                 files,
+                copy,
                 ..
             },
             NodeGoal::Serve {
@@ -96,6 +121,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 settings: given_settings,
                 configuration: given_configuration,
                 files: given_files,
+                copy: given_copy,
                 ..
             },
         ) => {
@@ -108,7 +134,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                         given_settings,
                         given_configuration,
                     )
-                && files == given_files
+                && (files, copy) == (given_files, given_copy)
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,

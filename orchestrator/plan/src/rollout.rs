@@ -7,6 +7,7 @@
 //!                                      ▲
 //!       before it every phase may turn back: ReturningTraffic ─ RemovingGreen ─ RolledBack
 //!
+//!  Move: … Preflight ─ Copying ─ Pinned ─ Closed ─ Moving ─ Moved ─ Reopened ─ Done (see [`moving`])
 //!  Cutover: … Imaging ─ Pinned ─ GreenCreated ─ Prepared ─ Closed ─ Snapshot ─ Canary ─ Full ─ Shifting(100) ─ …
 //! ```
 //!
@@ -19,6 +20,7 @@ mod cutover;
 mod green;
 mod imaging;
 mod join;
+mod moving;
 pub(crate) mod pin;
 mod preflight;
 mod promote;
@@ -95,6 +97,10 @@ fn phase(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     match &scene.rollout.phase {
         Phase::Requested => preflight::requested(draft, scene),
         Phase::Preflight => preflight::preflight(draft, scene),
+        Phase::Copying => moving::copying(draft, scene),
+        Phase::Moving => moving::moving(draft, scene),
+        Phase::Moved => moving::moved(draft, scene),
+        Phase::Reopened => moving::reopened(draft, scene),
         Phase::Imaging => imaging::imaging(draft, scene),
         Phase::Snapshot => imaging::snapshot(draft, scene),
         Phase::Pinned => pin::pinned(draft, scene),
@@ -231,6 +237,13 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
             .step_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
+        // As long as there are files; users are served meanwhile, and an abort ends it.
+        Phase::Copying => return None,
+        // Few are left to copy, and servers to start once.
+        Phase::Moving => limits
+            .migration_deadline_seconds
+            .max(limits.node_deadline_seconds),
+        Phase::Moved => limits.node_deadline_seconds.saturating_mul(2),
         Phase::Baking => limits
             .bake_seconds
             .saturating_add(limits.phase_deadline_seconds),
@@ -249,6 +262,9 @@ fn can_turn_back(phase: &Phase) -> bool {
         phase,
         Phase::Requested
             | Phase::Preflight
+            | Phase::Copying
+            | Phase::Moving
+            | Phase::Moved
             | Phase::Imaging
             | Phase::Snapshot
             | Phase::Pinned
