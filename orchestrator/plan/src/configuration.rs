@@ -79,6 +79,3 @@ pub fn changed(name: &str, before: &str, now: &str) -> String {
         short(now)
     )
 }
-
-#[cfg(test)]
-mod tests;

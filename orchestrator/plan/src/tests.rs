@@ -7,6 +7,7 @@ mod golden;
 mod leave;
 mod lint;
 mod rollout;
+mod settings;
 mod up;
 
 use crate::fixtures::turn;

@@ -66,7 +66,7 @@ weigths = [10]
     mattermost.toml:2: `zones = ["us-east-1a"]` names 1 zone(s) of the home region `us-east-1`: load balancer and DB subnet group need at least two, for example `us-east-1a` and `us-east-1b`
     mattermost.toml:4: `mattermost.version = "11.10"` is not a version of the form `11.10.0`
     mattermost.toml:5: `mattermost.sha256 = "abc"` is not a SHA-256: give 64 hexadecimal digits
-    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, signature, licence_secret, cluster, accept_unlicensed_nodes, settings
+    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, signature, licence_secret, cluster, accept_unlicensed_nodes, settings, secrets
     mattermost.toml:8: `fleet.image = "ami-1"` is neither an AMI id (`ami-` and 17 hexadecimal digits) nor an AMI name (3 to 128 characters)
     mattermost.toml:10: `fleet.max = 2` is less than `min` (3): give 3 or more
     mattermost.toml:10: `fleet.max = 2` 2 nodes need a cluster licence: nodes without one silently lose messages between them. Give max = 1; or name the licence in `mattermost.licence_secret` and set `mattermost.cluster = true`; or set `mattermost.accept_unlicensed_nodes = true`
@@ -107,6 +107,7 @@ fn a_secret_in_the_settings_is_refused_and_not_shown() {
         "MM_SQLSETTINGS_ATRESTENCRYPTKEY",
         "MM_GITLABSETTINGS_SECRET",
         "MM_LICENSE",
+        "MM_CONFIG",
     ] {
         let text = problems(&with(
             "MM_TEAMSETTINGS_ENABLEOPENSERVER = \"false\"",
@@ -126,8 +127,76 @@ fn a_secret_in_the_settings_is_refused_and_not_shown() {
     }
 }
 
+#[test]
+fn what_takes_the_server_out_of_reach_is_refused_with_what_would_be_right() {
+    for (key, says) in [
+        ("MM_CONFIG", "the stack's database"),
+        ("MM_CUSTOM_DEFAULTS_PATH", "[mattermost.settings]"),
+        ("MM_SERVICESETTINGS_LISTENADDRESS", ":8065"),
+        ("MM_SERVICESETTINGS_CONNECTIONSECURITY", "certificate_arn"),
+        ("MM_SERVICESETTINGS_TLSCERTFILE", "certificate_arn"),
+        ("MM_SERVICESETTINGS_TLSKEYFILE", "certificate_arn"),
+        ("MM_SERVICESETTINGS_USELETSENCRYPT", "certificate_arn"),
+        ("MM_SERVICESETTINGS_FORWARD80TO443", "certificate_arn"),
+        ("MM_CLUSTERSETTINGS_GOSSIPPORT", "8074"),
+        ("MM_CLUSTERSETTINGS_OVERRIDEHOSTNAME", "address"),
+        ("MM_EMAILSETTINGS_SMTPPASSWORD", "[mattermost.secrets]"),
+    ] {
+        let line = format!("{key} = \"hunter2\"");
+        let setting = "MM_TEAMSETTINGS_ENABLEOPENSERVER = \"false\"";
+        let text = problems(&with(setting, &line));
+        assert!(text.contains(says) && !text.contains("hunter2"), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_secret_is_named_and_never_shown() {
+    let named = |line: &str| {
+        with(
+            "# MM_EMAILSETTINGS_SMTPPASSWORD = \"chat/smtp#password\"",
+            line,
+        )
+    };
+    let spec = Spec::parse(
+        &named("MM_EMAILSETTINGS_SMTPPASSWORD = \"chat/smtp#password\""),
+        "f",
+    );
+    let spec = spec.unwrap();
+    let settings = spec.secret_settings();
+    let reference = settings["MM_EMAILSETTINGS_SMTPPASSWORD"];
+    assert_eq!(reference.secret_id(), "chat/smtp");
+    assert_eq!(reference.key(), Some("password"));
+    let elsewhere = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:chat/smtp-AbCdEf";
+    for (line, says) in [
+        (
+            "MM_EMAILSETTINGS_SMTPPASSWORD = \"hunter2!\"".to_owned(),
+            "not shown",
+        ),
+        (
+            "MM_SQLSETTINGS_DATASOURCE = \"chat/db\"".to_owned(),
+            "comes from `database`",
+        ),
+        ("MM_LICENSE = \"chat/licence\"".to_owned(), "licence_secret"),
+        ("MM_CONFIG = \"chat/db\"".to_owned(), "the stack's database"),
+        ("SMTPPASSWORD = \"chat/smtp\"".to_owned(), "in capitals"),
+        (
+            "MM_TEAMSETTINGS_ENABLEOPENSERVER = \"chat/smtp\"".to_owned(),
+            "[mattermost.settings]",
+        ),
+        (format!("MM_X_Y = \"{elsewhere}\""), "`eu-west-1`"),
+    ] {
+        let text = problems(&named(&line));
+        assert!(
+            text.contains(says) && !text.contains("hunter2"),
+            "{line}: {text}"
+        );
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+}
+
 /// One wrong value each: line changed, and what the message must say.
-const REFUSED: [(&str, &str, &str); 32] = [
+const REFUSED: [(&str, &str, &str); 34] = [
     (
         "zones = [\"us-east-1a\"",
         "zones = [\"us-east-1\"",
@@ -204,6 +273,16 @@ const REFUSED: [(&str, &str, &str); 32] = [
         "scheme = \"public\"",
         "internal",
     ),
+    (
+        "# site_url = \"https://chat.example.com\"",
+        "site_url = \"https://chat.example.com/mattermost/\"",
+        "no slash at its end",
+    ),
+    (
+        "# site_url = \"https://chat.example.com\"",
+        "site_url = \"https://chat.example.com/mattermost?a=b\"",
+        "no query",
+    ),
     ("weights = [10, 50, 100]", "weights = [50, 10, 100]", "rise"),
     (
         "weights = [10, 50, 100]",
@@ -263,6 +342,12 @@ fn regions_and_addresses() {
         spec.artefact_url("11.11.0"),
         "https://releases.mattermost.com/11.11.0/mattermost-11.11.0-linux-amd64.tar.gz"
     );
+    assert_eq!(spec.site_path(), "");
+    let text = with(
+        "# site_url = \"https://chat.example.com\"",
+        "site_url = \"https://chat.example.com/mattermost\"",
+    );
+    assert_eq!(Spec::parse(&text, "f").unwrap().site_path(), "/mattermost");
     let names = spec.names();
     assert_eq!(names.group(0), "mattermost-g1");
     assert_eq!(names.target_group(crate::intent::Slot::B), "mattermost-b");

@@ -20,12 +20,13 @@ const UNHEALTHY: u32 = 3;
 
 /// The check that a target group should have now.
 pub(super) fn wanted(view: &View<'_>, seen: Option<&TargetGroup>) -> HealthCheck {
-    let path = format!("{}{PING}", view.spec().site_path());
-    let moves = seen.is_some_and(|seen| seen.health.path != path) && !everywhere(view);
-    if moves {
+    let settled = check(&format!("{}{PING}", view.spec().site_path()), "200");
+    let asks = |health: &HealthCheck| (health.path.clone(), health.expected.clone());
+    let moves = seen.is_some_and(|seen| asks(&seen.health) != asks(&settled));
+    if moves && !everywhere(view) {
         check(PING, "200,302")
     } else {
-        check(&path, "200")
+        settled
     }
 }
 

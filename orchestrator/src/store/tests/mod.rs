@@ -1,6 +1,7 @@
 //! The store on a real Postgres, over TLS, beside the store in memory.
 
 mod attach;
+mod configuration;
 mod equal;
 mod journal;
 mod lease;

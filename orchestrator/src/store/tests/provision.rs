@@ -148,6 +148,31 @@ async fn observing_sees_owners_roles_schema_and_migrations() {
     assert_eq!(seen.owners["mattermost"], "mattermost");
 }
 
+/// As a rotation in Secrets Manager goes: the role has the new password only once it was given to it.
+#[tokio::test]
+async fn a_rotated_password_opens_the_database_only_after_the_role_has_it() {
+    let (_server, master) = guarded().await;
+    let database = wanted("mattermost", "mattermost");
+    let first = SecretString::from(PASSWORD);
+    ensure_database(&master, &database, &first).await.unwrap();
+    let with = |password: &str| {
+        let role = ("mattermost".to_owned(), "mattermost".to_owned());
+        [(role.0, role.1, SecretString::from(password))]
+    };
+    let rotated = with("the rotated one");
+    let seen = observe(&master, &rotated).await.unwrap();
+    assert!(!seen.roles.contains("mattermost"), "told too early");
+    for _ in 0..2 {
+        ensure_database(&master, &database, &rotated[0].2)
+            .await
+            .unwrap();
+    }
+    let seen = observe(&master, &rotated).await.unwrap();
+    assert!(seen.roles.contains("mattermost"));
+    let seen = observe(&master, &with(PASSWORD)).await.unwrap();
+    assert!(!seen.roles.contains("mattermost"), "the former one is void");
+}
+
 #[tokio::test]
 async fn members_of_one_cluster_are_found_while_they_are_fresh() {
     let server = shared().await;
