@@ -91,7 +91,7 @@ fn bucket(spec: &Spec, document: &mut Document) {
 /// The endpoint and the keys for it.
 fn keys(spec: &Spec, document: &mut Document) {
     let ours = &spec.files;
-    match ours.endpoint.as_deref().map(|text| Endpoint::parse(text)) {
+    match ours.endpoint.as_deref().map(Endpoint::parse) {
         Some(None) => document.refuse(
             "files.endpoint",
             "is not `https://host` or `https://host:port`, without a path",
