@@ -135,7 +135,7 @@ impl<'a> Probe<'a> {
         if found == written {
             Ok(())
         } else {
-            Err(FileStoreError::Different(self.place(Verb::Get)))
+            Err(FileStoreError::Different(Box::new(self.place(Verb::Get))))
         }
     }
 
@@ -150,7 +150,7 @@ impl<'a> Probe<'a> {
             time: crate::clock::now(),
             credentials: &self.credentials,
         })
-        .map_err(|reason| FileStoreError::Sign(self.place(verb), reason))?;
+        .map_err(|reason| FileStoreError::Sign(Box::new(self.place(verb)), reason))?;
         let mut request = self.http.request(verb.method(), self.url.clone());
         for (name, value) in headers {
             request = request.header(name, value);
@@ -171,7 +171,7 @@ impl<'a> Probe<'a> {
             .map(ToOwned::to_owned);
         let document = body(answer, LIMIT).await.map_err(unanswered)?;
         let refusal = Refusal::read(status, region, &document);
-        Err(FileStoreError::Refused(self.place(verb), refusal))
+        Err(FileStoreError::Refused(Box::new(self.place(verb)), refusal))
     }
 
     fn headers(&self) -> Vec<(&'static str, String)> {
@@ -180,18 +180,18 @@ impl<'a> Probe<'a> {
         owner.into_iter().collect()
     }
 
-    fn place(&self, verb: Verb) -> Box<Place> {
-        Box::new(Place {
+    fn place(&self, verb: Verb) -> Place {
+        Place {
             verb,
             key: self.key.clone(),
             bucket: self.store.bucket.clone(),
             host: request::host(&self.url),
             region: self.store.region.clone(),
-        })
+        }
     }
 
     fn unanswered(&self, verb: Verb, source: reqwest::Error) -> FileStoreError {
-        let place = self.place(verb);
+        let place = Box::new(self.place(verb));
         let source = source.without_url();
         if source.is_timeout() {
             FileStoreError::Timeout(place, self.patience.timeout.as_secs())

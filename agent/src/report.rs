@@ -130,9 +130,17 @@ impl Reporter {
         });
     }
 
-    /// What the server says of its licence; `None`: another process runs, which was not asked yet.
-    pub fn licence(&self, licence: Option<ServerLicence>) {
-        self.update(|report| report.licence = licence);
+    /// What the server says of its licence.
+    pub fn licence(&self, licence: ServerLicence) {
+        self.update(|report| report.licence = Some(licence));
+    }
+
+    /// A server is started that was not asked anything yet.
+    pub fn another_process(&self) {
+        self.update(|report| {
+            report.licence = None;
+            report.version_id.clear();
+        });
     }
 
     fn publish(&self) {

@@ -132,13 +132,14 @@ fn settings_in_the_database_are_reached_as_the_data_is() {
     assert!(!on_the_node.contains_key("MM_CONFIG"));
 }
 
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn who_else_says_where_the_configuration_lives_is_refused_by_name() {
     let database = v1::ConfigurationStore::Database;
     let source = ("MM_SQLSETTINGS_DATASOURCE", SOURCE);
     let theirs = ("MM_CONFIG", "postgres://m:hidden@db/other");
     let defaults = ("MM_CUSTOM_DEFAULTS_PATH", "/hidden.json");
-    type Pairs<'a> = &'a [(&'a str, &'a str)];
     let cases: [(Pairs<'_>, Pairs<'_>, &str, &str); 6] = [
         (&[theirs], &[source], "setting_reserved", "MM_CONFIG"),
         (&[], &[source, theirs], "setting_reserved", "MM_CONFIG"),

@@ -10,7 +10,7 @@ use super::*;
 use crate::coded::Coded;
 
 /// Of the examples in AWS's guide to S3's signatures: 2013-05-24, midnight.
-const EXAMPLE_TIME: Duration = Duration::from_secs(1_369_353_600);
+const EXAMPLE_TIME: Duration = Duration::from_hours(380_376);
 
 fn example(method: &str, path: &str, headers: &[(&'static str, String)], body: &[u8]) -> String {
     let credentials = Credentials::new(

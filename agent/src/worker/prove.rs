@@ -137,7 +137,7 @@ impl Worker {
                 }
             }
         };
-        self.reporter.licence(Some(licence));
+        self.reporter.licence(licence);
         match wanted.licence {
             Some(_) if !licence.licensed => {
                 Err(self.with_journal(StartError::LicenceRefused).await)

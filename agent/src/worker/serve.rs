@@ -188,7 +188,7 @@ impl Worker {
         } else {
             // Whatever becomes of the order: what ran before is not known to run any more.
             self.record_running("", "").map_err(failed())?;
-            self.reporter.licence(None);
+            self.reporter.another_process();
             reached(Done::StartDue);
             self.service
                 .restart()

@@ -1,5 +1,6 @@
 //! The node's own probe of the bucket of users' files.
 
+use std::path::Path;
 use std::time::Duration;
 
 use fleet_proto::v1::{Desired, FileStore, Phase};
@@ -7,7 +8,7 @@ use mattermost_agent::coded::Coded;
 use mattermost_agent::file_store::{FileStoreError, Patience, Probe};
 use mattermost_agent::wanted::{self, Wanted};
 
-use crate::s3::{BUCKET, Bucket, Mood};
+use crate::s3::{BUCKET, Bucket, Mood, REGION};
 use crate::scenario::{INSTANCE, Scenario};
 
 fn typed(node: &Scenario, wire: FileStore) -> wanted::FileStore {
@@ -22,6 +23,14 @@ fn typed(node: &Scenario, wire: FileStore) -> wanted::FileStore {
 }
 
 async fn probe(store: &wanted::FileStore, patience: Patience) -> Result<(), FileStoreError> {
+    probe_trusting(store, None, patience).await
+}
+
+async fn probe_trusting(
+    store: &wanted::FileStore,
+    roots: Option<&Path>,
+    patience: Patience,
+) -> Result<(), FileStoreError> {
     let credentials = aws_credential_types::Credentials::new(
         "AKID",
         "hidden",
@@ -30,7 +39,7 @@ async fn probe(store: &wanted::FileStore, patience: Patience) -> Result<(), File
         "test",
     );
     let instance = INSTANCE.parse().unwrap();
-    Probe::new(store, &instance, credentials, None, patience)?
+    Probe::new(store, &instance, credentials, roots, patience)?
         .check()
         .await
 }
@@ -76,6 +85,8 @@ async fn what_is_wrong_with_a_bucket_is_told_apart() {
     bucket.becomes(Mood::Good);
     probe(&store, patience).await.unwrap();
     assert_eq!(bucket.keys(), [""; 0], "nothing is left behind");
+    let methods: Vec<String> = bucket.asked().into_iter().map(|one| one.method).collect();
+    assert_eq!(methods[methods.len() - 3..], ["PUT", "GET", "DELETE"]);
     // What passes is tried again.
     bucket.becomes(Mood::Busy(2));
     probe(&store, patience).await.unwrap();
@@ -86,6 +97,31 @@ async fn what_is_wrong_with_a_bucket_is_told_apart() {
     };
     let error = probe(&typed(&node, closed), patience).await.unwrap_err();
     assert_eq!(error.code(), "file_store_unreachable");
+}
+
+#[tokio::test]
+async fn store_with_a_certificate_of_its_own_needs_the_bundle() {
+    let node = Scenario::before_boot("127.77.5.5").await;
+    // It gives the same file to whatever is asked.
+    let endpoint = node.releases.url.trim_end_matches("/mattermost.tar.gz");
+    let store = FileStore {
+        bucket: BUCKET.to_owned(),
+        region: REGION.to_owned(),
+        endpoint: endpoint.to_owned(),
+        ..FileStore::default()
+    };
+    let store = typed(&node, store);
+    let bundle = node.path("bundle.pem");
+    std::fs::write(&bundle, &node.releases.trust_pem).unwrap();
+    let missing = node.path("missing.pem");
+    for (roots, code) in [
+        (None, "file_store_untrusted"),
+        (Some(&*bundle), "file_store_different"),
+        (Some(&*missing), "file_store_roots"),
+    ] {
+        let error = probe_trusting(&store, roots, Patience::once()).await;
+        assert_eq!(error.unwrap_err().code(), code);
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod configuration;
 mod database;
 mod files;
 mod kills;
+mod lasting;
 mod licence;
 mod life;
 mod proxy;

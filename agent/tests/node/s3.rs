@@ -158,6 +158,12 @@ async fn answer(
             inner.objects.insert(key, body);
             StatusCode::OK.into_response()
         }
+        // How servers look whether the bucket is there.
+        _ if method == Method::HEAD => StatusCode::OK.into_response(),
+        _ if uri.query().is_some_and(|query| query.contains("list-type=2")) => {
+            "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+                .into_response()
+        }
         _ if method == Method::GET => match inner.objects.get(&key) {
             Some(content) => content.clone().into_response(),
             None => refused(404, "NoSuchKey", ""),

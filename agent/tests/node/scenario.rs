@@ -130,7 +130,11 @@ impl Scenario {
     }
 
     pub fn release_of(&self, generation: u64, version: &str, program: &str) -> Desired {
-        let bytes = tarball(program);
+        self.release_packed(generation, version, tarball(program))
+    }
+
+    /// Of a tarball that was made elsewhere.
+    pub fn release_packed(&self, generation: u64, version: &str, bytes: Vec<u8>) -> Desired {
         let digest = sha256(&bytes);
         self.releases.publish(bytes);
         Desired {
@@ -140,7 +144,7 @@ impl Scenario {
                 version: version.to_owned(),
                 url: self.releases.url.clone(),
                 sha256: digest.clone(),
-                max_bytes: 16 << 20,
+                max_bytes: 256 << 20,
                 max_files: 100,
                 trust_pem: self.releases.trust_pem.clone(),
                 ..Artefact::default()

@@ -262,7 +262,7 @@ fn file_settings(document: &Document) -> Result<FileSettings, SettingsError> {
                 },
                 endpoint: of("AmazonS3Endpoint"),
                 tls: switch(document, "FileSettings", "AmazonS3SSL"),
-                keys: (!id.is_empty() || !key.is_empty()).then(|| (id, Salt(key))),
+                keys: (!id.is_empty() || !key.is_empty()).then_some((id, Salt(key))),
                 encrypt: switch(document, "FileSettings", "AmazonS3SSE"),
                 part_size: number(document, "FileSettings", "AmazonS3UploadPartSizeBytes")
                     .max(5 << 20) as usize,

@@ -35,9 +35,8 @@ pub(crate) type Document = Map<String, Value>;
 
 /// Every setting that `version` knows, with its default; salts are empty.
 pub(crate) fn defaults(version: Version) -> Document {
-    let mut document = match all() {
-        Value::Object(document) => document,
-        _ => unreachable!("an object is written below"),
+    let Value::Object(mut document) = all() else {
+        unreachable!("an object is written below")
     };
     for (section, key, since) in NEWER {
         if version < since

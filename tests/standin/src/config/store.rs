@@ -51,7 +51,7 @@ pub(crate) enum Store {
     /// A JSON file.
     File(PathBuf),
     /// The tables of a database, with the data source name that led there.
-    Database(Database, String),
+    Database(Box<Database>, String),
 }
 
 impl Store {
@@ -62,7 +62,7 @@ impl Store {
         }
         let database = Database::new(&Dsn::parse(place)?, MAX_OPEN, MAX_IDLE)?;
         make_tables(&database).await?;
-        Ok(Self::Database(database, place.to_owned()))
+        Ok(Self::Database(Box::new(database), place.to_owned()))
     }
 
     /// What is stored; none when nothing is yet. A database without a row gives the start of one: the

@@ -222,10 +222,14 @@ impl S3 {
                 .get("etag")
                 .and_then(|tag| tag.to_str().ok())
                 .ok_or(FileError::Answer("UploadPart"))?;
-            parts.push_str(&format!(
-                "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
-                tag.replace('"', "&quot;")
-            ));
+            let tag = tag.replace('"', "&quot;");
+            parts.extend([
+                "<Part><PartNumber>",
+                &number.to_string(),
+                "</PartNumber><ETag>",
+                &tag,
+                "</ETag></Part>",
+            ]);
             if bytes.is_empty() {
                 break;
             }

@@ -216,7 +216,7 @@ impl Plugins {
             },
             Err(FileError::Missing(_)) => drop(self.remove_here(id)),
             Err(error) => {
-                log::error!("Failed to open plugin bundle from file store `{id}`: {error}")
+                log::error!("Failed to open plugin bundle from file store `{id}`: {error}");
             }
         }
     }
@@ -324,13 +324,13 @@ impl Plugins {
         };
         for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
             match Manifest::read(&entry.path()) {
-                Ok(manifest) => self.remember(manifest),
+                Ok(manifest) => self.remember(&manifest),
                 Err(error) => log::warn!("`{}` is no plugin: {error}", entry.path().display()),
             }
         }
     }
 
-    fn remember(&self, manifest: Manifest) {
+    fn remember(&self, manifest: &Manifest) {
         let plugin = Plugin {
             manifest: manifest.clone(),
             state: State::NotRunning,
@@ -365,7 +365,7 @@ impl Plugins {
         bundle::copy_folder(&from, &folder)
             .and_then(|()| std::fs::write(folder.join(MANAGED), b""))
             .map_err(|error| failed(&folder, error))?;
-        self.remember(manifest.clone());
+        self.remember(&manifest);
         Ok(manifest)
     }
 

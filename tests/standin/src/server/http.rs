@@ -80,13 +80,13 @@ pub(super) fn router(node: Arc<Node>) -> Router {
     if subpath.is_empty() {
         return whole.with_state(node);
     }
+    // As a service, so that the path itself is in it with and without a slash.
     Router::new()
-        .nest(&subpath, whole)
+        .nest_service(&subpath, whole.with_state(node))
         .fallback(move |uri: Uri| {
             let redirect = web::redirect(&subpath, &uri);
             async move { redirect }
         })
-        .with_state(node)
 }
 
 /// What stands around every answer.

@@ -62,7 +62,7 @@ pub(super) async fn upload(
         .plugins
         .install(bundle.bytes.clone(), replace, &node.files, &enabled)
         .await
-        .map_err(failure)?;
+        .map_err(|error| failure(&error))?;
     tell(&node, manifest.id());
     Ok((StatusCode::CREATED, Json(manifest.json())))
 }
@@ -116,7 +116,7 @@ pub(super) async fn remove(
     node.plugins
         .remove(&id, &node.files)
         .await
-        .map_err(failure)?;
+        .map_err(|error| failure(&error))?;
     tell(&node, &id);
     Ok(Json(json!({ "status": "OK" })))
 }
@@ -124,7 +124,7 @@ pub(super) async fn remove(
 async fn switch_to(node: &Node, id: &str, on: bool) -> Result<Json<Value>, Failure> {
     require_enabled(node)?;
     if !node.plugins.is_installed(id) {
-        return Err(failure(PluginError::Unknown));
+        return Err(failure(&PluginError::Unknown));
     }
     let mut new = node.config.view().effective.clone();
     let mut states = match setting(&new, "PluginSettings", "PluginStates") {
@@ -154,7 +154,7 @@ fn require_enabled(node: &Node) -> Result<(), Failure> {
     ))
 }
 
-fn failure(error: PluginError) -> Failure {
+fn failure(error: &PluginError) -> Failure {
     let text = error.to_string();
     match error {
         PluginError::Unknown => Failure::new(
@@ -173,7 +173,7 @@ fn failure(error: PluginError) -> Failure {
             Failure::bad_request("app.plugin.invalid_id.app_error", text)
         }
         PluginError::Folder { .. } | PluginError::Store(_) => {
-            log::error!("A plugin was not installed: {}", chain(&error));
+            log::error!("A plugin was not installed: {}", chain(error));
             let id = match error {
                 PluginError::Store(_) => "app.plugin.store_bundle.app_error",
                 _ => "app.plugin.mvdir.app_error",

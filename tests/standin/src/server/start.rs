@@ -23,7 +23,7 @@ use super::session::Sessions;
 use super::web;
 use crate::config::Configuration;
 use crate::database::{Database, DatabaseError};
-use crate::files::{FileError, FileStore};
+use crate::files::FileStore;
 use crate::ids;
 use crate::plugins::Plugins;
 use crate::release::{Behaviour, Manifest, Version};
@@ -101,8 +101,8 @@ pub enum StartError {
     #[error("failed to join the cluster: {0}")]
     Cluster(String),
     /// The file store cannot be set up.
-    #[error("failed to initialize the file store")]
-    Files(#[from] FileError),
+    #[error("failed to initialize the file store: {0}")]
+    Files(String),
     /// The socket of local mode.
     #[error("unable to listen on the local mode socket `{path}`")]
     Local {
@@ -404,7 +404,7 @@ async fn assemble(
         }
     };
     Ok(Node {
-        files: FileStore::new(&settings.files)?,
+        files: FileStore::new(&settings.files).map_err(|error| StartError::Files(chain(&error)))?,
         plugins: Plugins::new(settings.plugins.clone(), &tree, manifest.version),
         config,
         sessions: Sessions::default(),

@@ -5,10 +5,13 @@
     reason = "a test that cannot go on ends there, helpers included"
 )]
 
+mod bucket;
 mod chat;
 mod cluster;
 mod downloads;
+mod files;
 mod health;
+mod lasting;
 mod life;
 mod support;
 mod upgrades;

@@ -228,6 +228,34 @@ impl User {
         send(node, path, Some(&self.token), body).await
     }
 
+    /// A form, already written with its boundary.
+    pub async fn send_form(
+        &self,
+        node: &Node,
+        path: &str,
+        boundary: &str,
+        body: Vec<u8>,
+    ) -> Response {
+        let request = reqwest::Client::new()
+            .post(node.url(path))
+            .header(
+                "content-type",
+                format!("multipart/form-data; boundary={boundary}"),
+            )
+            .body(body);
+        request.bearer_auth(&self.token).send().await.unwrap()
+    }
+
+    pub async fn send_bytes(&self, node: &Node, path: &str, body: Vec<u8>) -> Response {
+        let request = reqwest::Client::new().post(node.url(path)).body(body);
+        request.bearer_auth(&self.token).send().await.unwrap()
+    }
+
+    pub async fn put(&self, node: &Node, path: &str, body: &Value) -> Response {
+        let request = reqwest::Client::new().put(node.url(path)).json(body);
+        request.bearer_auth(&self.token).send().await.unwrap()
+    }
+
     pub async fn created(&self, node: &Node, path: &str, body: &Value) -> Value {
         let response = self.post(node, path, body).await;
         assert_eq!(response.status(), StatusCode::CREATED, "{path} {body}");
