@@ -22,9 +22,6 @@ mod place;
 mod read;
 mod walk;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -37,6 +34,7 @@ use tokio_stream::wrappers::ReceiverStream;
 pub use configuration::{ConfigurationFile, migrate};
 pub use error::MoveError;
 pub use read::Local;
+pub use walk::Stamp;
 
 use crate::file_store::FileStoreError;
 use ledger::Ledger;

@@ -23,7 +23,10 @@ const PROVING: [(&str, &str); 4] = [
     ("TeamSettings", "SiteName"),
 ];
 /// Of these, what every server that ran once has written.
-const NEEDED: [&str; 2] = ["FileSettings.PublicLinkSalt", "SqlSettings.AtRestEncryptKey"];
+const NEEDED: [&str; 2] = [
+    "FileSettings.PublicLinkSalt",
+    "SqlSettings.AtRestEncryptKey",
+];
 /// The server reads its file, makes two tables and writes two rows.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,15 +46,12 @@ impl ConfigurationFile {
     /// Reads it. A file that no server has written yet has no digests.
     pub fn read(path: &Path) -> Result<Self, MoveError> {
         let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(at("read", path))?);
-        let document: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            MoveError::Configuration {
+        let document: Value =
+            serde_json::from_slice(&bytes).map_err(|error| MoveError::Configuration {
                 path: path.to_owned(),
                 reason: format!("no JSON in line {}", error.line()),
-            }
-        })?;
-        let text = |section: &str, name: &str| {
-            document[section][name].as_str().unwrap_or_default()
-        };
+            })?;
+        let text = |section: &str, name: &str| document[section][name].as_str().unwrap_or_default();
         let digests = PROVING
             .iter()
             .map(|(section, name)| (format!("{section}.{name}"), text(section, name)))
@@ -69,7 +69,10 @@ impl ConfigurationFile {
 
     /// Whether there is something to move: a server wrote its salts.
     pub fn check(&self) -> Result<(), MoveError> {
-        match NEEDED.iter().find(|name| !self.digests.contains_key(**name)) {
+        match NEEDED
+            .iter()
+            .find(|name| !self.digests.contains_key(**name))
+        {
             None => Ok(()),
             Some(name) => Err(MoveError::Configuration {
                 path: self.path.clone(),
@@ -128,7 +131,10 @@ pub async fn migrate(socket: &Path, from: &Path, to: &SecretString) -> Result<()
     let document: Value = answer.json().await.unwrap_or_default();
     // Its own name of the error; never its sentence, which may hold the data source.
     let plain = |text: &&str| {
-        text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte))
+        text.len() <= 100
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte))
     };
     let id = document["id"].as_str().filter(plain).unwrap_or_default();
     Err(MoveError::Refused {

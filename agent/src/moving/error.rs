@@ -76,7 +76,9 @@ pub enum MoveError {
         reason: String,
     },
     /// The server keeps its files in a bucket that the System Console named.
-    #[error("the server keeps its files in bucket `{0}`, as set in the System Console, not on this node")]
+    #[error(
+        "the server keeps its files in bucket `{0}`, as set in the System Console, not on this node"
+    )]
     OtherBucket(String),
     /// The local socket.
     #[error("the server's local socket `{}` does not answer", .path.display())]
@@ -88,7 +90,9 @@ pub enum MoveError {
         source: reqwest::Error,
     },
     /// The server would not.
-    #[error("the server answered {status} (`{id}`) to the move of its configuration into the database")]
+    #[error(
+        "the server answered {status} (`{id}`) to the move of its configuration into the database"
+    )]
     Refused {
         /// Of HTTP.
         status: u16,
@@ -104,7 +108,9 @@ pub enum MoveError {
         path: PathBuf,
     },
     /// There is no data source to move the configuration to.
-    #[error("the data source is not among the secrets: where the configuration should go is not known")]
+    #[error(
+        "the data source is not among the secrets: where the configuration should go is not known"
+    )]
     NoDataSource,
 }
 
@@ -145,14 +151,18 @@ impl Coded for MoveError {
                 "give `[files]` a `prefix` of its own, or remove the object".to_owned()
             }
             Self::Different(_) | Self::Unequal { .. } => {
-                "another program writes into the bucket, or the store does not keep what it takes".to_owned()
+                "another program writes into the bucket, or the store does not keep what it takes"
+                    .to_owned()
             }
             Self::Store(error) => error.hint(),
             Self::OtherBucket(_) => {
                 "name that bucket in `[files] bucket`: then nothing is copied".to_owned()
             }
             Self::Refused { .. } => "the server's log on the node has the reason".to_owned(),
-            Self::Disk(_) => "the agent reads the server's folders: is its unit the one of this version?".to_owned(),
+            Self::Disk(_) => {
+                "the agent reads the server's folders: is its unit the one of this version?"
+                    .to_owned()
+            }
             Self::Interrupted
             | Self::Configuration { .. }
             | Self::Socket { .. }

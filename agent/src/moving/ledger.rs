@@ -124,9 +124,7 @@ impl Ledger {
     fn append(&mut self, line: &impl Serialize) -> Result<(), DiskError> {
         let mut text = serde_json::to_vec(line).expect("texts and numbers are JSON");
         text.push(b'\n');
-        self.file
-            .write_all(&text)
-            .map_err(at("write", &self.fresh))
+        self.file.write_all(&text).map_err(at("write", &self.fresh))
     }
 
     /// This file is in the bucket.

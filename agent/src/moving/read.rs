@@ -30,6 +30,19 @@ pub struct Local {
     pub was_copied: bool,
 }
 
+impl Local {
+    /// For the object's metadata.
+    pub fn modified_ms(&self) -> i64 {
+        self.stamp.modified_ms()
+    }
+
+    /// Whether the file is not what was hashed any more.
+    pub fn is_changed(&self) -> bool {
+        let now = std::fs::metadata(&self.path);
+        now.map_or(true, |metadata| Stamp::of(&metadata) != self.stamp)
+    }
+}
+
 /// What the thread finds.
 #[derive(Debug)]
 pub(super) enum Item {

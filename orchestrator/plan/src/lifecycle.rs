@@ -140,7 +140,11 @@ pub(crate) fn replace_failed(view: &View<'_>, draft: &mut Draft, group: &Group, 
         if let Some(unmoved) = unmoved(view.record(), view.spec()) {
             draft.wait(
                 "not_moved",
-                format!("{instance} failed in `{}` and is not replaced: {}", failure.phase, unmoved.words()),
+                format!(
+                    "{instance} failed in `{}` and is not replaced: {}",
+                    failure.phase,
+                    unmoved.words()
+                ),
             );
             return;
         }

@@ -64,7 +64,9 @@ impl Unmoved {
                 "users' files and uploaded plugins lie on the nodes' disks and are lost with the node"
             }
         };
-        format!("{what}: `orchestrator move` brings them to where they last; until then no rollout, scale-in or replacement of a node is made")
+        format!(
+            "{what}: `orchestrator move` brings them to where they last; until then no rollout, scale-in or replacement of a node is made"
+        )
     }
 }
 
@@ -106,10 +108,7 @@ const NEEDED: [&str; 3] = [
 
 /// Why the active row of `configurations` is not the node's file, by digests of both; `Ok`: it is. What
 /// the node says of its own success counts for nothing.
-pub(crate) fn proves(
-    file: &BTreeMap<String, String>,
-    observed: &Observed,
-) -> Result<(), String> {
+pub(crate) fn proves(file: &BTreeMap<String, String>, observed: &Observed) -> Result<(), String> {
     if let Some(name) = NEEDED.iter().find(|name| !file.contains_key(**name)) {
         return Err(format!("the node's config.json has no `{name}`"));
     }
@@ -141,7 +140,11 @@ fn short(digest: &str) -> &str {
 }
 
 /// What differs between the files of several nodes, for the plan: one of them wins.
-pub(crate) fn differing(chosen: &str, nodes: &BTreeMap<String, Node>, members: &[&str]) -> Vec<String> {
+pub(crate) fn differing(
+    chosen: &str,
+    nodes: &BTreeMap<String, Node>,
+    members: &[&str],
+) -> Vec<String> {
     let Some(file) = nodes.get(chosen).map(|node| &node.configuration_file) else {
         return Vec::new();
     };

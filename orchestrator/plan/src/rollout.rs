@@ -230,27 +230,27 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
     let seconds = match &scene.rollout.phase {
         Phase::Canary => limits.node_deadline_seconds.saturating_add(migration),
         // All green nodes boot at once; Auto Scaling may need a second try.
-        Phase::Full | Phase::Prepared => limits.node_deadline_seconds.saturating_mul(2),
+        Phase::Full | Phase::Prepared | Phase::Moved => {
+            limits.node_deadline_seconds.saturating_mul(2)
+        }
         // One after the other.
         Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
         Phase::Shifting { .. } => limits
             .step_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
-        // As long as there are files; users are served meanwhile, and an abort ends it.
-        Phase::Copying => return None,
         // Few are left to copy, and servers to start once.
         Phase::Moving => limits
             .migration_deadline_seconds
             .max(limits.node_deadline_seconds),
-        Phase::Moved => limits.node_deadline_seconds.saturating_mul(2),
         Phase::Baking => limits
             .bake_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Draining => limits
             .phase_deadline_seconds
             .saturating_add(scene.view.spec().fleet.drain_seconds.saturating_mul(nodes)),
-        Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
+        // A copy takes as long as there are files; users are served meanwhile, and an abort ends it.
+        Phase::Copying | Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
         _ => limits.phase_deadline_seconds,
     };
     Some(later(scene.rollout.entered, seconds))

@@ -76,13 +76,18 @@ pub fn forecast_rollout(
 /// Whose settings are the stack's afterwards, and what comes with the copy.
 fn moving_notes(view: &View<'_>, rollout: &RolloutIntent) -> Vec<String> {
     let name = rollout.blue_group.clone().unwrap_or_else(|| view.owner());
-    let members = view.group(&name).map_or_else(Vec::new, |group| live_members(view, group));
+    let members = view
+        .group(&name)
+        .map_or_else(Vec::new, |group| live_members(view, group));
     let Some(chosen) = members.first() else {
         return Vec::new();
     };
     let mut notes = differing(chosen, &view.observed.nodes, &members);
     if members.len() > 1 && destination(&rollout.from, &rollout.to).is_some() {
-        notes.push("of files with the same name on several nodes the one that was changed last is kept".to_owned());
+        notes.push(
+            "of files with the same name on several nodes the one that was changed last is kept"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -170,15 +175,18 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
     facts.push(fact("pause", pause(rollout, migrates)));
     let starts = "every server start shows all users as offline for a moment";
     facts.push(fact("presence", starts));
-    let steps = if rollout.mode != Mode::Overlap {
-        1
-    } else {
+    let steps = if rollout.mode == Mode::Overlap {
         limits.weights.len() as u32
+    } else {
+        1
     };
     if rollout.mode == Mode::Move {
         facts.push(fact(
             "way back",
-            format!("until `{}` by itself: servers start as they were, and nothing is changed", word(&Phase::Reopened)),
+            format!(
+                "until `{}` by itself: servers start as they were, and nothing is changed",
+                word(&Phase::Reopened)
+            ),
         ));
         return facts;
     }

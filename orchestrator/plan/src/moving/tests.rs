@@ -31,6 +31,15 @@ fn old(spec: &Spec) -> (World, Intent) {
     world.observed.databases.as_mut().unwrap().configuration = None;
     for node in world.observed.nodes.values_mut() {
         node.configuration_file = file("a0");
+        let Some(NodeGoal::Serve {
+            configuration,
+            files,
+            ..
+        }) = &mut node.goal
+        else {
+            continue;
+        };
+        (*configuration, *files) = (ConfigurationHome::File, None);
     }
     until(&mut world, &mut intent, 60, |phase| *phase == Phase::Ready);
     (world, intent)
@@ -81,7 +90,9 @@ fn an_old_stack_is_ready_and_says_what_it_needs() {
     let decision = turn(&mut world, &mut intent);
     assert_eq!(decision.next, Phase::Ready);
     assert!(
-        notices(&decision).iter().any(|text| text.contains("`orchestrator move`")),
+        notices(&decision)
+            .iter()
+            .any(|text| text.contains("`orchestrator move`")),
         "{:?}",
         decision.reasons
     );
@@ -119,7 +130,10 @@ fn no_rollout_begins_before_the_move() {
 fn what_needs_no_move_is_not_moved() {
     let (world, intent) = ready(&unlicensed());
     assert_eq!(unmoved(&intent.record, &intent.spec), None);
-    assert_eq!(ask(&world, &intent, &moves()).unwrap_err().code, "nothing_to_move");
+    assert_eq!(
+        ask(&world, &intent, &moves()).unwrap_err().code,
+        "nothing_to_move"
+    );
     assert_eq!(unmoved(&Record::default(), &intent.spec), None);
 }
 
@@ -144,10 +158,20 @@ fn a_move_brings_files_and_settings_to_where_they_last() {
         assert_eq!(
             seen,
             [
-                "preflight", "copying", "pinned", "closed", "moving", "moved", "reopened", "done"
+                "preflight",
+                "copying",
+                "pinned",
+                "closed",
+                "moving",
+                "moved",
+                "reopened",
+                "done"
             ]
         );
-        assert_eq!(intent.record.configuration, Some(ConfigurationHome::Database));
+        assert_eq!(
+            intent.record.configuration,
+            Some(ConfigurationHome::Database)
+        );
         let proven = intent.record.proven.clone().unwrap();
         assert!(matches!(FilesHome::of(&proven), FilesHome::S3(_)));
         until(&mut world, &mut intent, 60, |phase| *phase == Phase::Ready);
@@ -191,7 +215,12 @@ fn a_node_that_cannot_copy_serves_again_as_before() {
     let seen = phases(&mut world, &mut intent);
     assert_eq!(
         seen[4..],
-        ["moving", "returning_traffic", "removing_green", "rolled_back"]
+        [
+            "moving",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ]
     );
     let failure = intent.rollout.as_ref().unwrap().failure.join("; ");
     assert!(failure.contains("S3 answered 403"), "{failure}");
@@ -232,13 +261,27 @@ fn an_abort_before_the_door_opens_changes_nothing() {
         begin(&world, &mut intent);
         until(&mut world, &mut intent, 200, |phase| *phase == wanted);
         intent.rollout.as_mut().unwrap().abort = true;
-        assert_eq!(phases(&mut world, &mut intent).last().unwrap(), "rolled_back");
+        assert_eq!(
+            phases(&mut world, &mut intent).last().unwrap(),
+            "rolled_back"
+        );
         assert_eq!(intent.record.proven, before, "{wanted:?}");
         until(&mut world, &mut intent, 60, |phase| *phase == Phase::Ready);
-        let goals = world.observed.nodes.values().filter_map(|node| node.goal.clone());
+        let goals = world
+            .observed
+            .nodes
+            .values()
+            .filter_map(|node| node.goal.clone());
         for goal in goals {
             assert!(
-                matches!(&goal, NodeGoal::Serve { configuration: ConfigurationHome::File, copy: None, .. }),
+                matches!(
+                    &goal,
+                    NodeGoal::Serve {
+                        configuration: ConfigurationHome::File,
+                        copy: None,
+                        ..
+                    }
+                ),
                 "{goal:?}"
             );
         }
@@ -265,20 +308,35 @@ fn the_second_opinion_refuses_to_end_a_node_that_is_not_moved() {
     let (mut world, mut intent) = old(&unlicensed());
     let mut decision = turn(&mut world, &mut intent);
     let group = "demo-g1".to_owned();
-    let instance = world.observed.groups[&group].members.keys().next().unwrap().clone();
+    let instance = world.observed.groups[&group]
+        .members
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
     decision.actions = vec![Action::TerminateInstance { group, instance }];
     let refusals = lint(&decision, &world.observed, &intent).unwrap_err();
     assert!(refusals.iter().any(|refusal| refusal.rule == "not_moved"));
     intent.record.configuration = Some(ConfigurationHome::Database);
-    intent.record.proven.as_mut().unwrap().files = FilesHome::wanted(&intent.spec, Some("123456789012"));
+    intent.record.proven.as_mut().unwrap().files =
+        FilesHome::wanted(&intent.spec, Some("123456789012"));
     assert_eq!(lint(&decision, &world.observed, &intent), Ok(()));
 }
 
 #[test]
 fn the_plan_names_whose_settings_win() {
     let (mut world, intent) = old(&clustered(2));
-    let ids: Vec<String> = world.observed.groups["demo-g1"].members.keys().cloned().collect();
-    world.observed.nodes.get_mut(&ids[1]).unwrap().configuration_file = file("a1");
+    let ids: Vec<String> = world.observed.groups["demo-g1"]
+        .members
+        .keys()
+        .cloned()
+        .collect();
+    world
+        .observed
+        .nodes
+        .get_mut(&ids[1])
+        .unwrap()
+        .configuration_file = file("a1");
     let rollout = ask(&world, &intent, &moves()).unwrap();
     let forecast = crate::forecast_rollout(&intent, &rollout, &world.observed, world.now);
     let text = forecast.to_string();
@@ -294,7 +352,10 @@ fn a_bucket_named_by_settings_is_used_and_nothing_is_copied() {
     let proven = intent.record.proven.as_mut().unwrap();
     for (name, value) in [
         ("MM_FILESETTINGS_DRIVERNAME", "amazons3"),
-        ("MM_FILESETTINGS_AMAZONS3BUCKET", "demo-files-123456789012-us-east-1"),
+        (
+            "MM_FILESETTINGS_AMAZONS3BUCKET",
+            "demo-files-123456789012-us-east-1",
+        ),
     ] {
         proven.settings.insert(name.to_owned(), value.to_owned());
     }
@@ -302,7 +363,10 @@ fn a_bucket_named_by_settings_is_used_and_nothing_is_copied() {
     assert_eq!(destination(&rollout.from, &rollout.to), None);
     assert_eq!(
         unmoved(&intent.record, &intent.spec),
-        Some(Unmoved { files: false, configuration: true })
+        Some(Unmoved {
+            files: false,
+            configuration: true
+        })
     );
 }
 
@@ -323,7 +387,11 @@ fn only_the_whole_of_a_file_proves_it() {
     for name in file("a0").keys() {
         let mut other = file("a0");
         other.insert(name.clone(), "ff".repeat(32));
-        assert!(proves(&other, &observed).unwrap_err().contains(name.as_str()));
+        assert!(
+            proves(&other, &observed)
+                .unwrap_err()
+                .contains(name.as_str())
+        );
         other.remove(name);
         assert!(proves(&other, &observed).is_err(), "{name} is needed");
     }

@@ -75,7 +75,10 @@ pub(super) fn copying(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     draft.wait(
         "copying",
-        format!("files are copied while the servers run: {}", waits.join("; ")),
+        format!(
+            "files are copied while the servers run: {}",
+            waits.join("; ")
+        ),
     );
     Step::Stay
 }
@@ -98,11 +101,17 @@ pub(super) fn moving(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Go(Phase::Moved);
     }
     let Some(node) = scene.migrator.as_ref().and_then(|id| scene.view.node(id)) else {
-        return Step::Back(vec!["the node whose config.json was to be moved is gone".to_owned()]);
+        return Step::Back(vec![
+            "the node whose config.json was to be moved is gone".to_owned(),
+        ]);
     };
     match proves(&node.configuration_file, scene.view.observed) {
         Ok(()) => Step::Go(Phase::Moved),
-        Err(why) if node.at.is_none_or(|at| scene.view.now < later(at, SHOWN_SECONDS)) => {
+        Err(why)
+            if node
+                .at
+                .is_none_or(|at| scene.view.now < later(at, SHOWN_SECONDS)) =>
+        {
             draft.wait("configuration", why);
             Step::Stay
         }
@@ -150,12 +159,20 @@ pub(super) fn reopened(draft: &mut Draft, scene: &Scene<'_>) -> Step {
             listener: listener.arn.clone(),
             weights,
         };
-        draft.set(view, "weights", "the listener forwards to the nodes again", action);
+        draft.set(
+            view,
+            "weights",
+            "the listener forwards to the nodes again",
+            action,
+        );
         return Step::Stay;
     }
     // The probes need a few rounds after the maintenance page; until then a node is not judged by them.
     if view.healthy_count(scene.blue_slot()) < scene.size() {
-        draft.wait("healthy", "the load balancer has not seen all nodes healthy yet");
+        draft.wait(
+            "healthy",
+            "the load balancer has not seen all nodes healthy yet",
+        );
         return Step::Stay;
     }
     if pin::release(view, draft, blue, scene.rollout.pinned) {
@@ -176,7 +193,11 @@ fn waiting(draft: &Draft, scene: &Scene<'_>, there: impl Fn(&Node) -> bool) -> V
         if told && there(node) {
             return None;
         }
-        let note = if node.note.is_empty() { String::new() } else { format!(": {}", node.note) };
+        let note = if node.note.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", node.note)
+        };
         Some(format!("{id} is in `{}`{note}", node.phase))
     };
     scene.blue_members.live.iter().filter_map(words).collect()
@@ -192,10 +213,14 @@ fn lost(scene: &Scene<'_>) -> Option<Step> {
     }
     let live = &scene.blue_members.live;
     if let Some(id) = scene.migrator.as_ref().filter(|id| !live.contains(id)) {
-        return Some(Step::Back(vec![format!("node {id}, whose config.json is moved, is gone")]));
+        return Some(Step::Back(vec![format!(
+            "node {id}, whose config.json is moved, is gone"
+        )]));
     }
     let (there, size) = (live.len() as u32, scene.size());
     (there < size && scene.rollout.pinned.is_some()).then(|| {
-        Step::Back(vec![format!("{there} of {size} nodes are there: one was lost with its files")])
+        Step::Back(vec![format!(
+            "{there} of {size} nodes are there: one was lost with its files"
+        )])
     })
 }

@@ -65,7 +65,11 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if draft.reasons.len() > before {
         Step::Stay
     } else {
-        Step::Go(if scene.is_move() { Phase::Copying } else { Phase::Imaging })
+        Step::Go(if scene.is_move() {
+            Phase::Copying
+        } else {
+            Phase::Imaging
+        })
     }
 }
 

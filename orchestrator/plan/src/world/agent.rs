@@ -90,13 +90,29 @@ impl World {
                 expected_migrations,
                 ref cluster,
                 configuration,
+                ref files,
                 ref copy,
                 ..
             } => {
-                if anew && !(copy.is_some() && node.phase == "serving") {
+                let digest = format!(
+                    "{version}/{}/{configuration:?}/{files:?}",
+                    cluster.as_deref().unwrap_or("-")
+                );
+                // An order to copy, or none any more, restarts no server.
+                let runs = node.phase == "serving" && node.configuration_digest == digest;
+                if anew && runs {
+                    node.moved = None;
+                }
+                if anew && !runs {
                     let installed = matches!(
                         node.phase.as_str(),
-                        "installed" | "migrating" | "starting" | "serving" | "drained" | "moved" | "moving"
+                        "installed"
+                            | "migrating"
+                            | "starting"
+                            | "serving"
+                            | "drained"
+                            | "moved"
+                            | "moving"
                     );
                     node.phase = if installed { "installed" } else { "enrolled" }.to_owned();
                     node.failure = None;
@@ -111,8 +127,7 @@ impl World {
                 if configuration == ConfigurationHome::Database && node.phase == "serving" {
                     self.write_configuration();
                 }
-                node.configuration_digest =
-                    format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
+                node.configuration_digest = digest;
             }
         }
     }
@@ -171,7 +186,9 @@ impl World {
                 });
             }
             "moving" => {
-                if order.configuration && let Some(seen) = &mut self.observed.databases {
+                if order.configuration
+                    && let Some(seen) = &mut self.observed.databases
+                {
                     let mut salts = node.configuration_file.clone();
                     let site_name = salts.remove("TeamSettings.SiteName");
                     seen.configuration = Some(Configuration {

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::*;
-use crate::coded::Coded;
+use async_trait::async_trait;
+use mattermost_agent::coded::{Coded, chain};
+use mattermost_agent::file_store::FileStoreError;
+use mattermost_agent::moving::{
+    Bucket, ConfigurationFile, Copied, Local, MoveError, Object, Pass, copy,
+};
+use sha2::{Digest, Sha256};
 
 /// An object and its content.
 type Held = (Object, Vec<u8>);
@@ -47,9 +52,16 @@ impl Memory {
 #[async_trait]
 impl Bucket for Memory {
     async fn look(&self, key: &str) -> Result<Option<Object>, FileStoreError> {
-        let found = self.objects.lock().unwrap().get(key).map(|(object, _)| object.clone());
+        let found = self
+            .objects
+            .lock()
+            .unwrap()
+            .get(key)
+            .map(|(object, _)| object.clone());
         Ok(found.map(|object| Object {
-            sha256: object.sha256.filter(|_| !self.forgets.load(Ordering::Relaxed)),
+            sha256: object
+                .sha256
+                .filter(|_| !self.forgets.load(Ordering::Relaxed)),
             ..object
         }))
     }
@@ -69,7 +81,7 @@ impl Bucket for Memory {
             content.reverse();
         }
         self.puts.fetch_add(1, Ordering::Relaxed);
-        self.there(&file.key, &content, Some(file.stamp.modified_ms()));
+        self.there(&file.key, &content, Some(file.modified_ms()));
         Ok(Some(()))
     }
 
@@ -153,11 +165,16 @@ async fn everything_arrives_and_both_listings_agree() {
     }
 }
 
-#[test]
-fn files_come_in_the_order_of_their_keys() {
+/// The ledger is read beside the walk: both in the byte order of keys, not in that of folders.
+#[tokio::test]
+async fn files_come_in_the_order_of_their_keys() {
     let node = filled();
-    let keys: Vec<String> = walk::Walk::new(&node.data())
-        .map(|found| found.unwrap().key)
+    node.pass().await.unwrap();
+    let text = std::fs::read_to_string(node.folder.path().join("moved.jsonl")).unwrap();
+    let keys: Vec<String> = text
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].to_string())
         .collect();
     let mut sorted = keys.clone();
     sorted.sort();
@@ -328,13 +345,19 @@ fn a_configuration_is_known_by_digests() {
         hex::encode(Sha256::digest(&salt))
     );
     assert!(!format!("{read:?}").contains(&salt));
-    assert_eq!(read.files(Path::new("/opt/x")), Path::new("/opt/x/./files/"));
+    assert_eq!(
+        read.files(Path::new("/opt/x")),
+        Path::new("/opt/x/./files/")
+    );
     std::fs::write(&path, "{}").unwrap();
     let empty = ConfigurationFile::read(&path).unwrap();
     assert_eq!(empty.check().unwrap_err().code(), "configuration_file");
-    assert_eq!(empty.unchanged(&read).unwrap_err().code(), "configuration_unstable");
+    assert_eq!(
+        empty.unchanged(&read).unwrap_err().code(),
+        "configuration_unstable"
+    );
     assert_eq!(empty.files(Path::new("/opt/x")), Path::new("/opt/x/data"));
     std::fs::write(&path, format!("{{\"a\": {salt}")).unwrap();
     let error = ConfigurationFile::read(&path).unwrap_err();
-    assert!(!crate::coded::chain(&error).contains(&salt));
+    assert!(!chain(&error).contains(&salt));
 }
