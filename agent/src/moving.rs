@@ -132,7 +132,7 @@ pub async fn copy(
     let (sender, receiver) = mpsc::channel(AHEAD);
     let root = pass.root.to_owned();
     // Ends by itself when the receiver is dropped.
-    let reader = tokio::task::spawn_blocking(move || read::read(root, known, &sender));
+    let reader = tokio::task::spawn_blocking(move || read::read(&root, known, &sender));
     let placing = ReceiverStream::new(receiver)
         .map(|item| place(pass, bucket, item))
         .buffered(PARALLEL);

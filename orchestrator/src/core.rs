@@ -197,8 +197,9 @@ impl Core {
         }
     }
 
-    /// An event for each new phase of a node, so that the time line can be drawn from events alone.
-    pub async fn note_report(&self, instance: &str, node: &plan::observed::Node) {
+    /// An event for each new phase of a node, so that the time line can be drawn from events alone; and
+    /// since when its server serves, which the report before knows.
+    pub async fn note_report(&self, instance: &str, node: &mut plan::observed::Node) {
         let before = self
             .store
             .node(instance)
@@ -206,6 +207,7 @@ impl Core {
             .ok()
             .flatten()
             .and_then(|row| row.report);
+        node.server_since = crate::report::server_since(before.as_ref(), node, self.now());
         let news = before
             .is_none_or(|before| before.phase != node.phase || before.failure != node.failure);
         if news && node.phase != "unknown" {
@@ -214,6 +216,16 @@ impl Core {
                 |failure| format!("{}: {}", failure.code, failure.error),
             );
             self.event(instance, &node.phase, &cause).await;
+        }
+    }
+
+    /// When the licence in force ends, for whoever watches the numbers.
+    pub fn note_licence(&self, observed: &Observed) {
+        if let Some(secret) = &self.spec.mattermost.licence_secret {
+            let seen = observed.licence.as_ref();
+            let term = seen.and_then(|seen| seen.terms.get(&seen.current));
+            let end = term.map(|term| term.expires.as_second());
+            self.metrics.licence_ends(secret, end);
         }
     }
 

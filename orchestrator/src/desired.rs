@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::fleet::Facts;
 
+mod files;
+
 /// Data sources take this long to connect before they fail (mattermost.md, DSN).
 const CONNECT_TIMEOUT_SECONDS: u32 = 10;
 /// Unpacked, 11.x is about 1 GB in 30,000 files; a bomb is far above both limits.
@@ -40,7 +42,9 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
             settings,
             ..
         } => (cluster.as_ref(), *scheduler, settings),
-        NodeGoal::Prepare { settings, .. } => (None, false, settings),
+        NodeGoal::Prepare { settings, .. } | NodeGoal::Move { settings, .. } => {
+            (None, false, settings)
+        }
         NodeGoal::Drain => return BTreeMap::new(),
     };
     let mut settings = BTreeMap::from([
@@ -64,13 +68,16 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
     if let Some(name) = cluster {
         settings.insert("MM_CLUSTERSETTINGS_CLUSTERNAME".to_owned(), name.clone());
     }
+    if let Some(home) = files::home(goal) {
+        settings.extend(home.settings());
+    }
     settings.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
     settings
 }
 
 /// The secret settings. They leave the orchestrator only in `SecretsReply`. The agent adds `sslrootcert`
 /// to the data sources: it knows where it wrote the roots.
-pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
+pub fn secrets(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, SecretString> {
     let database = &facts.database;
     let source = |host: &str, port: u16| {
         let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -97,16 +104,16 @@ pub fn secrets(spec: &Spec, facts: &Facts) -> BTreeMap<String, SecretString> {
             sources.join(" ").into(),
         );
     }
-    if let Some(licence) = &facts.licence {
+    if let Some(licence) = facts.licences.of(goal) {
         secrets.insert("MM_LICENSE".to_owned(), licence.clone());
     }
     secrets
 }
 
-/// Whether the specification has a licence that is not there. A node would serve without it, alone: messages
-/// between nodes would be lost in silence.
-pub fn lacks_licence(spec: &Spec, facts: &Facts) -> bool {
-    spec.mattermost.licence_secret.is_some() && facts.licence.is_none()
+/// Whether the specification has a licence whose text for this node is not there. It would serve without it,
+/// alone: messages between nodes would be lost in silence.
+pub fn lacks_licence(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> bool {
+    spec.mattermost.licence_secret.is_some() && facts.licences.of(goal).is_none()
 }
 
 /// Whether the specification names a secret for a setting whose value is not there.
@@ -126,9 +133,10 @@ fn configuration_store(goal: &NodeGoal) -> v1::ConfigurationStore {
             configuration: ConfigurationHome::Database,
             ..
         } => v1::ConfigurationStore::Database,
-        NodeGoal::Serve { .. } | NodeGoal::Prepare { .. } | NodeGoal::Drain => {
-            v1::ConfigurationStore::Unspecified
-        }
+        NodeGoal::Serve { .. }
+        | NodeGoal::Prepare { .. }
+        | NodeGoal::Move { .. }
+        | NodeGoal::Drain => v1::ConfigurationStore::Unspecified,
     }
 }
 
@@ -149,8 +157,14 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
     for (key, value) in settings(facts, goal) {
         part(&key, &value);
     }
-    if let NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. } = goal {
+    if let NodeGoal::Serve { sha256, .. }
+    | NodeGoal::Prepare { sha256, .. }
+    | NodeGoal::Move { sha256, .. } = goal
+    {
         part("artefact", sha256);
+    }
+    if let Some(files) = files::digested(goal) {
+        part("files", &files);
     }
     let database = &facts.database;
     part(
@@ -163,6 +177,16 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
     part("secrets", &facts.secrets_revision);
     if configuration_store(goal) == v1::ConfigurationStore::Database {
         part("configuration", "database");
+    }
+    if let Some(version) = goal.licence() {
+        part("licence", version);
+    }
+    if let NodeGoal::Serve {
+        started_after: Some(moment),
+        ..
+    } = goal
+    {
+        part("started after", &moment.to_string());
     }
     part("database roots", &database.trust_pem);
     part("release roots", release.trust_pem);
@@ -201,6 +225,13 @@ pub fn message(
             url,
             rollout,
             ..
+        }
+        | NodeGoal::Move {
+            version,
+            sha256,
+            url,
+            rollout,
+            ..
         } => (version, sha256, url, false, 0, rollout),
         NodeGoal::Drain => {
             return Some(v1::Desired {
@@ -227,7 +258,11 @@ pub fn message(
             rollout,
         ),
     };
-    let facts = facts.filter(|facts| !lacks_licence(spec, facts) && !lacks_secrets(spec, facts))?;
+    // A server that is started for a moment, without clients, needs no licence.
+    let moves = matches!(goal, NodeGoal::Move { .. });
+    let facts = facts.filter(|facts| {
+        (moves || !lacks_licence(spec, facts, goal)) && !lacks_secrets(spec, facts)
+    })?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
@@ -236,10 +271,11 @@ pub fn message(
     };
     Some(v1::Desired {
         generation,
-        goal: if matches!(goal, NodeGoal::Prepare { .. }) {
-            v1::Goal::Prepare
-        } else {
-            v1::Goal::Serve
+        goal: match goal {
+            NodeGoal::Prepare { .. } => v1::Goal::Prepare,
+            NodeGoal::Move { .. } => v1::Goal::Move,
+            NodeGoal::Serve { .. } => v1::Goal::Serve,
+            NodeGoal::Drain => v1::Goal::Drain,
         }
         .into(),
         artefact: Some(v1::Artefact {
@@ -282,6 +318,11 @@ pub fn message(
         rollout: rollout.clone().unwrap_or_default(),
         configuration_store: configuration_store(goal).into(),
         site_path: spec.site_path().to_owned(),
+        licence: goal.licence().map(|_| v1::LicenceWanted {
+            cluster: spec.mattermost.cluster,
+        }),
+        file_store: files::message(goal),
+        r#move: files::order(goal),
         ..v1::Desired::default()
     })
 }

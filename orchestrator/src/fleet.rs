@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::licence::Licences;
 use crate::store::Access;
 
 /// What every node's configuration is made of, beyond its goal. Learnt by the loop, as a whole: a part that
@@ -20,11 +21,11 @@ pub struct Facts {
     pub replicas: Vec<(String, u16)>,
     /// `SiteURL`.
     pub site_url: String,
-    /// The licence's text, where the specification has one.
-    pub licence: Option<SecretString>,
     /// Settings whose values are secrets that the specification names.
     pub secret_settings: BTreeMap<String, SecretString>,
-    /// Version ids of the secrets that go into the configuration: its digest changes with them.
+    /// The licence's texts, where the specification has one. Which of them a node gets its goal says.
+    pub licences: Licences,
+    /// Version ids of the other secrets that go into the configuration: its digest changes with them.
     pub secrets_revision: String,
 }
 

@@ -13,6 +13,7 @@ mod core;
 mod desired;
 mod fleet;
 mod host;
+mod licence;
 mod logging;
 mod metrics;
 mod reconcile;

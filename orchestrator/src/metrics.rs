@@ -42,6 +42,12 @@ struct Effect {
     outcome: &'static str,
 }
 
+/// Label of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Secret {
+    secret: String,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Metrics {
@@ -57,6 +63,7 @@ pub struct Metrics {
     look_seconds: Gauge<f64, AtomicU64>,
     sessions: Gauge,
     leader: Gauge,
+    licence_end: Family<Secret, Gauge>,
 }
 
 impl Default for Metrics {
@@ -74,6 +81,7 @@ impl Default for Metrics {
             look_seconds: Gauge::default(),
             sessions: Gauge::default(),
             leader: Gauge::default(),
+            licence_end: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -127,6 +135,11 @@ impl Default for Metrics {
             "1 while this orchestrator holds the lease",
             metrics.leader.clone(),
         );
+        registry.register(
+            "licence_expiry_timestamp_seconds",
+            "When the licence in force ends, as its text says; absent while that is not known",
+            metrics.licence_end.clone(),
+        );
         metrics
     }
 }
@@ -178,6 +191,17 @@ impl Metrics {
         self.sessions
             .set(i64::try_from(sessions).unwrap_or(i64::MAX));
         self.leader.set(i64::from(leader));
+    }
+
+    /// When the licence in this secret ends, in seconds since 1970; none: not known.
+    pub fn licence_ends(&self, secret: &str, end: Option<i64>) {
+        let label = Secret {
+            secret: secret.to_owned(),
+        };
+        match end {
+            Some(end) => drop(self.licence_end.get_or_create(&label).set(end)),
+            None => drop(self.licence_end.remove(&label)),
+        }
     }
 
     /// The text that Prometheus scrapes.

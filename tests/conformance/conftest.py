@@ -31,7 +31,7 @@ SECOND_REGION = "us-west-2"
 RESERVATION = 59_998
 # Under this name an image is Debian's, and public.
 PUBLIC_IMAGE = "debian-12-amd64-20260101-0000"
-AGENT = "#!/bin/sh\necho agent started\nexec sleep 3600\n"
+AGENT = "#!/bin/sh\necho agent started\necho $AWS_CONTAINER_CREDENTIALS_FULL_URI\nexec sleep 3600\n"
 
 
 SOURCES = pathlib.Path(__file__).parent.parent / "lab" / "src"

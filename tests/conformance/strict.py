@@ -4,7 +4,7 @@ botocore's parsers forgive: they skip unknown members, invent empty lists and ta
 string. This module reads the bytes as they came and reports everything that the model does not have:
 
     raw body ──► outer form of the protocol ──► walk with the output shape ──► list of violations
-                 (ec2, query, json, rpc-v2-cbor)
+                 (ec2, query, json, rpc-v2-cbor; rest-xml: rest_xml.py)
 
 Errors are checked for their outer form, for a code that the model documents for the operation or that
 AWS documents for all services, and for the HTTP status that the model gives that code.
@@ -18,6 +18,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import cbor2
+
+import rest_xml
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -245,6 +247,8 @@ class Walker:
 
 def protocol_of(operation, headers):
     """The protocol that an answer is in; a model may allow several."""
+    if operation.service_model.metadata["protocol"] == "rest-xml":
+        return "rest-xml"
     kind = headers.get("content-type", "")
     if kind.startswith("application/cbor"):
         return "smithy-rpc-v2-cbor"
@@ -260,6 +264,9 @@ def check(operation, status, headers, body):
     path = f"{service.service_name}.{operation.name}"
     headers = {name.lower(): value for name, value in headers.items()}
     protocol = protocol_of(operation, headers)
+    if protocol == "rest-xml":
+        rest_xml.check(walker, operation, status, headers, body, path)
+        return walker.violations
     spoken = service.metadata.get("protocols", [service.metadata["protocol"]])
     if protocol not in spoken:
         walker.report(path, f"answered in {protocol}, the service speaks {spoken}")

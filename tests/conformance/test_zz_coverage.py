@@ -22,12 +22,14 @@ TABLES = {
     "iam": "iam_api/mod.rs",
     "secretsmanager": "secrets/mod.rs",
     "acm": "acm.rs",
+    "kms": "kms/mod.rs",
+    "s3": "s3/table.rs",
 }
 
 # Actions that this suite cannot drive, each with the reason: (service, action) -> reason.
 EXCEPTIONS: dict[tuple[str, str], str] = {}
 
-ARM = re.compile(r'^\s*((?:"[A-Z][A-Za-z]+"\s*\|?\s*)+)=>', re.MULTILINE)
+ARM = re.compile(r'^\s*((?:"[A-Z][A-Za-z0-9]+"\s*\|?\s*)+)=>', re.MULTILINE)
 
 
 def dispatched(lab):

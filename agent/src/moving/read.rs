@@ -54,9 +54,9 @@ pub(super) enum Item {
 }
 
 /// Until all is read, or nobody listens any more.
-pub(super) fn read(root: PathBuf, mut known: Reader, to: &Sender<Result<Item, MoveError>>) {
+pub(super) fn read(root: &Path, mut known: Reader, to: &Sender<Result<Item, MoveError>>) {
     let mut buffer = vec![0; CHUNK];
-    for found in Walk::new(&root) {
+    for found in Walk::new(root) {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -70,7 +70,7 @@ pub(super) fn read(root: PathBuf, mut known: Reader, to: &Sender<Result<Item, Mo
             }
         }
         let line = known.at(&found.key);
-        let item = hashed(&found, line, &mut buffer);
+        let item = hashed(&found, line.as_ref(), &mut buffer);
         let failed = item.is_err();
         if to.blocking_send(item).is_err() || failed {
             return;
@@ -83,7 +83,7 @@ pub(super) fn read(root: PathBuf, mut known: Reader, to: &Sender<Result<Item, Mo
     }
 }
 
-fn hashed(found: &Found, line: Option<Line>, buffer: &mut [u8]) -> Result<Item, MoveError> {
+fn hashed(found: &Found, line: Option<&Line>, buffer: &mut [u8]) -> Result<Item, MoveError> {
     let Found { key, path } = found;
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -93,7 +93,6 @@ fn hashed(found: &Found, line: Option<Line>, buffer: &mut [u8]) -> Result<Item, 
     };
     let stamp = stamp(&file, path)?;
     let unchanged = line
-        .as_ref()
         .filter(|line| line.stamp == stamp)
         .and_then(Line::sha256);
     let sha256 = match unchanged {

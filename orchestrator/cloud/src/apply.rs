@@ -91,6 +91,10 @@ impl Cloud {
                 self.ensure_image_copy(region, source_region, source_image, name, now)
                     .await
             }
+            Action::EnsureBucket { bucket } => self.ensure_bucket(bucket).await,
+            Action::SetBucket { bucket, setting } => self.set_bucket(bucket, setting).await,
+            Action::DeleteBucketContents { bucket } => self.delete_bucket_contents(bucket).await,
+            Action::DeleteBucket { bucket } => self.delete_bucket(bucket).await,
             Action::EnsureDbSubnetGroup { name, subnets } => {
                 self.ensure_db_subnet_group(name, subnets).await
             }
@@ -230,6 +234,9 @@ impl Cloud {
             Action::DeleteDbSnapshot { id } => self.delete_db_snapshot(id).await,
             Action::DeleteDbSubnetGroup { name } => self.delete_db_subnet_group(name).await,
             Action::DeleteDbParameterGroup { name } => self.delete_db_parameter_group(name).await,
+            Action::RestoreSecretVersion { secret, from, to } => {
+                self.restore_secret_version(secret, from, to).await
+            }
             Action::DeleteSecret { name } => self.delete_secret(name).await,
             Action::DeleteSecurityGroup { id, .. } => self.delete_security_group(id).await,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use aws_config::{BehaviorVersion, Region as RegionName, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+
+use crate::error::ReadError;
 
 /// To a TCP connection. AWS's endpoints answer within milliseconds; three seconds is a lost packet and its two repeats.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -29,6 +33,12 @@ struct Inner {
     sts_endpoint: Option<String>,
     /// What sends them: made once, for it reads the host's roots.
     forwarder: OnceLock<reqwest::Client>,
+    /// What clients are made from.
+    config: SdkConfig,
+    /// Ours, asked once.
+    account: OnceCell<String>,
+    /// Versions of files that this process deleted.
+    deleted: AtomicU64,
 }
 
 /// One region's clients.
@@ -47,6 +57,7 @@ pub(crate) struct Services {
     pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) elb: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
     pub(crate) sts: aws_sdk_sts::Client,
 }
@@ -148,6 +159,12 @@ impl Cloud {
             regions,
             sts_endpoint,
             forwarder: OnceLock::new(),
+            config: config
+                .to_builder()
+                .retry_config(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS))
+                .build(),
+            account: OnceCell::new(),
+            deleted: AtomicU64::new(0),
         }))
     }
 
@@ -179,6 +196,33 @@ impl Cloud {
     /// One region's clients.
     pub(crate) fn region(&self, name: &str) -> Option<&Region> {
         self.0.regions.get(name)
+    }
+
+    /// What clients are made from.
+    pub(crate) fn config(&self) -> &SdkConfig {
+        &self.0.config
+    }
+
+    /// Our own account, asked once.
+    pub(crate) async fn account(&self) -> Result<String, ReadError> {
+        self.0
+            .account
+            .get_or_try_init(|| async {
+                let identity = self.caller_identity().await?;
+                Ok(identity.account)
+            })
+            .await
+            .cloned()
+    }
+
+    /// Versions of files that this process deleted, all in all.
+    pub(crate) fn deleted_versions(&self) -> u64 {
+        self.0.deleted.load(Ordering::Relaxed)
+    }
+
+    /// So many more; all in all.
+    pub(crate) fn count_deleted(&self, more: u64) -> u64 {
+        self.0.deleted.fetch_add(more, Ordering::Relaxed) + more
     }
 
     /// Where nodes' signed STS requests go instead of their own host.
@@ -222,10 +266,21 @@ impl Services {
             ec2: aws_sdk_ec2::Client::new(config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(config),
             rds: aws_sdk_rds::Client::new(config),
+            s3: aws_sdk_s3::Client::from_conf(
+                aws_sdk_s3::config::Builder::from(config)
+                    .force_path_style(path_style(config))
+                    .build(),
+            ),
             secrets: aws_sdk_secretsmanager::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
         }
     }
+}
+
+/// Behind an endpoint that is not AWS's own, a bucket's name before the host's need not resolve.
+fn path_style(config: &SdkConfig) -> bool {
+    let for_s3 = std::env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|value| !value.is_empty());
+    config.endpoint_url().is_some() || for_s3
 }
 
 fn timeouts() -> TimeoutConfig {

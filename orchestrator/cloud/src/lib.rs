@@ -7,7 +7,7 @@
 //!   connect   one set of clients a region: `look` retries throttled reads, `act` never retries
 //!   apply     which effect belongs to which action
 //!   observe   which reads make one look at the world
-//!   ec2/ autoscaling/ elb/ rds/ secrets cloudwatch acm sts     <- one a service
+//!   ec2/ autoscaling/ elb/ rds/ s3/ secrets cloudwatch acm sts     <- one a service
 //!   doctor    permissions and quotas, before anything is touched
 //!   policy    the least that orchestrator and node need from IAM
 //! ```
@@ -34,8 +34,10 @@ mod observe;
 mod ours;
 mod policy;
 mod rds;
+mod s3;
 mod scope;
 mod secret_value;
+mod secret_version;
 mod secrets;
 mod sts;
 mod token;
@@ -46,6 +48,8 @@ pub use connect::{Cloud, Credentials};
 pub use doctor::{Permission, Quota, Verdict};
 pub use error::{EffectError, ReadError};
 pub use policy::{Policies, iam_policies};
+pub use s3::{FilesSeen, StoreKeys, StoreProbe};
 pub use scope::Scope;
 pub use secret_value::{SecretValue, ValueError};
+pub use secret_version::SecretVersion;
 pub use sts::{CallerIdentity, IdentityError, SignedRequest};

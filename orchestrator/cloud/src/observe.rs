@@ -68,6 +68,7 @@ impl Cloud {
                 self.observe_network(scope).boxed(),
                 self.observe_security_groups().boxed(),
                 self.observe_secrets().boxed(),
+                self.observe_files(scope).boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
@@ -77,6 +78,9 @@ impl Cloud {
         seen.network = note.value("network", base.0);
         seen.security_groups = note.value("security_groups", base.1);
         seen.secrets = note.value("secrets", base.2);
+        seen.account = base.3.account;
+        seen.files_bucket = base.3.bucket;
+        note.0.extend(base.3.unknown);
         let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);

@@ -9,6 +9,7 @@
 
 mod data;
 mod named;
+mod files;
 
 use plan::Spec;
 use plan::observed::STACK_TAG;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::scope::region_of;
 
-/// Both documents.
+/// The documents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policies {
     /// For the role that the orchestrator runs as: an inline policy, which may be longer (10 240
@@ -24,6 +25,9 @@ pub struct Policies {
     pub orchestrator: Value,
     /// For the role of the nodes' instance profile.
     pub node: Value,
+    /// What `down --delete-files` needs besides the orchestrator's: for whoever runs it, as long as it
+    /// runs. None: the stack has no bucket of its own.
+    pub delete_files: Option<Value>,
 }
 
 /// The policies for this specification, in the account `account` (twelve digits).
@@ -44,18 +48,15 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     statements.extend(data::database(&place));
     statements.extend(data::secrets(&place));
     statements.extend(named::secrets(spec, &place));
+    statements.extend(data::licence(spec, &place));
+    statements.extend(files::orchestrator(spec, &place));
     statements.push(pass_role(spec, &place));
     Policies {
         orchestrator: document(&statements),
         // A node proves who it is by a signed `sts:GetCallerIdentity`, which needs no permission, and
-        // gets its configuration from the orchestrator: it needs nothing of AWS. An empty policy is
-        // not valid, so that the one statement says what must never be.
-        node: document(&[json!({
-            "Sid": "NothingOfAws",
-            "Effect": "Deny",
-            "NotAction": "sts:GetCallerIdentity",
-            "Resource": "*"
-        })]),
+        // gets its configuration from the orchestrator: of AWS it needs the bucket alone.
+        node: files::node(spec, &place),
+        delete_files: files::deletion(spec, &place),
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Scope {
     pub image_id: Option<String>,
     /// The moment of the look: the end of metric windows, and what ages are counted from.
     pub now: Timestamp,
+    /// The bucket of users' files is to be deleted: whether it is empty is asked then.
+    pub deletes_files: bool,
 }
 
 impl Scope {

@@ -211,6 +211,13 @@ pub enum Action {
     DeleteDbSubnetGroup { name: String },
     /// Deletes the parameter group.
     DeleteDbParameterGroup { name: String },
+    /// The version `to` of a secret is in force again (`AWSCURRENT`), where `from` is now. The secret is
+    /// the operator's: its texts stay as they are.
+    RestoreSecretVersion {
+        secret: String,
+        from: String,
+        to: String,
+    },
     /// Deletes a secret, with Secrets Manager's recovery window.
     DeleteSecret { name: String },
     /// Deletes a security group.
@@ -401,6 +408,9 @@ impl Action {
             Self::DeleteDbSnapshot { id } => format!("delete_db_snapshot/{id}"),
             Self::DeleteDbSubnetGroup { name } => format!("delete_db_subnet_group/{name}"),
             Self::DeleteDbParameterGroup { name } => format!("delete_db_parameter_group/{name}"),
+            Self::RestoreSecretVersion { secret, from, to } => {
+                format!("restore_secret_version/{secret}/{from}/{to}")
+            }
             Self::DeleteSecret { name } => format!("delete_secret/{name}"),
             Self::DeleteSecurityGroup { part, .. } => format!("delete_security_group/{part}"),
         }

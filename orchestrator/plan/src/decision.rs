@@ -76,12 +76,19 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
-        /// Where the server keeps its own settings.
-        #[serde(default)]
-        configuration: ConfigurationHome,
         /// Where users' files live. None: a target from before that was said.
         #[serde(default)]
         files: Option<FilesHome>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
+        /// Version id of the licence's secret whose text its server gets; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
+        /// Its server must have started after this: the active configuration row is of then, and the
+        /// server that ran before had read an older one.
+        #[serde(default)]
+        started_after: Option<Timestamp>,
         /// Files are copied beside the server.
         #[serde(default)]
         copy: Option<MoveOrder>,
@@ -99,12 +106,15 @@ pub enum NodeGoal {
         /// `MM_…` settings from the specification that this target was made with.
         #[serde(default)]
         settings: BTreeMap<String, String>,
-        /// Where the server keeps its own settings.
-        #[serde(default)]
-        configuration: ConfigurationHome,
         /// Where users' files live. None: a target from before that was said.
         #[serde(default)]
         files: Option<FilesHome>,
+        /// Where the server keeps its own settings.
+        #[serde(default)]
+        configuration: ConfigurationHome,
+        /// Version id of the licence's secret whose text its server will get; none without a licence.
+        #[serde(default)]
+        licence: Option<String>,
     },
     /// Close connections in batches, stop, report.
     Drain,
@@ -127,4 +137,14 @@ pub enum NodeGoal {
         /// What goes where.
         order: MoveOrder,
     },
+}
+
+impl NodeGoal {
+    /// Version id of the licence's secret.
+    pub fn licence(&self) -> Option<&str> {
+        match self {
+            Self::Serve { licence, .. } | Self::Prepare { licence, .. } => licence.as_deref(),
+            Self::Drain | Self::Move { .. } => None,
+        }
+    }
 }

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use crate::action::Action;
 use crate::decision::{Decision, NodeGoal, Reason, Requeue};
 use crate::intent::{Entry, Phase, Record, RolloutIntent};
+use crate::licence;
+use crate::turns::Turns;
 use crate::view::{View, later};
 
 /// How long a made resource may stay invisible: EC2 and Auto Scaling are eventually consistent, for
@@ -35,15 +37,22 @@ pub(crate) struct Draft {
     pub rollout: Option<RolloutIntent>,
     /// What a person must solve.
     pub stuck: Option<String>,
+    /// Whose server may restart now.
+    pub turns: Turns,
 }
 
 impl Draft {
     pub fn new(view: &View<'_>) -> Self {
+        let licence = licence::learnt(view);
         Self {
             actions: Vec::new(),
             nodes: BTreeMap::new(),
             reasons: Vec::new(),
-            record: view.record().clone(),
+            turns: Turns::new(view, &licence),
+            record: Record {
+                licence,
+                ..view.record().clone()
+            },
             rollout: view.intent.rollout.clone(),
             stuck: None,
         }

@@ -50,6 +50,19 @@ pub enum Want {
     },
 }
 
+impl Want {
+    /// Whether the stack's own bucket is to be deleted.
+    pub fn deletes_files(self) -> bool {
+        matches!(
+            self,
+            Self::Down {
+                delete_files: true,
+                ..
+            }
+        )
+    }
+}
+
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -94,6 +107,29 @@ pub struct Record {
     /// Colours that left, kept for their retention window.
     #[serde(default)]
     pub retained: Vec<Retained>,
+    /// What servers said of the licence's versions.
+    #[serde(default)]
+    pub licence: LicenceRecord,
+}
+
+/// What is known of the versions of the licence's secret, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LicenceRecord {
+    /// The newest one that a server took.
+    pub proven: Option<String>,
+    /// One that a server did not take; kept until another one is taken.
+    pub refused: Option<RefusedLicence>,
+}
+
+/// A version of the licence that a server did not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedLicence {
+    /// Version id.
+    pub version: String,
+    /// The node whose server it was.
+    pub instance: String,
+    /// What that server says.
+    pub says: crate::observed::ServerLicence,
 }
 
 /// A colour that left: an empty group and a template version, for a while.

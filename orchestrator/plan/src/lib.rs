@@ -23,12 +23,15 @@ pub mod spec;
 
 mod down;
 mod draft;
+mod equality;
 mod forecast;
 mod history;
+mod licence;
 mod lifecycle;
 mod moving;
 mod nodes;
 mod stack;
+mod turns;
 mod view;
 #[expect(
     clippy::assigning_clones,
@@ -46,7 +49,7 @@ mod tests;
 pub use action::Action;
 pub use configuration::ConfigurationHome;
 pub use decision::{Decision, NodeGoal, Reason, Requeue};
-pub use files::FilesHome;
+pub use files::{BucketHome, FilesHome};
 pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use history::{DATABASE, History, history};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
@@ -81,6 +84,7 @@ pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
             draft.stuck = None;
             let phase = rollout::advance(&view, &mut draft, rollout, base.as_ref());
             draft.reasons.extend(beneath);
+            licence::tend(&view, &mut draft);
             phase
         }
         (Want::Up, None) => stack::converge(&view, &mut draft),

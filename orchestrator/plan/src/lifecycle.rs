@@ -58,7 +58,8 @@ pub(crate) fn tend(
         if !live.contains(&instance.as_str()) {
             continue;
         }
-        let goal = settled_goal(goal_of(instance), node);
+        let goal = draft.turns.complete(goal_of(instance), instance, node);
+        let goal = settled_goal(goal, node);
         let unwanted = goal == NodeGoal::Drain;
         let state = verified(view, instance, &goal);
         draft.nodes.insert(instance.clone(), goal);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
+use crate::licence;
 use crate::moving::MoveOrder;
 use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
@@ -44,8 +45,10 @@ impl<'a> Colour<'a> {
             scheduler: self.scheduler,
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
-            configuration: self.configuration,
             files: self.target.files.clone(),
+            configuration: self.configuration,
+            licence: None,
+            started_after: None,
             copy: None,
         }
     }
@@ -79,8 +82,9 @@ impl<'a> Colour<'a> {
             url: self.target.url.clone(),
             rollout: self.rollout.clone(),
             settings: self.target.settings.clone(),
-            configuration: self.configuration,
             files: self.target.files.clone(),
+            configuration: self.configuration,
+            licence: None,
         }
     }
 }
@@ -106,8 +110,10 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster,
                 scheduler,
                 settings,
-                configuration,
                 files,
+                configuration,
+                licence,
+                started_after,
                 copy,
                 ..
             },
@@ -119,8 +125,10 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 cluster: given_cluster,
                 scheduler: given_scheduler,
                 settings: given_settings,
-                configuration: given_configuration,
                 files: given_files,
+                configuration: given_configuration,
+                licence: given_licence,
+                started_after: given_started_after,
                 copy: given_copy,
                 ..
             },
@@ -135,6 +143,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                         given_configuration,
                     )
                 && (files, copy) == (given_files, given_copy)
+                && (licence, started_after) == (given_licence, given_started_after)
                 && (migrate == given_migrate || (*given_migrate && served))
         }
         (one, other) => one == other,
@@ -155,6 +164,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
     else {
         return Err(format!("{instance} is not asked to serve"));
     };
+    licence::not_refused(view, instance, node)?;
     if let Some(failure) = failure_of(node) {
         return Err(format!(
             "{instance} failed in `{}`: {}",
@@ -202,7 +212,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             "{instance} has not said that the migration is done"
         ));
     }
-    Ok(())
+    licence::taken(view, instance, node, goal)
 }
 
 /// `X-Version-Id` begins with the version: `11.10.0` or `11.10.0.<build>.…`.
@@ -246,6 +256,7 @@ pub(crate) fn is_mismatch(failure: &Failure) -> bool {
             "signature",
             "migration",
             "wrong_version",
+            "licence_refused",
         ]
         .iter()
         .any(|word| failure.code.contains(word))

@@ -7,6 +7,7 @@ mod database;
 mod files;
 mod fleet;
 mod front;
+mod licence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ pub use fleet::{
     TemplateVersion,
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
+pub use licence::{Licence, ServerLicence, Term};
 
 impl Observed {
     /// Applied Mattermost migrations, when SQL could say.
@@ -100,6 +102,9 @@ pub struct Observed {
     pub streaks: BTreeMap<String, u32>,
     /// Chat probes between two nodes (`from>to`): whether a message arrived.
     pub chat: BTreeMap<String, bool>,
+    /// The licence's secret, where the specification names one and it was read.
+    #[serde(default)]
+    pub licence: Option<Licence>,
 }
 
 /// Streak key of a DB instance's status: `db/<id>=<status>`.

@@ -35,6 +35,7 @@ use jiff::Timestamp;
 
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent};
+use crate::licence;
 use crate::nodes::{failure_lines, is_mismatch};
 use crate::stack::Base;
 use crate::view::{View, later};
@@ -137,8 +138,9 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
         return None;
     }
     if let Some(intent) = &mut draft.rollout {
-        let failed = &scene.green_members.failed;
-        for (id, failure) in failed {
+        let mut failed = licence::not_taken(scene.view, &scene.green_members.live);
+        failed.extend(scene.green_members.failed.iter().cloned());
+        for (id, failure) in &failed {
             intent.failed.insert(id.clone());
             intent
                 .failures

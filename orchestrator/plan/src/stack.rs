@@ -29,7 +29,9 @@ mod template;
 
 pub(crate) use alarms::ensure_alarms;
 pub(crate) use files::own_bucket;
-pub(crate) use fleet::{first_target, group_wanted};
+#[cfg(test)]
+pub(crate) use fleet::first_target;
+pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
 pub(crate) use template::{
@@ -38,6 +40,7 @@ pub(crate) use template::{
 
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::licence;
 use crate::observed::Tags;
 use crate::view::View;
 
@@ -103,6 +106,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
     leftovers::janitor(view, draft);
     snapshots::janitor(view, draft);
     image::janitor(view, draft);
+    licence::tend(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

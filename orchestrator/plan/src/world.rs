@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::decision::Decision;
 use crate::intent::{Entry, Intent};
-use crate::observed::{Observed, streak_db, streak_target};
+use crate::observed::{Observed, ServerLicence, streak_db, streak_target};
 use crate::rollout::over_row;
 use crate::spec::Spec;
 
@@ -46,6 +46,12 @@ pub(crate) struct World {
     /// Requests per tick through the load balancer, and server errors in each target group.
     pub requests: u64,
     pub errors: BTreeMap<String, u64>,
+    /// What servers say of versions of the licence; any other one is taken.
+    pub licences: BTreeMap<String, ServerLicence>,
+    /// Agents whose server did not take the licence only say so, and do not fail.
+    pub lenient_agents: bool,
+    /// Why AWS does not let the licence's secret be changed.
+    pub refuses_versions: Option<String>,
 }
 
 impl World {
@@ -64,6 +70,9 @@ impl World {
             serial: 0,
             requests: 50,
             errors: BTreeMap::new(),
+            licences: BTreeMap::new(),
+            lenient_agents: false,
+            refuses_versions: None,
         }
     }
 

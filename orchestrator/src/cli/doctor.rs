@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::{Cli, Exit, named_secrets, output};
 use crate::host;
 
+mod files;
+
 /// One check.
 #[derive(Debug, Serialize)]
 struct Check {
@@ -90,6 +92,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 spec: core.spec.clone(),
                 image_id: None,
                 now: core.now(),
+                deletes_files: false,
             })
             .await;
         add(
@@ -132,6 +135,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 detail: "none: users speak plain HTTP to the load balancer; `load_balancer.certificate_arn` names one".to_owned(),
             });
         }
+        checks.extend(files::files(&core, &observed).await);
         let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
         for permission in core.cloud.dry_run_permissions(vpc).await {
             checks.push(permission_check(&permission));

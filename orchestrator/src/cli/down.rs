@@ -7,10 +7,14 @@ use clap::Args as ClapArgs;
 use plan::Want;
 use plan::intent::Phase;
 
+use files::Files;
+
 use super::{Cli, Exit, follow, output};
 use crate::core::Look;
 use crate::host::{Host, Options};
 use crate::store::Holder;
+
+mod files;
 
 /// Flags of `down`.
 #[derive(Debug, ClapArgs)]
@@ -18,6 +22,10 @@ pub struct Args {
     /// Delete the database too: a final snapshot is taken, deletion protection is lifted
     #[arg(long)]
     delete_database: bool,
+    /// Delete the stack's own bucket too, with every version of every file: nothing of it comes back. Asks
+    /// for the bucket's name; with --yes it is given here. A bucket that the specification names is never deleted
+    #[arg(long, value_name = "BUCKET", num_args = 0..=1, default_missing_value = "", require_equals = true)]
+    delete_files: Option<String>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -53,6 +61,10 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             return Ok(Exit::Refused);
         }
     }
+    let files = Files::of(&spec, args).await?;
+    if let Some(exit) = files.confirm(args)? {
+        return Ok(exit);
+    }
     let stack = spec.stack.clone();
     let options = Options {
         runtime: cli.runtime_dir.clone(),
@@ -62,6 +74,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         spec,
         Want::Down {
             delete_database: args.delete_database,
+            delete_files: files.deletes(),
         },
         &options,
     )
@@ -75,9 +88,12 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     }
     if matches!(exit, Ok(Exit::Done)) {
         if cli.json() {
-            output::json(&serde_json::json!({ "stack": stack, "phase": "gone" }));
+            output::json(&serde_json::json!({
+                "stack": stack, "phase": "gone", "bucket_kept": files.kept(),
+            }));
         } else {
             output::data(&format!("stack `{stack}` is gone"));
+            output::talk(&files.summary());
         }
     }
     host.stop().await;

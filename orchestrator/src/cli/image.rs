@@ -28,6 +28,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
         spec: core.spec.clone(),
         image_id: None,
         now: core.now(),
+        deletes_files: false,
     };
     let observed = core.cloud.observe(&scope).await;
     for (read, why) in &observed.unknown {

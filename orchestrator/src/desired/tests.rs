@@ -3,6 +3,7 @@ use std::sync::Arc;
 use plan::spec::{Answers, template};
 
 use super::*;
+use crate::licence::Licences;
 use crate::store::Access;
 
 const PASSWORD: &str = "p@ss:w/or d'%41";
@@ -35,10 +36,14 @@ fn facts() -> Facts {
         },
         replicas: vec![("replica.example".to_owned(), 5433)],
         site_url: "https://chat.example".to_owned(),
-        licence: Some(LICENCE.to_owned().into()),
         secret_settings: BTreeMap::new(),
+        licences: licences(LICENCE),
         secrets_revision: "v1 v2".to_owned(),
     }
+}
+
+fn licences(text: &str) -> Licences {
+    Licences::new([("l-1".to_owned(), text.to_owned().into())])
 }
 
 fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
@@ -55,6 +60,9 @@ fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
         rollout: serve.rollout,
         settings: serve.settings,
         configuration: serve.configuration,
+        licence: serve.licence,
+        started_after: serve.started_after,
+        files: serve.files,
     }
 }
 
@@ -69,6 +77,9 @@ struct Serve {
     rollout: Option<String>,
     settings: BTreeMap<String, String>,
     configuration: ConfigurationHome,
+    licence: Option<String>,
+    started_after: Option<jiff::Timestamp>,
+    files: Option<plan::FilesHome>,
 }
 
 impl Default for Serve {
@@ -84,6 +95,9 @@ impl Default for Serve {
             rollout: Some("r-3".to_owned()),
             settings: pairs(&[("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true")]),
             configuration: ConfigurationHome::Database,
+            licence: Some("l-1".to_owned()),
+            started_after: None,
+            files: None,
         }
     }
 }
@@ -121,7 +135,7 @@ fn settings_are_complete_and_hold_no_secret() {
 
 #[test]
 fn secrets_say_how_the_database_is_reached_and_do_not_show_themselves() {
-    let all = secrets(&spec(), &facts());
+    let all = secrets(&spec(), &facts(), &serve(|_| {}));
     let keys: Vec<&str> = all.keys().map(String::as_str).collect();
     let wanted = [
         "MM_LICENSE",
@@ -154,7 +168,7 @@ fn secrets_say_how_the_database_is_reached_and_do_not_show_themselves() {
     }
     let mut alone = spec();
     alone.mattermost.cluster = false;
-    let all = secrets(&alone, &facts());
+    let all = secrets(&alone, &facts(), &serve(|_| {}));
     assert!(!all.contains_key("MM_SQLSETTINGS_DATASOURCEREPLICAS"));
 }
 
@@ -254,7 +268,7 @@ fn the_digest_changes_with_nothing_else() {
     }
     let same = [
         // A secret's value is known by its version alone.
-        with(|facts| facts.licence = Some("other".to_owned().into())),
+        with(|facts| facts.licences = licences("other")),
         with(|facts| facts.database.password = "other".to_owned().into()),
     ];
     for facts in same {
@@ -403,6 +417,8 @@ fn other_goals_differ_where_they_must() {
         rollout: None,
         settings: BTreeMap::new(),
         configuration: ConfigurationHome::Database,
+        licence: Some("l-1".to_owned()),
+        files: None,
     };
     let prepared = told(&prepare);
     assert_eq!(prepared.goal(), v1::Goal::Prepare);
@@ -426,7 +442,7 @@ fn other_goals_differ_where_they_must() {
 
 #[test]
 fn nothing_is_told_before_everything_for_it_is_known() {
-    let without = with(|facts| facts.licence = None);
+    let without = with(|facts| facts.licences = Licences::default());
     for facts in [None, Some(&without)] {
         let told = message(&spec(), NOBODY, facts, &serve(|_| {}), 1);
         assert_eq!(told, None, "{facts:?}");

@@ -158,6 +158,7 @@ async fn turn(
     for (what, error) in &look.observed.unknown {
         log::debug!("not seen: {what}: {error}");
     }
+    core.note_licence(&look.observed);
     // Sessions and enrolments look at it before effects are made.
     core.looks
         .send_modify(|newest| Arc::make_mut(newest).observed = look.observed.clone());

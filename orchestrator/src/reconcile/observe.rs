@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::authority::Authority;
 use crate::core::Core;
 use crate::desired;
+use crate::licence;
 use crate::reconcile::login::Login;
 use crate::store::{Access, Snapshot, provision};
 
@@ -31,8 +32,8 @@ pub struct Memory {
     /// What SQL showed, when, and with which versions of the roles' secrets it was asked.
     databases: Option<(Instant, Vec<String>, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
-    licence: Option<(Instant, SecretString)>,
     named: named::Named,
+    licence: licence::Reader,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -45,8 +46,8 @@ impl Memory {
             streaks: BTreeMap::new(),
             databases: None,
             secrets: BTreeMap::new(),
-            licence: None,
             named: named::Named::default(),
+            licence: licence::Reader::default(),
             last: Snapshot::default(),
             started,
         }
@@ -116,6 +117,7 @@ pub async fn look(
         spec: core.spec.clone(),
         image_id: snapshot.record.image_id.clone(),
         now,
+        deletes_files: core.want.deletes_files(),
     };
     let mut observed = core.cloud.observe(&scope).await;
     authority(core, &observed, memory).await;
@@ -237,8 +239,12 @@ fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started
         node.current = row.goal.as_ref().is_some_and(|goal| {
             // A node that failed, leaves or only prepares has no configuration in force. Else what
             // counts is what it was told: facts that changed since reach it by a generation of its own.
-            let same = matches!(goal, plan::NodeGoal::Drain | plan::NodeGoal::Prepare { .. })
-                || node.failure.is_some()
+            let same = matches!(
+                goal,
+                plan::NodeGoal::Drain
+                    | plan::NodeGoal::Prepare { .. }
+                    | plan::NodeGoal::Move { .. }
+            ) || node.failure.is_some()
                 || Some(&node.configuration_digest) == row.digest.as_ref();
             node.generation == row.generation && same
         });

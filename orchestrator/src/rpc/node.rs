@@ -172,11 +172,11 @@ impl v1::node_server::Node for NodeService {
                 tokio::select! {
                     report = reports.next() => {
                         let Some(Ok(report)) = report else { break };
-                        let node = report::from_wire(&report, core.now());
+                        let mut node = report::from_wire(&report, core.now());
                         if let Some(text) = report::announce(&instance, &node) {
                             log::info!(NODE = instance.as_str(), PHASE = node.phase.as_str(); "{text}");
                         }
-                        core.note_report(&instance, &node).await;
+                        core.note_report(&instance, &mut node).await;
                         if let Err(error) = core.store.report(&instance, &node).await {
                             log::warn!(NODE = instance.as_str(); "report of {instance} not kept: {}", crate::chain(&error));
                         }
@@ -230,11 +230,14 @@ impl v1::node_server::Node for NodeService {
         let asked = request.into_inner();
         let until = tokio::time::Instant::now() + self.bounds.report;
         let mut changes = self.core.store.changed.subscribe();
-        loop {
+        let goal = loop {
             changes.mark_unchanged();
             let node = self.still(&caller).await?;
-            let Some(NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. }) =
-                &node.goal
+            let Some(
+                goal @ (NodeGoal::Serve { sha256, .. }
+                | NodeGoal::Prepare { sha256, .. }
+                | NodeGoal::Move { sha256, .. }),
+            ) = &node.goal
             else {
                 return Err(self.deny(instance, Denied::SecretsGoal));
             };
@@ -245,7 +248,7 @@ impl v1::node_server::Node for NodeService {
                 report.generation == asked.generation && report::artefact_is_verified(&report.phase)
             });
             if verified {
-                break;
+                break goal.clone();
             }
             if tokio::time::timeout_at(until, changes.changed())
                 .await
@@ -253,10 +256,12 @@ impl v1::node_server::Node for NodeService {
             {
                 return Err(self.deny(instance, Denied::SecretsUnverified));
             }
-        }
+        };
         let facts = self.core.fleet.facts();
-        let facts = facts.ok_or_else(|| self.deny(instance, Denied::Unavailable))?;
-        let secrets = desired::secrets(&self.core.spec, &facts);
+        let facts = facts
+            .filter(|facts| !desired::lacks_licence(&self.core.spec, facts, &goal))
+            .ok_or_else(|| self.deny(instance, Denied::Unavailable))?;
+        let secrets = desired::secrets(&self.core.spec, &facts, &goal);
         log::info!(NODE = instance; "secrets of generation {} given to {instance}", asked.generation);
         Ok(Response::new(v1::SecretsReply {
             settings: secrets

@@ -1389,6 +1389,15 @@ pub struct StartRolloutRequest {
     pub request_key: ::prost::alloc::string::String,
     #[prost(string, tag = "6")]
     pub operator: ::prost::alloc::string::String,
+    /// Users' files were copied to where the specification says now that they live.
+    #[prost(bool, tag = "7")]
+    pub files_moved: bool,
+    /// With files on the node's disk: they may go with the node.
+    #[prost(bool, tag = "8")]
+    pub lose_files: bool,
+    /// Not a rollout: what lives on the nodes is brought to where it lasts.
+    #[prost(bool, tag = "9")]
+    pub moves: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RolloutPlan {

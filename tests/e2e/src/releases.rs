@@ -20,6 +20,8 @@ pub struct Release {
     pub sha256: String,
     /// Where it is served.
     pub url: String,
+    /// The tarball on disk.
+    pub file: PathBuf,
     /// What is wrong with it.
     pub behaviour: String,
 }
@@ -123,6 +125,7 @@ impl Releases {
                         version,
                         sha256,
                         url: format!("https://{address}/{path}"),
+                        file,
                         behaviour,
                     },
                 )

@@ -38,6 +38,10 @@ pub fn violations(report: &Report, rollouts: &[&str], paused: &[&str]) -> Vec<St
             found.push(format!("the database was not compared: {error}"));
         }
     }
+    found.extend(report.not_kept());
+    if report.kept().is_none() {
+        found.push("no file was uploaded and nothing was set: nothing was proven".to_owned());
+    }
     if report.requests.total == 0 || report.messages.acknowledged == 0 {
         found.push("the load generator sent nothing: nothing was proven".to_owned());
     }

@@ -159,9 +159,9 @@ impl Stage {
                 &releases,
                 &versions,
                 &image,
-                &region.said("ca")?,
+                &region,
                 orchestrator,
-            ),
+            )?,
         )?;
         let mut orchestrator = Orchestrator {
             binary: options.bin.join("orchestrator"),
@@ -277,9 +277,12 @@ fn specification(
     releases: &Releases,
     versions: &[String],
     image: &str,
-    ca: &str,
+    region: &Region,
     orchestrator: SocketAddr,
-) -> String {
+) -> anyhow::Result<String> {
+    let ca = region.said("ca")?;
+    // The server itself looks for S3 here, and does not know the lab.
+    let s3 = &region.endpoint;
     let first = &releases.all[&versions[0]];
     let lines: Vec<String> = releases
         .all
@@ -293,10 +296,12 @@ fn specification(
         String::new()
     };
     let max = if options.licence.is_some() { 3 } else { 1 };
-    format!(
+    Ok(format!(
         "stack = \"chat\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\n\
          [mattermost]\nversion = \"{}\"\nsha256 = \"{}\"\nurl = \"{}\"\ntrust_file = \"{}\"\n{licence}\n\
-         [mattermost.settings]\nMM_TEAMSETTINGS_ENABLEOPENSERVER = \"true\"\n\n\
+         [mattermost.settings]\nMM_TEAMSETTINGS_ENABLEOPENSERVER = \"true\"\n\
+         MM_PLUGINSETTINGS_ENABLEUPLOADS = \"true\"\nMM_FILESETTINGS_ENABLEPUBLICLINK = \"true\"\n\n\
+         [files]\nendpoint = \"{s3}\"\n\n\
          [mattermost.releases]\n{others}\n\
          [database]\nclass = \"db.t4g.medium\"\nstorage_gib = 20\nmax_connections = 1000\ntrust_file = \"{ca}\"\n\n\
          [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\n\
@@ -309,5 +314,5 @@ fn specification(
         releases.url,
         releases.trust_file.display(),
         options.rollout,
-    )
+    ))
 }

@@ -76,6 +76,7 @@ async fn route(
         (_, ["cloudwatch", rest @ ..]) => crate::cloudwatch::control(lab, method, rest, body).await,
         (_, ["rds", rest @ ..]) => crate::rds::control(lab, method, rest, body).await,
         (_, ["elbv2", rest @ ..]) => crate::elbv2::control(lab, method, rest, body).await,
+        (_, ["s3", rest @ ..]) => crate::s3::control(lab, method, rest, &body),
         (_, ["acm", rest @ ..]) => crate::acm::control(lab, method, rest, body).await,
         _ => Err(format!("there is no `{method} /lab/{}`", path.join("/"))),
     }

@@ -97,19 +97,19 @@ impl Faults {
             fault.times -= 1;
             match &fault.effect {
                 Effect::Throttle => {
-                    let code = if service == "ec2" {
-                        "RequestLimitExceeded"
-                    } else {
-                        "Throttling"
+                    let (code, status, message) = match service {
+                        "ec2" => ("RequestLimitExceeded", 503, "Rate exceeded"),
+                        "s3" => ("SlowDown", 503, "Please reduce your request rate."),
+                        "kms" => ("ThrottlingException", 400, "Rate exceeded"),
+                        _ => ("Throttling", 400, "Rate exceeded"),
                     };
-                    let status = if service == "ec2" { 503 } else { 400 };
-                    verdict.refuse = Some(ApiError::new(code, "Rate exceeded").status(status));
+                    verdict.refuse = Some(ApiError::new(code, message).status(status));
                 }
                 Effect::Internal => {
-                    let code = if service == "ec2" {
-                        "InternalError"
-                    } else {
-                        "InternalFailure"
+                    let code = match service {
+                        "ec2" | "s3" => "InternalError",
+                        "kms" => "KMSInternalException",
+                        _ => "InternalFailure",
                     };
                     verdict.refuse =
                         Some(ApiError::new(code, "An internal error has occurred").status(500));

@@ -95,6 +95,13 @@ impl Iam {
             .cloned()
     }
 
+    /// Whether there is such a key, and its time is over.
+    pub fn has_expired(&self, id: &str, now: Timestamp) -> bool {
+        let keys = &self.lock().keys;
+        keys.get(id)
+            .is_some_and(|key| key.expires.is_some_and(|end| now >= end))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

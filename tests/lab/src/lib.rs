@@ -7,7 +7,7 @@
 //!                                   |
 //!                       authorize: the policies of the caller's role
 //!                                   |
-//!      ec2   asg   elbv2   rds   cloudwatch   sts   iam   secrets   acm      <- one module a service
+//!      ec2   asg   elbv2   rds   cloudwatch   sts   iam   secrets   acm   kms   s3   <- one module a service
 //!       |     |      |      |        |
 //!    runtime  |    proxy  postgres  collector          clock: the only source of progress
 //! ```
@@ -34,8 +34,10 @@ pub mod iam;
 pub mod iam_api;
 pub mod ids;
 pub mod imds;
+pub mod kms;
 pub mod rds;
 pub mod runtime;
+pub mod s3;
 pub mod secrets;
 pub mod sts;
 mod wildcard;
@@ -156,6 +158,10 @@ pub struct Lab {
     pub secrets: secrets::Secrets,
     /// Certificate Manager.
     pub acm: acm::Acm,
+    /// Key Management Service.
+    pub kms: kms::Kms,
+    /// S3.
+    pub s3: s3::S3Store,
     /// Cancelled when the lab ends; every task listens.
     pub shutdown: CancellationToken,
     /// Every background task, so that the end can be awaited.
@@ -184,6 +190,8 @@ impl Lab {
             cloudwatch: cloudwatch::CloudWatch::default(),
             secrets: secrets::Secrets::default(),
             acm: acm::Acm::default(),
+            kms: kms::Kms::default(),
+            s3: s3::S3Store::new(&config.directory)?,
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
@@ -194,6 +202,7 @@ impl Lab {
         elbv2::start(&lab);
         rds::start(&lab);
         cloudwatch::start(&lab);
+        s3::start(&lab);
         Ok((lab, address))
     }
 
@@ -244,5 +253,6 @@ pub(crate) async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiEr
         Service::Iam => iam_api::dispatch(lab, call),
         Service::SecretsManager => secrets::dispatch(lab, call).await,
         Service::Acm => acm::dispatch(lab, call).await,
+        Service::Kms => kms::dispatch(lab, call),
     }
 }

@@ -1,4 +1,4 @@
-//! The final comparison: what was acknowledged against what the table `posts` holds.
+//! The final comparison: what was acknowledged against what the tables `posts` and `fileinfo` hold.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,38 @@ use standin::dsn::Dsn;
 use crate::report::DatabaseReport;
 use crate::run::Shared;
 
-/// Reads the run's channel and compares. A database that cannot be read is an error in the report,
+/// What the database holds of a run.
+struct Stored {
+    /// The texts of its channel.
+    messages: Vec<String>,
+    /// Those of the files asked for that belong to a message.
+    files: u64,
+}
+
+/// Reads the run's channel and the rows of these files, and compares. A database that cannot be read is an error in the report,
 /// not a silent success.
 pub(crate) async fn compare(
     url: &str,
     channel: &str,
     shared: &Shared,
     acknowledged: &[u64],
+    files: &[String],
 ) -> DatabaseReport {
-    match stored(url, channel).await {
-        Ok(messages) => {
-            let markers = messages.iter().filter_map(|text| shared.marker(text));
-            count(markers, acknowledged)
+    match stored(url, channel, files).await {
+        Ok(stored) => {
+            let markers = stored.messages.iter();
+            let markers = markers.filter_map(|text| shared.marker(text));
+            DatabaseReport {
+                files_missing: (files.len() as u64).saturating_sub(stored.files),
+                ..count(markers, acknowledged)
+            }
         }
         Err(error) => DatabaseReport {
             messages: 0,
             missing: 0,
             duplicated: 0,
             unacknowledged: 0,
+            files_missing: 0,
             error: Some(error),
         },
     }
@@ -45,22 +59,38 @@ fn count(stored: impl Iterator<Item = u64>, acknowledged: &[u64]) -> DatabaseRep
         missing: acknowledged.len() as u64 - there,
         duplicated: times.values().filter(|count| **count > 1).count() as u64,
         unacknowledged: times.len() as u64 - there,
+        files_missing: 0,
         error: None,
     }
 }
 
-async fn stored(url: &str, channel: &str) -> Result<Vec<String>, String> {
+async fn stored(url: &str, channel: &str, files: &[String]) -> Result<Stored, String> {
     let dsn = Dsn::parse(url).map_err(|error| error.to_string())?;
     let read = async {
-        let rows = Database::new(&dsn, 1, 1)?
-            .connection()
-            .await?
+        let database = Database::new(&dsn, 1, 1)?;
+        let connection = database.connection().await?;
+        let rows = connection
             .query(
                 "SELECT message FROM posts WHERE channelid = $1 AND deleteat = 0",
                 &[&channel],
             )
             .await?;
-        Ok::<_, DatabaseError>(rows.iter().map(|row| row.get(0)).collect())
+        let messages = rows.iter().map(|row| row.get(0)).collect();
+        let mut found = 0;
+        if !files.is_empty() {
+            let rows = connection
+                .query(
+                    "SELECT count(DISTINCT id) FROM fileinfo \
+                     WHERE id = ANY($1) AND postid <> '' AND deleteat = 0",
+                    &[&files],
+                )
+                .await?;
+            found = rows.first().map_or(0, |row| row.get::<_, i64>(0));
+        }
+        Ok::<_, DatabaseError>(Stored {
+            messages,
+            files: u64::try_from(found).unwrap_or(0),
+        })
     };
     read.await.map_err(|error: DatabaseError| {
         let source = std::error::Error::source(&error);

@@ -85,17 +85,42 @@ impl Endpoint {
         format!("{}{path}", self.base)
     }
 
-    /// An HTTP client with connections of its own, as each device has. Proxies are not asked:
-    /// the server is named, and the WebSocket would not go through them.
+    /// The path, with its query, that reaches a link of this server through this address: a link names
+    /// the host of the site URL, which may lie elsewhere. None when the link is no URL.
+    pub(crate) fn path_of(&self, link: &str) -> Option<String> {
+        let link = Url::parse(link).ok()?;
+        let below = Url::parse(&self.base).ok()?;
+        let path = link.path();
+        let path = match below.path().trim_end_matches('/') {
+            "" => path,
+            prefix => path.strip_prefix(prefix).unwrap_or(path),
+        };
+        let query = link.query().map(|query| format!("?{query}"));
+        Some(format!("{path}{}", query.unwrap_or_default()))
+    }
+
+    /// An HTTP client with connections of its own, as each device has.
     pub(crate) fn http(&self, timeout: Duration) -> Result<reqwest::Client, LoadError> {
+        self.client(timeout).build().map_err(LoadError::Client)
+    }
+
+    /// An HTTP client that keeps no connection and follows no redirect.
+    pub(crate) fn spread(&self, timeout: Duration) -> Result<reqwest::Client, LoadError> {
+        self.client(timeout)
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(LoadError::Client)
+    }
+
+    /// Proxies are not asked: the server is named, and the WebSocket would not go through them.
+    fn client(&self, timeout: Duration) -> reqwest::ClientBuilder {
         reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(timeout)
             .tcp_nodelay(true)
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
-            .build()
-            .map_err(LoadError::Client)
     }
 
     /// Opens the chat's WebSocket with the bearer header.
@@ -146,4 +171,21 @@ fn authorities(path: &Path) -> Result<RootCertStore, LoadError> {
         store.add_parsable_certificates([certificate.map_err(failed)?]);
     }
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_reached_through_the_address_of_the_run() {
+        let wanted = Some("/files/abc/public?h=x-y_z".to_owned());
+        let root = Endpoint::new("http://127.0.0.1:80", None).unwrap();
+        let link = "https://chat.example.com/files/abc/public?h=x-y_z";
+        assert_eq!(root.path_of(link), wanted);
+        let below = Endpoint::new("http://127.0.0.1:80/mattermost/", None).unwrap();
+        let link = "https://chat.example.com/mattermost/files/abc/public?h=x-y_z";
+        assert_eq!(below.path_of(link), wanted);
+        assert_eq!(root.path_of("/files/abc/public"), None);
+    }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::timed;
 use crate::meter::Kind;
-use crate::poster::at_rate;
+use crate::poster::{AT_ONCE, at_rate};
 use crate::run::Shared;
 
 /// Gets until stopped.
@@ -25,7 +25,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         ),
     ]
     .into();
-    at_rate(rate, stop, || {
+    at_rate(rate, AT_ONCE, stop, || {
         let (shared, paths) = (Arc::clone(&shared), Arc::clone(&paths));
         async move {
             let (client, path) = {

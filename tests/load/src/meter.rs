@@ -95,6 +95,8 @@ pub(crate) struct Meter {
     phases: Vec<Phase>,
     requests: Requests,
     posts: Requests,
+    uploads: Latencies,
+    downloads: Latencies,
     delivery: Latencies,
     kept: Vec<FailureReport>,
     connected: Vec<bool>,
@@ -107,6 +109,10 @@ pub(crate) struct Meter {
 pub(crate) enum Kind {
     Post,
     Get,
+    /// A file on its way in. How long it takes is its size's matter, and measured apart.
+    Upload,
+    /// A file on its way out; likewise.
+    Download,
 }
 
 impl Meter {
@@ -115,6 +121,8 @@ impl Meter {
             phases: vec![Phase::new("start", 0, clients)],
             requests: Requests::default(),
             posts: Requests::default(),
+            uploads: Latencies::default(),
+            downloads: Latencies::default(),
             delivery: Latencies::default(),
             kept: Vec::new(),
             connected: vec![false; clients],
@@ -144,9 +152,20 @@ impl Meter {
     }
 
     pub(crate) fn completed(&mut self, kind: Kind, latency: Duration) {
+        let transfer = match kind {
+            Kind::Post | Kind::Get => None,
+            Kind::Upload => Some(&mut self.uploads),
+            Kind::Download => Some(&mut self.downloads),
+        };
+        let is_transfer = transfer.is_some();
+        if let Some(latencies) = transfer {
+            latencies.record(latency);
+        }
         self.each(kind, |requests| {
             requests.completed += 1;
-            requests.latency.record(latency);
+            if !is_transfer {
+                requests.latency.record(latency);
+            }
         });
     }
 
@@ -250,6 +269,14 @@ impl Meter {
         self.delivery.report()
     }
 
+    pub(crate) fn uploads(&self) -> Latency {
+        self.uploads.report()
+    }
+
+    pub(crate) fn downloads(&self) -> Latency {
+        self.downloads.report()
+    }
+
     pub(crate) fn failures(&self) -> Vec<FailureReport> {
         self.kept.clone()
     }
@@ -339,6 +366,7 @@ mod tests {
             method: "GET",
             path: "/".to_owned(),
             status: Some(502),
+            version: None,
             text: "bad gateway".to_owned(),
         };
         for _ in 0..30 {

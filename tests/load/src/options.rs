@@ -20,7 +20,7 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             minimum: Duration::from_secs(3),
-            maximum: Duration::from_secs(300),
+            maximum: Duration::from_mins(5),
             jitter: Duration::from_secs(2),
             patience: 7,
         }
@@ -38,6 +38,84 @@ impl Backoff {
             self.minimum
         };
         base + self.jitter.mul_f64(chance)
+    }
+}
+
+/// The files of a run. The content of an upload is held in memory while it is sent, eight at once; of a
+/// file that is there only its digest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileOptions {
+    /// Uploads a second, all clients together: 1.
+    pub rate: f64,
+    /// Reads of earlier files a second, all clients together: 4.
+    pub read_rate: f64,
+    /// The smallest file, in bytes: 300.
+    pub smallest: usize,
+    /// The largest of the usual ones, in bytes: 1,000,000.
+    pub largest: usize,
+    /// A large one, in bytes: 6 MiB, more than the 5 MiB that Mattermost sends to S3 in one part.
+    pub large: usize,
+    /// One file in so many is a large one; 0 for none: 25.
+    pub large_every: u64,
+    /// With so many files there, no more are uploaded, only read: 5000, about 2 GB.
+    pub limit: usize,
+    /// How long reading every file back in the end may take: 5 minutes.
+    pub read_back: Duration,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            rate: 1.0,
+            read_rate: 4.0,
+            smallest: 300,
+            largest: 1_000_000,
+            large: 6 * 1024 * 1024,
+            large_every: 25,
+            limit: 5000,
+            read_back: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Which plugin is installed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Plugin {
+    /// None.
+    #[default]
+    None,
+    /// The bundle in this file (`….tar.gz`).
+    Bundle(PathBuf),
+    /// The smallest of those that this tarball of a Mattermost release carries; none when it carries none.
+    Release(PathBuf),
+}
+
+/// What an administrator makes, which must outlive every node: a setting, a plugin, a public link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastingOptions {
+    /// Whether `SiteName` is set in the System Console.
+    pub settings: bool,
+    /// What is installed there. The server needs `PluginSettings.EnableUploads=true` and
+    /// `PluginSettings.RequirePluginSignature=false` (the default).
+    pub plugin: Plugin,
+    /// Whether one file gets a public link. The server needs `FileSettings.EnablePublicLink=true`.
+    pub link: bool,
+    /// Each check asks so often, every time on a new connection, to reach more than one node: 4.
+    pub samples: u32,
+    /// How long a change may take to be everywhere, a plugin to run, and an answer to come: 30 s.
+    pub patience: Duration,
+}
+
+impl Default for LastingOptions {
+    /// A setting and a link, no plugin.
+    fn default() -> Self {
+        Self {
+            settings: true,
+            plugin: Plugin::None,
+            link: true,
+            samples: 4,
+            patience: Duration::from_secs(30),
+        }
     }
 }
 
@@ -74,6 +152,10 @@ pub struct Options {
     pub settle: Duration,
     /// How chat clients reconnect.
     pub backoff: Backoff,
+    /// The files that are uploaded and read; none without.
+    pub files: Option<FileOptions>,
+    /// What an administrator makes and the run then looks after; nothing without.
+    pub lasting: Option<LastingOptions>,
 }
 
 impl std::fmt::Debug for Options {
@@ -92,7 +174,7 @@ impl Options {
     /// The password of that administrator and of the users: a test server's, not a secret.
     pub const PASSWORD: &'static str = "Load-Test-1";
 
-    /// 20 clients of 10 users, 5 posts and 5 GETs a second.
+    /// 20 clients of 10 users, 5 posts and 5 GETs a second; messages only, nothing of the server is changed.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -110,6 +192,8 @@ impl Options {
             late_after: Duration::from_secs(5),
             settle: Duration::from_secs(20),
             backoff: Backoff::default(),
+            files: None,
+            lasting: None,
         }
     }
 }

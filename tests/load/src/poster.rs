@@ -17,9 +17,10 @@ use crate::run::Shared;
 /// Requests under way at once, at most; a server that hangs stops the sending, not the machine.
 pub(crate) const AT_ONCE: usize = 512;
 
-/// Calls `each` at a rate until stopped, then waits for what is under way.
+/// Calls `each` at a rate until stopped, at most so many at once, then waits for what is under way.
 pub(crate) async fn at_rate<F: Future<Output = ()> + Send + 'static>(
     rate: f64,
+    at_once: usize,
     stop: CancellationToken,
     mut each: impl FnMut() -> F + Send,
 ) {
@@ -28,7 +29,7 @@ pub(crate) async fn at_rate<F: Future<Output = ()> + Send + 'static>(
     }
     let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (places, tasks) = (Arc::new(Semaphore::new(AT_ONCE)), TaskTracker::new());
+    let (places, tasks) = (Arc::new(Semaphore::new(at_once)), TaskTracker::new());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -51,22 +52,26 @@ pub(crate) async fn at_rate<F: Future<Output = ()> + Send + 'static>(
 /// Posts until stopped.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let rate = shared.options.rate;
-    at_rate(rate, stop, || {
+    at_rate(rate, AT_ONCE, stop, || {
         let shared = Arc::clone(&shared);
-        async move { post(&shared).await }
+        async move {
+            let sender = rand::rng().random_range(0..shared.options.clients);
+            post(&shared, sender, &[]).await;
+        }
     })
     .await;
 }
 
-/// One message, until it is acknowledged or given up.
-async fn post(shared: &Shared) {
-    let sender = rand::rng().random_range(0..shared.options.clients);
+/// One message, with files by their ids, until it is acknowledged or given up; says whether it is
+/// acknowledged.
+pub(crate) async fn post(shared: &Shared, sender: usize, files: &[&str]) -> bool {
     let marker = shared.ledger().send(sender, shared.now());
     let pending = format!("{}:{marker}:{}", shared.run, uuid::Uuid::new_v4());
     let body = json!({
         "channel_id": shared.channel,
         "message": shared.message(marker),
         "pending_post_id": pending,
+        "file_ids": files,
     });
     let mut wait = shared.options.post_retry;
     for attempt in 1..=shared.options.post_attempts {
@@ -79,7 +84,7 @@ async fn post(shared: &Shared) {
                 let id = post["id"].as_str().unwrap_or_default();
                 shared.ledger().acknowledge(marker, id);
                 shared.changed.notify_waiters();
-                return;
+                return true;
             }
             Err(error) => shared.meter().failed(Kind::Post, &error, now),
         }
@@ -91,4 +96,5 @@ async fn post(shared: &Shared) {
     }
     shared.ledger().abandon(marker);
     shared.changed.notify_waiters();
+    false
 }

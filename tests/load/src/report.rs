@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod lasting;
+
+pub use lasting::{Checkpoint, FileTrouble, FilesReport, LastingReport, Verdict};
+
 /// Latencies in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -132,6 +136,9 @@ pub struct DatabaseReport {
     pub duplicated: u64,
     /// There although their sender was told otherwise, or nothing.
     pub unacknowledged: u64,
+    /// Files in acknowledged messages whose row is not there, or belongs to no message.
+    #[serde(default)]
+    pub files_missing: u64,
     /// Why there was no comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -158,6 +165,12 @@ pub struct Snapshot {
     pub duplicated: u64,
     /// Reconnects so far.
     pub reconnects: u64,
+    /// Files uploaded so far.
+    #[serde(default)]
+    pub files: u64,
+    /// Of those, the ones that were missing or wrong at some time.
+    #[serde(default)]
+    pub files_troubled: u64,
 }
 
 /// The end of a run.
@@ -181,10 +194,16 @@ pub struct Report {
     pub phases: Vec<PhaseReport>,
     /// The comparison, when a database was named.
     pub database: Option<DatabaseReport>,
+    /// Files, when some were uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesReport>,
+    /// Settings, plugin and link, when they were looked after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<LastingReport>,
 }
 
 impl Report {
-    /// Nothing failed, nothing is lost, nothing is there twice.
+    /// Nothing failed, nothing is lost, nothing is there twice, all that was made is kept.
     pub fn is_clean(&self) -> bool {
         let database = self.database.as_ref();
         self.requests.failed == 0
@@ -194,6 +213,45 @@ impl Report {
             && database.is_none_or(|database| {
                 database.missing == 0 && database.duplicated == 0 && database.error.is_none()
             })
+            && self.not_kept().is_empty()
+    }
+
+    /// What became of files, settings, plugin and link, in one line:
+    /// `files: N uploaded, 0 lost; settings kept; plugin running; link valid`. None when the run had none.
+    pub fn kept(&self) -> Option<String> {
+        let files = self.files.as_ref().map(ToString::to_string);
+        let lasting = self.lasting.as_ref().map(ToString::to_string);
+        let parts: Vec<String> = files.into_iter().chain(lasting).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// What of that is broken, a line each; requests that failed are not in it.
+    pub fn not_kept(&self) -> Vec<String> {
+        let files = self.files.iter().filter(|files| !files.is_clean());
+        let files = files.map(ToString::to_string);
+        files.chain(self.details()).collect()
+    }
+
+    /// Each thing that was wrong, as far as they are kept.
+    fn details(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some(files) = &self.files {
+            found.extend(files.troubles.iter().map(ToString::to_string));
+        }
+        if let Some(lasting) = &self.lasting {
+            if lasting.checks.is_empty() {
+                found.push(lasting.to_string());
+            }
+            found.extend(lasting.checks.iter().flat_map(Checkpoint::violations));
+        }
+        let rows = self
+            .database
+            .as_ref()
+            .map_or(0, |database| database.files_missing);
+        if rows > 0 {
+            found.push(format!("{rows} files have no row in the database"));
+        }
+        found
     }
 }
 
@@ -251,18 +309,15 @@ impl fmt::Display for Report {
                 phase.reconnects_per_client_max
             )?;
         }
-        match &self.database {
-            None => {}
-            Some(DatabaseReport {
-                error: Some(error), ..
-            }) => {
-                writeln!(f, "database: not compared: {error}")?;
-            }
-            Some(database) => writeln!(
-                f,
-                "database: {} messages, {} missing, {} duplicated",
-                database.messages, database.missing, database.duplicated
-            )?,
+        self.write_database(f)?;
+        if let Some(kept) = self.kept() {
+            writeln!(f, "{kept}")?;
+        }
+        if let Some(files) = &self.files {
+            writeln!(f, "  {}", files.effort())?;
+        }
+        for line in self.details() {
+            writeln!(f, "  {line}")?;
         }
         for failure in &self.failures {
             let status = failure
@@ -275,5 +330,21 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+impl Report {
+    fn write_database(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.database {
+            None => Ok(()),
+            Some(DatabaseReport {
+                error: Some(error), ..
+            }) => writeln!(f, "database: not compared: {error}"),
+            Some(database) => writeln!(
+                f,
+                "database: {} messages, {} missing, {} duplicated",
+                database.messages, database.missing, database.duplicated
+            ),
+        }
     }
 }

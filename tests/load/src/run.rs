@@ -10,20 +10,28 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, LoadError};
 use crate::endpoint::Endpoint;
+use crate::files::FileBook;
+use crate::lasting::{Lasting, Verdicts};
 use crate::ledger::Ledger;
 use crate::meter::Meter;
-use crate::options::Options;
-use crate::report::{MessageReport, Report, Snapshot, SocketReport};
-use crate::{chat, database, getter, poster, setup};
+use crate::options::{FileOptions, Options};
+use crate::report::{
+    Checkpoint, DatabaseReport, LastingReport, MessageReport, Report, Snapshot, SocketReport,
+    Verdict,
+};
+use crate::{chat, database, files, getter, poster, setup};
 
 /// How long all chat clients together may take to connect for the first time.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+const CONNECT_LIMIT: Duration = Duration::from_mins(1);
 /// How many lost messages the report names.
 const EXAMPLES: usize = 5;
 
 /// What all tasks of a run share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    /// The wanted files, or the defaults: a public link needs one in any case.
+    file_options: FileOptions,
+    pub(crate) admin: Api,
     pub(crate) users: Vec<Api>,
     pub(crate) channel: String,
     pub(crate) run: String,
@@ -31,6 +39,7 @@ pub(crate) struct Shared {
     started: Instant,
     meter: Mutex<Meter>,
     ledger: Mutex<Ledger>,
+    files: Mutex<FileBook>,
     /// Told after each step that may have settled or connected something.
     pub(crate) changed: Notify,
 }
@@ -47,6 +56,14 @@ impl Shared {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn files(&self) -> MutexGuard<'_, FileBook> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn file_options(&self) -> &FileOptions {
+        &self.file_options
     }
 
     /// The user of a client.
@@ -75,6 +92,10 @@ pub struct Running {
     /// Ends the chat clients.
     chatting: CancellationToken,
     chatters: TaskTracker,
+    /// What an administrator made, when that was wanted.
+    lasting: Option<Lasting>,
+    /// All checks of it, in order.
+    checks: Mutex<Vec<Checkpoint>>,
 }
 
 impl std::fmt::Debug for Running {
@@ -92,25 +113,19 @@ impl Drop for Running {
     }
 }
 
-/// Sets the server up, connects every chat client, and starts to send.
+/// Sets the server up, connects every chat client, makes what is to last, and starts to send.
 pub async fn start(options: Options) -> Result<Running, LoadError> {
-    if options.clients < 2 || options.users < 1 {
-        return Err(LoadError::Options(
-            "at least 2 clients of 1 user are wanted: one sends, another receives",
-        ));
-    }
-    let sane = |rate: f64| (0.0..=100_000.0).contains(&rate);
-    if !sane(options.rate) || !sane(options.get_rate) {
-        return Err(LoadError::Options(
-            "rates are numbers from 0 to 100000 a second",
-        ));
-    }
+    validate(&options)?;
     let endpoint = Endpoint::new(&options.url, options.ca.as_deref())?;
     let ground = setup::prepare(&endpoint, &options).await?;
     let late_after = u64::try_from(options.late_after.as_millis()).unwrap_or(u64::MAX);
+    let file_options = options.files.clone().unwrap_or_default();
     let shared = Arc::new(Shared {
         meter: Mutex::new(Meter::new(options.clients)),
         ledger: Mutex::new(Ledger::new(options.clients, late_after)),
+        files: Mutex::new(FileBook::new(file_options.limit)),
+        file_options,
+        admin: ground.admin,
         users: ground.users,
         channel: ground.channel,
         run: ground.run,
@@ -119,11 +134,13 @@ pub async fn start(options: Options) -> Result<Running, LoadError> {
         changed: Notify::new(),
         options,
     });
-    let running = Running {
+    let mut running = Running {
         sending: CancellationToken::new(),
         senders: TaskTracker::new(),
         chatting: CancellationToken::new(),
         chatters: TaskTracker::new(),
+        lasting: None,
+        checks: Mutex::new(Vec::new()),
         shared,
     };
     for client in 0..running.shared.options.clients {
@@ -131,14 +148,51 @@ pub async fn start(options: Options) -> Result<Running, LoadError> {
         running.chatters.spawn(chat::hold(shared, client, stop));
     }
     running.all_connected().await?;
-    let (shared, stop) = (Arc::clone(&running.shared), running.sending.clone());
-    running.senders.spawn(poster::run(shared, stop));
-    let (shared, stop) = (Arc::clone(&running.shared), running.sending.clone());
-    running.senders.spawn(getter::run(shared, stop));
+    if let Some(options) = running.shared.options.lasting.clone() {
+        let lasting = Lasting::make(&running.shared, &options).await?;
+        running.record(lasting.check_first().await);
+        running.lasting = Some(lasting);
+    }
+    running.send(poster::run);
+    running.send(getter::run);
+    if running.shared.options.files.is_some() {
+        running.send(files::upload);
+        running.send(files::read);
+    }
     Ok(running)
 }
 
+fn validate(options: &Options) -> Result<(), LoadError> {
+    if options.clients < 2 || options.users < 1 {
+        return Err(LoadError::Options(
+            "at least 2 clients of 1 user are wanted: one sends, another receives",
+        ));
+    }
+    let files = options.files.clone().unwrap_or_default();
+    let rates = [options.rate, options.get_rate, files.rate, files.read_rate];
+    if !rates.iter().all(|rate| (0.0..=100_000.0).contains(rate)) {
+        return Err(LoadError::Options(
+            "rates are numbers from 0 to 100000 a second",
+        ));
+    }
+    if files.smallest == 0 || files.largest < files.smallest || files.limit == 0 {
+        return Err(LoadError::Options(
+            "files have at least 1 byte, the largest no fewer than the smallest, and there is at least 1",
+        ));
+    }
+    Ok(())
+}
+
 impl Running {
+    /// Starts a task that sends until [`Running::finish`].
+    fn send<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        task: impl FnOnce(Arc<Shared>, CancellationToken) -> F,
+    ) {
+        let (shared, stop) = (Arc::clone(&self.shared), self.sending.clone());
+        self.senders.spawn(task(shared, stop));
+    }
+
     async fn all_connected(&self) -> Result<(), LoadError> {
         let shared = &self.shared;
         let wanted = shared.options.clients;
@@ -176,6 +230,10 @@ impl Running {
             let ledger = self.shared.ledger();
             (ledger.totals(), ledger.overdue(now))
         };
+        let (files, files_troubled) = {
+            let files = self.shared.files();
+            (files.len() as u64, files.troubled())
+        };
         let meter = self.shared.meter();
         Snapshot {
             at_s: now as f64 / 1000.0,
@@ -187,7 +245,42 @@ impl Running {
             overdue,
             duplicated: totals.duplicated,
             reconnects: meter.reconnects(),
+            files,
+            files_troubled,
         }
+    }
+
+    /// Checks what an administrator made ([`Options::lasting`]), now and through the load balancer:
+    /// whether clients get the setting, each node runs the plugin, and the public link gives its file.
+    /// What is broken is part of the report too, and stays broken there.
+    pub async fn verify_kept(&self) -> Checkpoint {
+        match &self.lasting {
+            Some(lasting) => self.record(lasting.check_again().await),
+            None => {
+                let none = || Verdict::LeftOut("not asked for".to_owned());
+                self.checkpoint((none(), none(), none()))
+            }
+        }
+    }
+
+    fn checkpoint(&self, (settings, plugin, link): Verdicts) -> Checkpoint {
+        Checkpoint {
+            at_ms: self.shared.now(),
+            phase: self.shared.meter().phase_name().to_owned(),
+            settings,
+            plugin,
+            link,
+        }
+    }
+
+    fn record(&self, verdicts: Verdicts) -> Checkpoint {
+        let checkpoint = self.checkpoint(verdicts);
+        self.checks().push(checkpoint.clone());
+        checkpoint
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<Checkpoint>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new phase begins, for the report's counts by phase.
@@ -196,8 +289,8 @@ impl Running {
         self.shared.meter().mark(name, now);
     }
 
-    /// Stops sending, waits until everything has arrived (or [`Options::settle`] is over), lets the
-    /// chat clients go and compares with the database.
+    /// Stops sending, waits until everything has arrived (or [`Options::settle`] is over), reads every
+    /// file back, checks what is to last, compares with the database and lets the chat clients go.
     pub async fn finish(self) -> Report {
         let shared = &self.shared;
         self.sending.cancel();
@@ -207,11 +300,20 @@ impl Running {
         let settled = self.until(|| shared.ledger().is_settled());
         // Over or not: what is outstanding then is lost.
         drop(tokio::time::timeout(shared.options.settle, settled).await);
+        if let Some(options) = &shared.options.files {
+            files::read_back(shared, options.read_back).await;
+        }
+        if self.lasting.is_some() {
+            self.verify_kept().await;
+        }
         let database = match &shared.options.database_url {
             None => None,
             Some(url) => {
                 let acknowledged = shared.ledger().acknowledged();
-                Some(database::compare(url, &shared.channel, shared, &acknowledged).await)
+                let files = shared.files().posted_ids();
+                let compared =
+                    database::compare(url, &shared.channel, shared, &acknowledged, &files);
+                Some(compared.await)
             }
         };
         let report = self.report(seconds, database);
@@ -221,7 +323,7 @@ impl Running {
         report
     }
 
-    fn report(&self, seconds: f64, database: Option<crate::report::DatabaseReport>) -> Report {
+    fn report(&self, seconds: f64, database: Option<DatabaseReport>) -> Report {
         let shared = &self.shared;
         let (totals, examples) = {
             let ledger = shared.ledger();
@@ -229,6 +331,16 @@ impl Running {
         };
         let now = shared.now();
         let meter = shared.meter();
+        let files = shared.options.files.as_ref();
+        let files = files.map(|_| {
+            let book = shared.files();
+            book.report(meter.uploads(), meter.downloads())
+        });
+        let lasting = self.lasting.as_ref().map(|lasting| LastingReport {
+            site_name: lasting.site_name().cloned(),
+            plugin: lasting.plugin().cloned(),
+            checks: self.checks().clone(),
+        });
         Report {
             run: shared.run.clone(),
             seconds,
@@ -260,6 +372,8 @@ impl Running {
             },
             phases: meter.phase_reports(now),
             database,
+            files,
+            lasting,
         }
     }
 }

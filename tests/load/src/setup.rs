@@ -17,6 +17,8 @@ const TEAM: &str = "load";
 
 /// Everything a run needs on the server.
 pub(crate) struct Ground {
+    /// The administrator's session.
+    pub(crate) admin: Api,
     /// One session a user.
     pub(crate) users: Vec<Api>,
     /// The run's own channel.
@@ -44,12 +46,12 @@ pub(crate) async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Gr
     let team = team(&admin, TEAM).await?;
     let channel = channel(&admin, &team, &format!("load-{run}")).await?;
     let (channel_id, server_ms) = (text(&channel, "id"), channel["create_at"].as_i64());
-    let users: Vec<Api> = stream::iter(0..options.users)
+    let users: Vec<_> = (0..options.users)
         .map(|number| user(endpoint, options, &admin, &team, &channel_id, number))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+        .collect();
+    let users: Vec<Api> = stream::iter(users).buffered(AT_ONCE).try_collect().await?;
     Ok(Ground {
+        admin,
         users,
         channel: channel_id,
         run,

@@ -14,7 +14,6 @@ use serde_json::Value;
 use standin::release::{Behaviour, Manifest, Version};
 use standin::scratch_postgres::{ScratchPostgres, free_port, loopback};
 use standin::server::{Pace, Server};
-use standin::settings::Settings;
 
 fn load() -> Command {
     Command::new(env!("CARGO_BIN_EXE_load"))
@@ -25,22 +24,33 @@ async fn node(folder: &std::path::Path, dsn: &str) -> Server {
         std::fs::create_dir_all(folder.join(name)).unwrap();
     }
     std::fs::write(folder.join("client/root.html"), "<html></html>").unwrap();
-    let config = folder.join("config.json");
-    std::fs::write(&config, "{}").unwrap();
     let manifest = Manifest {
         version: Version::new(11, 10, 0),
         behaviour: Behaviour::Good,
     };
-    let address = format!("{}:8065", loopback());
+    let place = |name: &str| folder.join(name).display().to_string();
     let environment = [
-        ("MM_SQLSETTINGS_DATASOURCE", dsn),
-        ("MM_SERVICESETTINGS_LISTENADDRESS", address.as_str()),
+        ("MM_SQLSETTINGS_DATASOURCE", dsn.to_owned()),
+        (
+            "MM_SERVICESETTINGS_LISTENADDRESS",
+            format!("{}:8065", loopback()),
+        ),
+        ("MM_FILESETTINGS_DIRECTORY", place("data")),
+        ("MM_FILESETTINGS_ENABLEPUBLICLINK", "true".to_owned()),
+        ("MM_PLUGINSETTINGS_DIRECTORY", place("plugins")),
+        ("MM_PLUGINSETTINGS_CLIENTDIRECTORY", place("client/plugins")),
+        ("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true".to_owned()),
     ];
-    let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let settings = Settings::load(&config, environment, &manifest).unwrap();
-    Server::start(manifest, settings, folder.to_owned(), Pace::default())
-        .await
-        .unwrap()
+    let environment = environment.map(|(key, value)| (key.to_owned(), value));
+    Server::open(
+        manifest,
+        dsn,
+        environment,
+        folder.to_owned(),
+        Pace::default(),
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,6 +73,7 @@ async fn sigint_ends_a_run_with_its_report() {
             "json",
         ])
         .args(["--progress", "100ms"])
+        .args(["--file-rate", "10"])
         .env("LOAD_DATABASE_URL", &dsn)
         .stdout(Stdio::piped())
         .spawn()
@@ -90,6 +101,13 @@ async fn sigint_ends_a_run_with_its_report() {
     assert!(status.success() && report.is_clean(), "{report}");
     let database = report.database.as_ref().unwrap();
     assert_eq!(database.messages, report.messages.acknowledged);
+    let line = report.kept().unwrap();
+    assert!(
+        line.ends_with(
+            " uploaded, 0 lost; settings kept; plugin left out: no bundle was named; link valid"
+        ),
+        "{line}"
+    );
 
     let probe = load()
         .args([

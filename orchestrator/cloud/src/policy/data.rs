@@ -1,5 +1,6 @@
 //! What keeps data: the database, its groups and snapshots, and secrets.
 
+use plan::Spec;
 use plan::observed::STACK_TAG;
 use serde_json::{Value, json};
 
@@ -99,4 +100,20 @@ pub(super) fn secrets(place: &Place<'_>) -> Vec<Value> {
             Some(place.ours("aws:ResourceTag")),
         ),
     ]
+}
+
+/// The licence's secret is the operator's: a version that no server took gives way to the one before.
+pub(super) fn licence(spec: &Spec, place: &Place<'_>) -> Option<Value> {
+    let secret = spec.mattermost.licence_secret.as_ref()?;
+    // Secrets Manager ends a secret's ARN with six characters of its own.
+    let resource = place.arn("secretsmanager", &format!("secret:{secret}-??????"));
+    Some(allow(
+        "RestoreLicence",
+        &[
+            "secretsmanager:DescribeSecret",
+            "secretsmanager:UpdateSecretVersionStage",
+        ],
+        &json!(resource),
+        None,
+    ))
 }

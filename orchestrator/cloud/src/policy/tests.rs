@@ -44,7 +44,7 @@ fn permission(text: &str) -> Option<&str> {
 fn spec() -> Spec {
     let text = format!(
         "stack = \"demo\"\nzones = [\"us-east-1a\", \"us-east-1b\", \"us-west-2a\"]\n\
-         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n\
+         [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\nlicence_secret = \"mattermost/licence\"\n\
          [fleet]\nimage = \"base\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws:acm:us-east-1:123456789012:certificate/1\"\n\
          [orchestrator]\naddresses = [\"127.0.0.1:7443\"]\n",
@@ -65,7 +65,16 @@ fn actions(policy: &Value) -> BTreeSet<String> {
 
 #[test]
 fn the_policy_allows_what_is_called_and_little_else() {
-    let allowed = actions(&iam_policies(&spec(), "123456789012").orchestrator);
+    let policies = iam_policies(&spec(), "123456789012");
+    let mut allowed = actions(&policies.orchestrator);
+    // The deletion of files is a permission of its own.
+    let deletion = actions(&policies.delete_files.expect("a bucket of the stack's own"));
+    assert_eq!(
+        allowed.intersection(&deletion).next(),
+        None,
+        "the daemon may not delete files"
+    );
+    allowed.extend(deletion);
     let called = permissions_in_source();
     // Allowed to everybody.
     let free = "sts:GetCallerIdentity".to_owned();
@@ -84,6 +93,7 @@ fn the_policy_allows_what_is_called_and_little_else() {
         "elasticloadbalancing:AddTags",
         "iam:PassRole",
         "rds:AddTagsToResource",
+        "s3:TagResource",
         "secretsmanager:TagResource",
     ]
     .map(str::to_owned)
@@ -146,4 +156,89 @@ fn no_change_is_allowed_on_everything() {
     let text = policies.orchestrator.to_string();
     // A role's inline policies may have this many characters together.
     assert!(text.len() <= 10_240, "{}", text.len());
+}
+
+#[test]
+fn only_the_licences_own_secret_may_get_an_earlier_version_back() {
+    let mut spec = spec();
+    let statements = |spec: &Spec| {
+        let policy = iam_policies(spec, "123456789012").orchestrator;
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        let moves = |statement: &Value| {
+            let actions = statement["Action"].as_array().expect("actions");
+            actions.contains(&"secretsmanager:UpdateSecretVersionStage".into())
+        };
+        statements.into_iter().filter(moves).collect::<Vec<_>>()
+    };
+    let named = statements(&spec);
+    assert_eq!(named.len(), 1);
+    assert_eq!(
+        named[0]["Resource"],
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:mattermost/licence-??????"
+    );
+    spec.mattermost.licence_secret = None;
+    assert_eq!(statements(&spec), Vec::<Value>::new());
+}
+
+#[test]
+fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
+    let mut spec = spec();
+    spec.files.prefix = Some("chat".to_owned());
+    let key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012";
+    spec.files.kms_key = Some(key.to_owned());
+    let policies = iam_policies(&spec, "123456789012");
+    let bucket = "arn:aws:s3:::demo-files-123456789012-us-east-1";
+    let statements = policies.node["Statement"].as_array().expect("statements");
+    let by_sid = |sid: &str| {
+        statements
+            .iter()
+            .find(|statement| statement["Sid"] == sid)
+            .unwrap_or_else(|| panic!("no {sid}"))
+    };
+    assert_eq!(by_sid("UseFiles")["Resource"], format!("{bucket}/chat/*"));
+    let listed = &by_sid("ListFiles")["Condition"]["StringLike"]["s3:prefix"];
+    assert_eq!(*listed, serde_json::json!(["chat", "chat/", "chat/*"]));
+    assert_eq!(by_sid("EncryptFiles")["Resource"], key);
+    assert_eq!(
+        by_sid("EncryptFiles")["Condition"]["StringEquals"]["kms:ViaService"],
+        "s3.us-east-1.amazonaws.com"
+    );
+    // Every allowed action is one that the last statement does not deny, and the other way round.
+    let mut allowed: BTreeSet<String> = statements
+        .iter()
+        .filter(|statement| statement["Effect"] == "Allow")
+        .flat_map(|statement| statement["Action"].as_array().expect("actions"))
+        .map(|action| action.as_str().expect("a name").to_owned())
+        .collect();
+    allowed.insert("sts:GetCallerIdentity".to_owned());
+    let but: BTreeSet<String> = by_sid("NothingElseOfAws")["NotAction"]
+        .as_array()
+        .expect("actions")
+        .iter()
+        .map(|action| action.as_str().expect("a name").to_owned())
+        .collect();
+    assert_eq!(allowed, but);
+    let text = policies.node.to_string();
+    assert!(
+        !text.contains("s3:*") && !text.contains("DeleteObjectVersion"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_bucket_that_the_file_names_is_only_looked_at() {
+    let mut spec = spec();
+    spec.files.bucket = Some("theirs".to_owned());
+    let policies = iam_policies(&spec, "123456789012");
+    assert_eq!(policies.delete_files, None);
+    let changes: Vec<String> = actions(&policies.orchestrator)
+        .into_iter()
+        .filter(|action| {
+            action.starts_with("s3:")
+                && !action.starts_with("s3:Get")
+                && !action.starts_with("s3:List")
+        })
+        .collect();
+    assert_eq!(changes, Vec::<String>::new());
+    assert!(policies.node.to_string().contains("arn:aws:s3:::theirs/*"));
 }

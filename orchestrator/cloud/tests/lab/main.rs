@@ -3,10 +3,12 @@
 mod database;
 mod end;
 mod faults;
+mod files;
 mod fleet;
 mod front;
 mod images;
 mod named_secrets;
+mod licence;
 mod network;
 mod stack;
 mod support;

@@ -80,6 +80,7 @@ impl World {
             spec: spec("demo", &image),
             image_id: Some(image.clone()),
             now: lab.clock.now(),
+            deletes_files: false,
         };
         Self {
             cloud: connect("demo", &endpoint),

@@ -316,6 +316,11 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
         Action::DeleteDbSnapshot { id } => ("DB snapshot", id.clone(), nothing),
         Action::DeleteDbSubnetGroup { name } => ("DB subnet group", name.clone(), nothing),
         Action::DeleteDbParameterGroup { name } => ("DB parameter group", name.clone(), nothing),
+        Action::RestoreSecretVersion { secret, to, .. } => (
+            "secret",
+            secret.clone(),
+            format!("version {to} in force again"),
+        ),
         Action::DeleteSecret { name } => {
             ("secret", name.clone(), "with a recovery window".to_owned())
         }

@@ -2,7 +2,6 @@
 
 use super::{Judge, Verdict};
 use crate::action::{Action, BucketRef};
-use crate::intent::Want;
 use crate::observed::FilesBucket;
 
 impl Judge<'_> {
@@ -30,7 +29,7 @@ impl Judge<'_> {
                     self.seen_bucket(bucket).map(|seen| &seen.tags),
                     &bucket.name,
                 )?;
-                if !self.deletes_files() {
+                if !self.intent.want.deletes_files() {
                     return Err((
                         "keeps_files",
                         "users' files are deleted by `down --delete-files` only".to_owned(),
@@ -53,16 +52,6 @@ impl Judge<'_> {
     fn seen_bucket(&self, bucket: &BucketRef) -> Option<&FilesBucket> {
         let seen = self.observed.files_bucket.as_ref();
         seen.filter(|seen| seen.name == bucket.name)
-    }
-
-    fn deletes_files(&self) -> bool {
-        matches!(
-            self.intent.want,
-            Want::Down {
-                delete_files: true,
-                ..
-            }
-        )
     }
 
     /// The one bucket that the stack makes: not one that the specification names.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{ServerLicence, Tags};
 
 /// A launch template with its versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +219,17 @@ pub struct Node {
     pub connections: u32,
     /// One line for people.
     pub note: String,
+    /// The whole of X-Version-Id: version, build, hash of the clients' configuration, licensed. Empty
+    /// before the server runs, and from an agent that does not report it.
+    #[serde(default)]
+    pub version_id: String,
+    /// What the running server says of its licence. `None`: not asked yet, or an agent that cannot ask.
+    #[serde(default)]
+    pub licence: Option<ServerLicence>,
+    /// When the report first said that the present server starts or serves: it began then or a moment
+    /// before. `None`: not known.
+    #[serde(default)]
+    pub server_since: Option<Timestamp>,
     /// Its agent knows how to move what lives on it.
     #[serde(default)]
     pub can_move: bool,

@@ -31,8 +31,8 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     stack_and_zones(spec, document);
     mattermost::mattermost(spec, document);
     mattermost::settings(spec, document);
-    node_settings::secrets(spec, document);
     files::files(spec, document);
+    node_settings::secrets(spec, document);
     resources::database(spec, document);
     resources::fleet(spec, document);
     resources::network(spec, document);

@@ -4,7 +4,7 @@ use super::World;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::moving::MoveOrder;
-use crate::observed::{Configuration, Failure, Moved, Node};
+use crate::observed::{Configuration, Failure, Moved, Node, ServerLicence};
 use crate::view::is_leaving;
 
 /// Migrations that a version brings with it: only that a newer minor has more matters.
@@ -92,10 +92,12 @@ impl World {
                 configuration,
                 ref files,
                 ref copy,
+                ref licence,
+                started_after,
                 ..
             } => {
                 let digest = format!(
-                    "{version}/{}/{configuration:?}/{files:?}",
+                    "{version}/{}/{configuration:?}/{files:?}/{licence:?}/{started_after:?}",
                     cluster.as_deref().unwrap_or("-")
                 );
                 // An order to copy, or none any more, restarts no server.
@@ -127,6 +129,7 @@ impl World {
                 if configuration == ConfigurationHome::Database && node.phase == "serving" {
                     self.write_configuration();
                 }
+                self.judge(node, licence.as_deref());
                 node.configuration_digest = digest;
             }
         }
@@ -163,6 +166,7 @@ impl World {
             "serving" => {
                 node.consecutive_ok += 1;
                 node.mattermost_version = format!("{version}.{version}.abc.true");
+                node.version_id.clone_from(&node.mattermost_version);
                 node.migrations_applied = applied;
                 node.migrated = true;
             }
@@ -216,6 +220,33 @@ impl World {
                 site_name: None,
             });
         }
+    }
+
+    /// What the server says of its licence; an agent fails when it did not take it.
+    fn judge(&self, node: &mut Node, licence: Option<&str>) {
+        let said = licence.map(|version| self.say(version));
+        if node.phase == "serving" {
+            node.licence = said;
+        }
+        let is_taken = said.is_none_or(|said| said.is_taken(self.spec.mattermost.cluster));
+        if node.phase == "serving" && !is_taken && !self.lenient_agents {
+            node.phase = "failed".to_owned();
+            node.failure = Some(Failure {
+                phase: "starting".to_owned(),
+                code: "licence_refused".to_owned(),
+                error: "Mattermost does not take the licence".to_owned(),
+                ..Failure::default()
+            });
+        }
+    }
+
+    /// What a server says of this version of the licence.
+    fn say(&self, version: &str) -> ServerLicence {
+        let taken = ServerLicence {
+            licensed: true,
+            cluster: true,
+        };
+        self.licences.get(version).copied().unwrap_or(taken)
     }
 
     fn run_migration(&mut self, id: &str, needed: u32) {

@@ -56,6 +56,16 @@ impl World {
                 };
                 self.observed.secrets.insert(name.clone(), secret);
             }
+            Action::RestoreSecretVersion { from, to, .. } => {
+                if let Some(why) = &self.refuses_versions {
+                    return Err(why.clone());
+                }
+                if let Some(licence) = &mut self.observed.licence
+                    && licence.current == *from
+                {
+                    licence.current.clone_from(to);
+                }
+            }
             Action::CompleteLifecycle {
                 group,
                 hook,

@@ -4,23 +4,17 @@
 //! to be otherwise.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use plan::observed::Databases;
 use plan::{DATABASE, Observed};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::named::Values;
 use super::{Memory, databases, history};
 use crate::core::Core;
-use crate::desired;
 use crate::fleet::Facts;
+use crate::licence::Licences;
 use crate::store::Access;
-
-/// A renewed licence reaches the nodes within this.
-const LICENCE_EVERY: Duration = Duration::from_secs(60);
 
 /// Facts for the nodes' configuration, and what SQL says.
 pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mut Memory) {
@@ -68,14 +62,17 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
         primary = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
     history(core, observed, store, &memory.last).await;
-    let licence = licence(core, memory).await;
+    let seen = memory.licence.look(core, &memory.last).await;
+    let (licence, licences) = seen.unzip();
+    observed.licence = licence;
     memory.named.refresh(core).await;
     observed.missing_secrets = memory.named.missing();
     let named = memory.named.values(&core.spec.secret_settings());
     let before = core.fleet.facts();
     let known = before.as_ref().map(|before| &before.database);
     let primary = primary.filter(|access| lets_in(access, known, observed.databases.as_ref()));
-    if let Some(facts) = whole(core, observed, primary, licence, named)
+    let licences = licences.unwrap_or_default();
+    if let Some(facts) = whole(core, observed, primary, licences, named)
         && before.is_none_or(|before| differ(&before, &facts))
     {
         core.fleet.set_facts(facts);
@@ -98,17 +95,16 @@ fn whole(
     core: &Core,
     observed: &Observed,
     database: Option<Access>,
-    licence: Option<SecretString>,
+    licences: Licences,
     named: Option<Values>,
 ) -> Option<Facts> {
+    if core.spec.mattermost.licence_secret.is_some() && licences.is_empty() {
+        return None;
+    }
     let named = named?;
     let names = core.spec.names();
     let password = observed.secrets.get(&names.mattermost_secret())?;
     let mut secrets_revision = password.version_id.clone();
-    if let Some(licence) = &licence {
-        let digest = hex::encode(Sha256::digest(licence.expose_secret()));
-        secrets_revision = format!("{secrets_revision},{digest}");
-    }
     if !named.revision.is_empty() {
         secrets_revision = format!("{secrets_revision},{}", named.revision);
     }
@@ -126,31 +122,14 @@ fn whole(
             .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
             .collect();
     }
-    let facts = Facts {
+    Some(Facts {
         database: database?,
         replicas,
         site_url: crate::status::url(&core.spec, observed)?,
-        licence,
+        licences,
         secret_settings: named.settings,
         secrets_revision,
-    };
-    (!desired::lacks_licence(&core.spec, &facts)).then_some(facts)
-}
-
-/// The licence's text. Its secret is the operator's, not the stack's: it is read by name, now and then.
-async fn licence(core: &Core, memory: &mut Memory) -> Option<SecretString> {
-    let name = core.spec.mattermost.licence_secret.as_ref()?;
-    if let Some((at, text)) = &memory.licence
-        && at.elapsed() < LICENCE_EVERY
-    {
-        return Some(text.clone());
-    }
-    match core.cloud.read_secret(name).await {
-        Ok(text) => memory.licence = Some((Instant::now(), text)),
-        // A licence that was read before stays good: nodes must not lose it because a read failed.
-        Err(error) => log::warn!("licence `{name}`: {}", crate::chain(&error)),
-    }
-    memory.licence.as_ref().map(|(_, text)| text.clone())
+    })
 }
 
 fn differ(before: &Facts, after: &Facts) -> bool {
@@ -162,7 +141,7 @@ fn differ(before: &Facts, after: &Facts) -> bool {
         || before.replicas != after.replicas
         || before.site_url != after.site_url
         || before.secrets_revision != after.secrets_revision
-        || before.licence.is_some() != after.licence.is_some()
+        || !before.licences.are(&after.licences)
 }
 
 #[cfg(test)]

@@ -202,8 +202,8 @@ impl World {
             },
             replicas: Vec::new(),
             site_url: "https://chat.example".to_owned(),
-            licence: None,
             secret_settings: std::collections::BTreeMap::new(),
+            licences: crate::licence::Licences::default(),
             secrets_revision: "v1".to_owned(),
         });
     }

@@ -15,6 +15,8 @@ fn prepare(version: &str) -> NodeGoal {
         rollout: None,
         settings: std::collections::BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
+        licence: None,
+        files: None,
     }
 }
 

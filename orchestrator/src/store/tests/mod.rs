@@ -128,6 +128,8 @@ fn target(version: &str) -> Target {
         sha256: "00".repeat(32),
         url: "https://mirror.example/m.tar.gz".to_owned(),
         settings: BTreeMap::new(),
+        licence: None,
+        files: None,
     }
 }
 
@@ -171,6 +173,8 @@ fn goal(version: &str) -> NodeGoal {
         rollout: None,
         settings: BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
+        files: None,
+        licence: None,
     }
 }
 

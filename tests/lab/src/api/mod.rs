@@ -7,7 +7,8 @@
 //! ```
 //!
 //! One endpoint serves all services and regions: the SigV4 credential scope names both, exactly as
-//! the SDKs sign it. A service module parses a call's parameters with [`Params`], calls
+//! the SDKs sign it. S3, whose wire is another one altogether, takes its requests before all of this:
+//! [`crate::s3`]. A service module parses a call's parameters with [`Params`], calls
 //! [`Params::finish`] *before* its first effect, and so refuses what it does not implement.
 
 mod error;
@@ -24,7 +25,7 @@ pub use xml::Xml;
 
 use crate::iam::Caller;
 
-/// The services of the region, named as SigV4 credential scopes name them.
+/// The services of the region but S3, named as SigV4 credential scopes name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
     /// `ec2`: EC2's own query protocol.
@@ -45,6 +46,8 @@ pub enum Service {
     SecretsManager,
     /// `acm`: awsJson1.1.
     Acm,
+    /// `kms`: awsJson1.1.
+    Kms,
 }
 
 /// How a service speaks.
@@ -62,7 +65,7 @@ pub enum Protocol {
 
 impl Service {
     /// Every service, in a stable order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ec2,
         Self::AutoScaling,
         Self::Elbv2,
@@ -72,6 +75,7 @@ impl Service {
         Self::Iam,
         Self::SecretsManager,
         Self::Acm,
+        Self::Kms,
     ];
 
     /// The name in a SigV4 credential scope.
@@ -86,6 +90,7 @@ impl Service {
             Self::Iam => "iam",
             Self::SecretsManager => "secretsmanager",
             Self::Acm => "acm",
+            Self::Kms => "kms",
         }
     }
 
@@ -105,7 +110,7 @@ impl Service {
             Self::Rds => "http://rds.amazonaws.com/doc/2014-10-31/",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
-            Self::CloudWatch | Self::SecretsManager | Self::Acm => "",
+            Self::CloudWatch | Self::SecretsManager | Self::Acm | Self::Kms => "",
         }
     }
 
@@ -114,7 +119,7 @@ impl Service {
         match self {
             Self::Ec2 => Protocol::Ec2Query,
             Self::AutoScaling | Self::Elbv2 | Self::Rds | Self::Sts | Self::Iam => Protocol::Query,
-            Self::SecretsManager | Self::Acm => Protocol::Json,
+            Self::SecretsManager | Self::Acm | Self::Kms => Protocol::Json,
             Self::CloudWatch => Protocol::Cbor,
         }
     }

@@ -56,11 +56,20 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
-    let (parts, body) = request.into_parts();
-    if parts.uri.path().starts_with("/lab/") || parts.uri.path() == "/lab" {
-        return Some(crate::control::answer(lab, &parts, body).await);
+async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Response<s3s::Body>> {
+    if crate::s3::is_addressed(&request) {
+        return crate::s3::answer(lab, request).await;
     }
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let answer = match path == "/lab" || path.starts_with("/lab/") {
+        true => Some(crate::control::answer(lab, &parts, body).await),
+        false => call(lab, &parts, body).await,
+    };
+    answer.map(|answer| answer.map(s3s::Body::http_body))
+}
+
+async fn call(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Option<Answer> {
     let request_id = lab.ids.uuid();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
@@ -73,18 +82,18 @@ async fn answer(lab: &Arc<Lab>, request: Request<Incoming>) -> Option<Answer> {
         ));
     };
     let body = body.to_bytes();
-    let signed = match sigv4::verify(&lab.iam, &parts, &body, lab.clock.now()) {
+    let signed = match sigv4::verify(&lab.iam, parts, &body, lab.clock.now()) {
         Ok(signed) => signed,
         Err(error) => {
-            let service = guess_service(&parts);
+            let service = guess_service(parts);
             let error = in_the_words_of(service, error);
-            let protocol = spoken(service, &parts);
+            let protocol = spoken(service, parts);
             return Some(render_error(service, protocol, &error, &request_id));
         }
     };
     let service = signed.service;
-    let protocol = spoken(service, &parts);
-    let (action, params) = match parse(protocol, &parts, &body) {
+    let protocol = spoken(service, parts);
+    let (action, params) = match parse(protocol, parts, &body) {
         Ok(parsed) => parsed,
         Err(error) => return Some(render_error(service, protocol, &error, &request_id)),
     };

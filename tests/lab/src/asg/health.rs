@@ -9,7 +9,7 @@ use crate::{Lab, ec2, elbv2};
 
 /// How long status checks may fail before an instance counts as impaired: AWS "waits a few minutes
 /// for AWS to fix the issue".
-const IMPAIRED_WAIT: Duration = Duration::from_secs(3 * 60);
+const IMPAIRED_WAIT: Duration = Duration::from_mins(3);
 
 /// What EC2 and ELB say about one member.
 #[derive(Clone, Debug, Default)]

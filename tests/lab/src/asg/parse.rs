@@ -234,7 +234,7 @@ pub fn hook(params: &Params, before: Option<&Hook>) -> Result<Hook, ApiError> {
                 "HeartbeatTimeout must be between 30 and 7200 seconds, got {seconds}"
             )));
         }
-        None => before.map_or(Duration::from_secs(3600), |hook| hook.heartbeat),
+        None => before.map_or(Duration::from_hours(1), |hook| hook.heartbeat),
     };
     let default_result = match params.opt("DefaultResult") {
         Some(text) => word::<ActionResult>("DefaultResult", &text, "CONTINUE, ABANDON")?,

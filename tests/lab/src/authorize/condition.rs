@@ -7,13 +7,24 @@ use super::evaluate::Context;
 use super::pattern;
 use crate::wildcard;
 
-/// Keys that the lab fills; those that end with `/` are followed by a tag's key. Lower case: names of keys
-/// are compared without regard to it.
-const KEYS: [&str; 9] = [
+/// Keys that the lab fills; those that end with `/` or `:` are followed by a name, of a tag for example.
+/// Lower case: names of keys are compared without regard to it.
+const KEYS: [&str; 20] = [
     "aws:requesttag/",
     "aws:resourcetag/",
     "aws:tagkeys",
     "aws:requestedregion",
+    "aws:securetransport",
+    "s3:prefix",
+    "s3:delimiter",
+    "s3:max-keys",
+    "s3:versionid",
+    "s3:locationconstraint",
+    "s3:resourceaccount",
+    "s3:x-amz-server-side-encryption",
+    "kms:viaservice",
+    "kms:calleraccount",
+    "kms:encryptioncontext:",
     "ec2:createaction",
     "ec2:launchtemplate",
     "ec2:islaunchtemplateresource",
@@ -81,10 +92,12 @@ impl Condition {
             _ => return Err(unknown(operator)),
         };
         let key = key.to_ascii_lowercase();
-        let known = KEYS.iter().any(|known| match known.strip_suffix('/') {
-            Some(_) => key.len() > known.len() && key.starts_with(known),
-            None => key == *known,
-        });
+        let known = KEYS
+            .iter()
+            .any(|known| match known.strip_suffix(['/', ':']) {
+                Some(_) => key.len() > known.len() && key.starts_with(known),
+                None => key == *known,
+            });
         if !known {
             return Err(format!("condition key `{key}`: the lab never fills it"));
         }

@@ -54,15 +54,20 @@ impl Selector {
 
     /// The entries that none of these actions is like.
     pub(crate) fn unlike(&self, actions: &BTreeSet<&String>) -> Vec<&String> {
-        let entries = match self {
-            Self::Only(entries) | Self::Except(entries) => entries,
-        };
+        let entries = self.entries();
         let like = |entry: &String| {
             let entry = entry.to_ascii_lowercase();
             let mut actions = actions.iter();
             actions.any(|action| wildcard::matches(&entry, &action.to_ascii_lowercase()))
         };
         entries.iter().filter(|entry| !like(entry)).collect()
+    }
+
+    /// All entries, chosen or excepted.
+    pub(crate) fn entries(&self) -> &[String] {
+        match self {
+            Self::Only(entries) | Self::Except(entries) => entries,
+        }
     }
 
     fn selects(&self, matches: impl Fn(&String) -> bool) -> bool {
@@ -89,6 +94,8 @@ pub(crate) enum Of {
     Identity,
     /// It says who may take a role.
     Trust,
+    /// It lies with a bucket or a key and says who may do what to it.
+    Resource,
 }
 
 /// Reads a document; the error is IAM's `MalformedPolicyDocument`, which names what is wrong and where.
@@ -139,10 +146,12 @@ fn statement(value: &Value, of: Of) -> Result<Statement, String> {
     known.extend(match of {
         Of::Identity => &["Resource", "NotResource"][..],
         Of::Trust => &["Principal"][..],
+        Of::Resource => &["Principal", "Resource", "NotResource"][..],
     });
     only(map, &known, "it")?;
     let sid = map.get("Sid").and_then(Value::as_str).map(str::to_owned);
     if let Some(sid) = &sid
+        && of != Of::Resource
         && !sid.chars().all(|letter| letter.is_ascii_alphanumeric())
     {
         return Err(format!("`Sid` `{sid}` may have letters and digits only"));
@@ -159,6 +168,10 @@ fn statement(value: &Value, of: Of) -> Result<Statement, String> {
             Vec::new(),
         ),
         Of::Trust => (Selector::Only(vec!["*".to_owned()]), principals(map)?),
+        Of::Resource => (
+            selector(map, "Resource", "NotResource", resource)?,
+            principals(map)?,
+        ),
     };
     Ok(Statement {
         sid,
@@ -228,7 +241,7 @@ fn resource(text: &str) -> Result<(), String> {
 
 fn principals(map: &Map<String, Value>) -> Result<Vec<Principal>, String> {
     let Some(value) = map.get("Principal") else {
-        return Err("a trust policy's statement must have `Principal`".to_owned());
+        return Err("it must have `Principal`".to_owned());
     };
     let kinds = match value {
         Value::String(all) if all == "*" => return Ok(vec![Principal::Aws("*".to_owned())]),

@@ -30,7 +30,7 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// Without any condition key yet.
-    pub(super) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+    pub(crate) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
         Self {
             action: action.into(),
             resource: resource.into(),
@@ -40,7 +40,7 @@ impl Ask {
 
     /// With a condition key.
     #[must_use]
-    pub(super) fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.context
             .0
             .entry(key.to_ascii_lowercase())
@@ -51,7 +51,7 @@ impl Ask {
 
     /// With the tags that the request sends.
     #[must_use]
-    pub(super) fn requesting(self, tags: &[(String, String)]) -> Self {
+    pub(crate) fn requesting(self, tags: &[(String, String)]) -> Self {
         tags.iter().fold(self, |ask, (key, value)| {
             ask.with(&format!("aws:RequestTag/{key}"), value)
                 .with("aws:TagKeys", key)

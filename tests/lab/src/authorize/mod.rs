@@ -12,26 +12,35 @@
 //! without one it may ask `sts:GetCallerIdentity`, which needs no permission, and nothing else. An action
 //! that the table does not know is refused and logged, never allowed by accident.
 //!
-//! docs/lab/iam.md says what of IAM's evaluation is not here: resource policies, boundaries, session policies,
-//! organizations, managed policies.
+//! S3 and KMS judge by [`judge`], since a bucket's and a key's own policy have their say there.
+//!
+//! docs/lab/iam.md says what of IAM's evaluation is not here: boundaries, session policies, organizations,
+//! managed policies, resource policies of other services.
 
 mod condition;
 mod document;
 mod evaluate;
 mod pattern;
+mod resource;
 mod table;
 mod trust;
 
 pub(crate) use document::{Document, Of, parse};
+pub(crate) use evaluate::Ask;
+pub(crate) use resource::{Guard, is_public, judge};
 pub(crate) use trust::may_assume;
 
-use evaluate::{Ask, Decision, evaluate};
+use evaluate::{Decision, evaluate};
 
 use crate::Lab;
 use crate::api::{ApiError, Call, Protocol, Service};
 
-/// Judges a call; the error is what AWS answers to who may not.
+/// Judges a call; the error is what AWS answers to who may not. KMS, whose keys have policies, judges by
+/// itself.
 pub(crate) fn check(lab: &Lab, call: &Call) -> Result<(), ApiError> {
+    if call.service == Service::Kms {
+        return Ok(());
+    }
     let Some(role) = &call.caller.role else {
         return Ok(());
     };

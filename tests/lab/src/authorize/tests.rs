@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::evaluate::{Ask, Decision, evaluate};
-use super::{Of, may_assume, parse, pattern};
+use super::{Of, is_public, may_assume, parse, pattern};
 use crate::iam::{ACCOUNT, Caller};
 
 fn policy(statements: &Value) -> String {
@@ -324,4 +324,28 @@ fn a_trust_policy_says_who() {
         )
         .is_err()
     );
+}
+
+#[test]
+fn a_bucket_policy_names_resources_and_principals() {
+    let bucket = "arn:aws:s3:::files/*";
+    let read = |statement: Value| parse(&policy(&json!([statement])), Of::Resource);
+    let all = json!({ "Sid": "may have spaces", "Effect": "Allow", "Principal": "*",
+                      "Action": "s3:GetObject", "Resource": bucket });
+    assert!(is_public(&read(all).expect("a good document")));
+    let tls = json!({ "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": bucket,
+                      "Condition": { "Bool": { "aws:SecureTransport": "false" } } });
+    assert!(!is_public(&read(tls).expect("a good document")));
+    let ours = json!({ "Effect": "Allow", "Principal": { "AWS": ACCOUNT },
+                       "Action": "s3:GetObject", "Resource": bucket });
+    assert!(!is_public(&read(ours).expect("a good document")));
+    for missing in ["Principal", "Resource"] {
+        let mut statement = json!({ "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+                                    "Resource": bucket });
+        statement
+            .as_object_mut()
+            .expect("an object")
+            .remove(missing);
+        assert!(read(statement).is_err(), "without {missing}");
+    }
 }

@@ -139,7 +139,7 @@ pub fn list(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         .collect::<Result<Vec<_>, ApiError>>()?;
     let recent = match p.opt("RecentlyActive").as_deref() {
         None => None,
-        Some("PT3H") => Some(lab.clock.real(std::time::Duration::from_secs(3 * 3600))),
+        Some("PT3H") => Some(lab.clock.real(std::time::Duration::from_hours(3))),
         Some(other) => {
             return Err(invalid(format!(
                 "The value {other} for parameter RecentlyActive is not valid; the only one is PT3H"

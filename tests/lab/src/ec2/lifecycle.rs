@@ -28,11 +28,11 @@ use super::state::{Instance, InstanceState};
 const PENDING: Duration = Duration::from_secs(15);
 /// From `running` to both status checks passed: they run every minute and begin during boot
 /// (EC2 user guide, "Status checks for your instances").
-const STATUS_CHECKS: Duration = Duration::from_secs(120);
+const STATUS_CHECKS: Duration = Duration::from_mins(2);
 /// How long the operating system is given to go down, at most, in `shutting-down` and `stopping`.
 const GOING_DOWN: Duration = Duration::from_secs(30);
 /// A terminated instance stays visible "for approximately one hour" (EC2 user guide, "Terminate").
-const VISIBLE: Duration = Duration::from_secs(3600);
+const VISIBLE: Duration = Duration::from_hours(1);
 
 /// Why an instance is moved, as AWS words it.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ pub(crate) fn machine(lab: &Lab, instance: &Instance) -> Machine {
         tree: instance.tree.clone(),
         address: instance.private_ip,
         mac: instance.mac.clone(),
+        credentials_secret: instance.credentials_secret.clone(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::api::{ApiError, Call, Reply, Xml};
 
 /// How long a new load balancer is `provisioning`. AWS gives no number; two to three minutes is what
 /// Application Load Balancers take, and what botocore's waiter (40 tries of 15 s) expects with room.
-const PROVISIONING: Duration = Duration::from_secs(120);
+const PROVISIONING: Duration = Duration::from_mins(2);
 /// The hosted zone of Application Load Balancers in us-east-1 (AWS General Reference, ELB endpoints);
 /// the lab gives it for every region, for want of a DNS.
 const HOSTED_ZONE: &str = "Z35SXDOTRQ7X7K";
@@ -103,8 +103,8 @@ pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         active: false,
         attributes: Attributes::load_balancer(),
         shared: Arc::new(Shared {
-            idle: watch::Sender::new(Duration::from_secs(60)),
-            keep_alive: watch::Sender::new(Duration::from_secs(3600)),
+            idle: watch::Sender::new(Duration::from_mins(1)),
+            keep_alive: watch::Sender::new(Duration::from_hours(1)),
             recorder: Recorder::default(),
             gone: CancellationToken::new(),
         }),

@@ -131,7 +131,7 @@ impl Recorder {
 /// Publishes every lab minute until the lab ends.
 pub(super) async fn publish_every_minute(lab: Arc<Lab>) {
     loop {
-        lab.clock.sleep(Duration::from_secs(60)).await;
+        lab.clock.sleep(Duration::from_mins(1)).await;
         publish(&lab);
     }
 }

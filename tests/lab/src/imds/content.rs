@@ -196,6 +196,22 @@ fn role(leaves: &mut Leaves, lab: &Lab, region_name: &str, instance_id: &str) {
     );
 }
 
+/// The role's credentials for processes of the instance: the same ones, renewed alike.
+pub(super) fn container_credentials(lab: &Lab, region: &str, instance_id: &str) -> Option<String> {
+    let role = lab.ec2.region(region).ok().and_then(|region| {
+        let profile = region.instances.get(instance_id)?.profile.clone()?;
+        profile.role
+    })?;
+    let session = credentials::present(lab, region, instance_id)?;
+    Some(pretty(&json!({
+        "RoleArn": format!("arn:aws:iam::{ACCOUNT}:role/{}", role.name),
+        "AccessKeyId": session.access_key,
+        "SecretAccessKey": session.secret,
+        "Token": session.token,
+        "Expiration": seconds(session.expires),
+    })))
+}
+
 fn identity(region: &Regional, instance: &Instance) -> String {
     pretty(&json!({
         "accountId": ACCOUNT,

@@ -1,5 +1,9 @@
 //! The instance metadata service: one listener for each running instance, where the runtime puts it.
 //! IMDSv2 only: a request without a token is answered 401.
+//!
+//! With processes the same listener has the role's credentials as containers get them, at an address with a
+//! secret in it ([`crate::runtime::Machine::credentials_address`]): a server that runs in the instance finds
+//! them there, because nothing answers for it at 169.254.169.254.
 
 mod content;
 
@@ -14,12 +18,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
+use rand::Rng as _;
+use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Lab;
-use crate::runtime::Machine;
+use crate::runtime::{self, CREDENTIALS_PATH, Machine};
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -42,11 +48,20 @@ impl Imds {
     }
 }
 
+/// A secret for an address, from the operating system: the lab's own ids can be foretold.
+pub(crate) fn new_secret() -> String {
+    let mut bytes = [0_u8; 24];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
 /// What one listener serves.
 struct Server {
     lab: Arc<Lab>,
     region: String,
     instance_id: String,
+    /// Of the container credentials; none with machines, which have the metadata service where it belongs.
+    secret: Option<String>,
     tokens: Mutex<BTreeMap<String, Timestamp>>,
 }
 
@@ -62,6 +77,8 @@ pub(crate) async fn start(lab: &Arc<Lab>, region: &str, machine: &Machine) -> io
         lab: Arc::clone(lab),
         region: region.to_owned(),
         instance_id: machine.id.clone(),
+        secret: (lab.config.runtime == runtime::Kind::Process)
+            .then(|| machine.credentials_secret.clone()),
         tokens: Mutex::default(),
     });
     let stop = lab.shutdown.child_token();
@@ -137,6 +154,12 @@ fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 impl Server {
     fn answer(&self, request: &Request<Incoming>) -> Answer {
+        if let (Some(secret), Some(sent)) = (
+            &self.secret,
+            request.uri().path().strip_prefix(CREDENTIALS_PATH),
+        ) {
+            return self.container_credentials(secret, sent);
+        }
         let endpoint_off = {
             let region = self.lab.ec2.region(&self.region).ok();
             let metadata = region
@@ -166,6 +189,26 @@ impl Server {
                 response
             }
             _ => answer(StatusCode::METHOD_NOT_ALLOWED, ""),
+        }
+    }
+
+    /// The role's credentials as ECS answers them (ECS developer guide, "Task IAM role"): 404 for who does
+    /// not know the secret, and for an instance without a role.
+    fn container_credentials(&self, secret: &str, sent: &str) -> Answer {
+        let known = bool::from(secret.as_bytes().ct_eq(sent.as_bytes()));
+        let found = known
+            .then(|| content::container_credentials(&self.lab, &self.region, &self.instance_id))
+            .flatten();
+        match found {
+            None => answer(StatusCode::NOT_FOUND, ""),
+            Some(body) => {
+                let mut response = answer(StatusCode::OK, body);
+                response.headers_mut().insert(
+                    http::header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                );
+                response
+            }
         }
     }
 

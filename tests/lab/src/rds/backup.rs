@@ -12,7 +12,7 @@ use crate::Lab;
 
 /// `backing-up` of a small instance (AWS: the first snapshot is full; an empty volume takes about a
 /// minute).
-pub const BACKING_UP: Duration = Duration::from_secs(60);
+pub const BACKING_UP: Duration = Duration::from_mins(1);
 
 /// Registers a snapshot that is being made. Its files do not exist yet.
 pub fn register(

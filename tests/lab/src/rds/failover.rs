@@ -19,9 +19,9 @@ use super::{events, lifecycle, nodes, replica, roles};
 use crate::Lab;
 
 /// "Failover times are typically 60–120 seconds" (user guide, Multi-AZ DB instance deployments).
-const FAILOVER: Duration = Duration::from_secs(60);
+const FAILOVER: Duration = Duration::from_mins(1);
 /// Until the lost side is there again as the standby.
-const REBUILD_AFTER: Duration = Duration::from_secs(180);
+const REBUILD_AFTER: Duration = Duration::from_mins(3);
 
 /// `POST /lab/rds/failover`: the primary's host dies.
 pub fn host_failure(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), String> {

@@ -15,11 +15,11 @@ use super::{backup, events, nodes, roles};
 use crate::Lab;
 
 /// `creating` of a new instance.
-const CREATING: Duration = Duration::from_secs(4 * 60);
+const CREATING: Duration = Duration::from_mins(4);
 /// `creating` of a replica or of an instance from a snapshot: the volume comes from a snapshot.
-const CREATING_FROM_SNAPSHOT: Duration = Duration::from_secs(5 * 60);
+const CREATING_FROM_SNAPSHOT: Duration = Duration::from_mins(5);
 /// What a Multi-AZ instance takes on top.
-const CREATING_STANDBY: Duration = Duration::from_secs(60);
+const CREATING_STANDBY: Duration = Duration::from_mins(1);
 
 /// Where an instance's data comes from.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::Lab;
 use crate::cloudwatch;
 
 /// RDS's metrics have a period of one minute.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// However fast the clock runs, servers are not asked more often than this (real time).
 const NOT_BELOW: Duration = Duration::from_secs(1);
 /// A replica that has not streamed for this many samples, its source being well, is made anew.

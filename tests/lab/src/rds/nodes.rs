@@ -21,7 +21,7 @@ const NOT_BELOW_SOURCE: [&str; 4] = [
     "max_worker_processes",
 ];
 /// A new standby streams within this (real time) of its start, or something is wrong.
-const STREAMING_DEADLINE: Duration = Duration::from_secs(60);
+const STREAMING_DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks whether it does.
 const LOOK: Duration = Duration::from_millis(50);
 

@@ -15,14 +15,14 @@ use crate::api::{ApiError, Call, Reply, Xml};
 use crate::{ec2, secrets};
 
 /// A reboot without failover: about a minute, half of it with the server down.
-const REBOOTING: Duration = Duration::from_secs(60);
+const REBOOTING: Duration = Duration::from_mins(1);
 /// Stopping and starting take some minutes each.
-const STOPPING: Duration = Duration::from_secs(4 * 60);
-const STARTING: Duration = Duration::from_secs(4 * 60);
+const STOPPING: Duration = Duration::from_mins(4);
+const STARTING: Duration = Duration::from_mins(4);
 /// Deleting an empty instance.
-const DELETING: Duration = Duration::from_secs(3 * 60);
+const DELETING: Duration = Duration::from_mins(3);
 /// A final snapshot on top of it.
-const FINAL_SNAPSHOT: Duration = Duration::from_secs(2 * 60);
+const FINAL_SNAPSHOT: Duration = Duration::from_mins(2);
 
 /// The reply with the instance as it is now.
 pub fn shown(lab: &Lab, region: &str, id: &str) -> Reply {

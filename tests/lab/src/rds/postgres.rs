@@ -26,7 +26,7 @@ pub const ADMIN: &str = "rdsadmin";
 pub const REPLICATION: &str = "rdsrepladmin";
 /// A server that is not up after this (real time) has failed. Crash recovery of a lab-sized
 /// database takes seconds; two cores shared by many take longer.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_mins(2);
 /// How often the server's own status line is read while it starts.
 const STATUS_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -14,11 +14,11 @@ use crate::secrets;
 /// Between the call and the status `modifying`.
 pub const ACCEPTED_AFTER: Duration = Duration::from_secs(10);
 const PASSWORD: Duration = Duration::from_secs(20);
-const CLASS: Duration = Duration::from_secs(5 * 60);
-const STORAGE: Duration = Duration::from_secs(2 * 60);
-const TO_MULTI_AZ: Duration = Duration::from_secs(6 * 60);
-const TO_SINGLE_AZ: Duration = Duration::from_secs(2 * 60);
-const RESTART: Duration = Duration::from_secs(60);
+const CLASS: Duration = Duration::from_mins(5);
+const STORAGE: Duration = Duration::from_mins(2);
+const TO_MULTI_AZ: Duration = Duration::from_mins(6);
+const TO_SINGLE_AZ: Duration = Duration::from_mins(2);
+const RESTART: Duration = Duration::from_mins(1);
 const SMALL: Duration = Duration::from_secs(30);
 
 /// What of the promises is to be kept now.

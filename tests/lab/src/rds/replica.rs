@@ -12,7 +12,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
 /// Promotion: "a few minutes or longer" (user guide), most of it a reboot.
-const PROMOTING: Duration = Duration::from_secs(120);
+const PROMOTING: Duration = Duration::from_mins(2);
 /// Replicas of one source (user guide: 15 for PostgreSQL).
 const MOST_REPLICAS: usize = 15;
 

@@ -9,7 +9,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
 /// A copy within the region: only metadata and unchanged blocks; about as long as a small snapshot.
-const COPYING: Duration = Duration::from_secs(60);
+const COPYING: Duration = Duration::from_mins(1);
 /// Manual snapshots a region may have (user guide, "Quotas and constraints").
 pub const QUOTA: usize = 100;
 

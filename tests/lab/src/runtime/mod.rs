@@ -32,6 +32,8 @@ pub const MARKER: &str = "LAB_INSTANCE";
 pub const LAB_MARKER: &str = "LAB_DIRECTORY";
 /// Where a process instance's metadata service listens, on the instance's own address.
 pub const IMDS_PORT: u16 = 1338;
+/// Below this, on the same port, it has its container credentials.
+pub const CREDENTIALS_PATH: &str = "/credentials/";
 
 /// What instances run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub async fn build(config: &Config) -> anyhow::Result<Box<dyn Runtime>> {
 }
 
 /// An instance as a runtime sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Machine {
     /// `i-…`.
     pub id: String,
@@ -67,12 +69,29 @@ pub struct Machine {
     pub address: Ipv4Addr,
     /// Its network card's, for example `02:4c:0a:28:00:04`.
     pub mac: String,
+    /// The last part of the address at which processes of the instance find its role's credentials.
+    pub credentials_secret: String,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("id", &self.id)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Machine {
     /// The root directory.
     pub fn root(&self) -> PathBuf {
         self.directory.join("root")
+    }
+
+    /// Where a process of it asks for its role's credentials, as a container would.
+    pub fn credentials_address(&self) -> String {
+        let (address, secret) = (self.address, &self.credentials_secret);
+        format!("http://{address}:{IMDS_PORT}{CREDENTIALS_PATH}{secret}")
     }
 
     /// What it writes on its console.

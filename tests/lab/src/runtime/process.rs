@@ -77,6 +77,11 @@ impl ProcessRuntime {
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT",
                 format!("http://{}:{IMDS_PORT}", machine.address),
             )
+            // Older clients send no token: the secret is in the address.
+            .env(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                machine.credentials_address(),
+            )
             .env(MARKER, &machine.id)
             .env(LAB_MARKER, &self.directory)
             .stdout(console.try_clone()?)

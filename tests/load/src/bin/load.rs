@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use load::{Options, ProbeOptions, Running, chat_probe, start};
+use load::{
+    FileOptions, LastingOptions, Options, Plugin, ProbeOptions, Running, chat_probe, start,
+};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -83,7 +85,71 @@ struct Run {
     #[arg(long, value_parser = duration, num_args = 0..=1, default_missing_value = "1s")]
     progress: Option<Duration>,
     #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    lasting: Lasting,
+    #[command(flatten)]
     account: Account,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+struct Files {
+    /// Uploads and reads no files
+    #[arg(long = "no-files")]
+    none: bool,
+    /// Files uploaded a second, some hundred bytes to 1 MB, one in 25 of 6 MiB
+    #[arg(long, default_value_t = FileOptions::default().rate)]
+    file_rate: f64,
+    /// Earlier files read a second, any of them, and compared
+    #[arg(long, default_value_t = FileOptions::default().read_rate)]
+    file_read_rate: f64,
+    /// With so many files there, no more are uploaded, only read
+    #[arg(long, default_value_t = FileOptions::default().limit)]
+    file_limit: usize,
+}
+
+impl Files {
+    fn options(&self) -> Option<FileOptions> {
+        (!self.none).then(|| FileOptions {
+            rate: self.file_rate,
+            read_rate: self.file_read_rate,
+            limit: self.file_limit,
+            ..FileOptions::default()
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What an administrator makes, checked at the start and in the end")]
+struct Lasting {
+    /// Leaves `SiteName` of the System Console as it is
+    #[arg(long)]
+    no_settings: bool,
+    /// Makes no public link; with one the server needs `FileSettings.EnablePublicLink`
+    #[arg(long)]
+    no_link: bool,
+    /// Installs the plugin in this bundle; the server needs `PluginSettings.EnableUploads`
+    #[arg(long, value_name = "BUNDLE")]
+    plugin: Option<PathBuf>,
+    /// Installs the smallest plugin that this Mattermost tarball carries
+    #[arg(long, value_name = "TARBALL", conflicts_with = "plugin")]
+    plugin_from: Option<PathBuf>,
+}
+
+impl Lasting {
+    fn options(self) -> Option<LastingOptions> {
+        let plugin = self.plugin.map(Plugin::Bundle);
+        let plugin = plugin.or_else(|| self.plugin_from.map(Plugin::Release));
+        let options = LastingOptions {
+            settings: !self.no_settings,
+            link: !self.no_link,
+            plugin: plugin.unwrap_or_default(),
+            ..LastingOptions::default()
+        };
+        let is_wanted = options.settings || options.link || options.plugin != Plugin::None;
+        is_wanted.then_some(options)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +234,8 @@ async fn run(flags: Run) -> anyhow::Result<bool> {
         database_url: flags.database_url,
         late_after: flags.late_after,
         settle: flags.settle,
+        files: flags.files.options(),
+        lasting: flags.lasting.options(),
         ..Options::new(flags.url)
     };
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -9,9 +9,11 @@ mod world;
 
 use std::time::Duration;
 
-use load::{Options, ProbeOptions, chat_probe, start};
+use load::{FileOptions, LastingOptions, Options, Plugin, ProbeOptions, chat_probe, start};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use standin::release::{Behaviour, tls_from_pem};
+use standin::database::Database;
+use standin::dsn::Dsn;
+use standin::release::{Behaviour, Version, tls_from_pem};
 use standin::scratch_postgres::loopback;
 use world::{Balancer, Tree, dsn, options, url};
 
@@ -287,4 +289,91 @@ async fn a_server_with_other_users_wants_its_administrator() {
             .contains("ftp://x")
     );
     node.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_users_make_outlives_every_node() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let bucket = tempfile::tempdir().unwrap();
+    let one = tree.start_on(&dsn, Some("blue"), bucket.path()).await;
+    let two = tree.start_on(&dsn, Some("blue"), bucket.path()).await;
+    let balancer = Balancer::new(&[&one, &two]).await;
+    let options = Options {
+        rate: 10.0,
+        get_rate: 5.0,
+        files: Some(FileOptions {
+            rate: 10.0,
+            read_rate: 10.0,
+            ..FileOptions::default()
+        }),
+        lasting: Some(LastingOptions {
+            plugin: Plugin::Release(tree.tarball()),
+            ..LastingOptions::default()
+        }),
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(options).await.unwrap();
+    let at_start = running.verify_kept().await;
+    assert!(at_start.is_kept(), "{:?}", at_start.violations());
+    while running.snapshot().files < 26 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Every node is replaced by one of the next version; nothing that they had on disk is left.
+    running.mark("rollout 1");
+    let next = Tree::of(Version::new(11, 10, 1), Behaviour::Good);
+    let three = next.start_on(&dsn, Some("blue"), bucket.path()).await;
+    let four = next.start_on(&dsn, Some("blue"), bucket.path()).await;
+    balancer.point_at(&[&three, &four]);
+    one.stop().await;
+    two.stop().await;
+    drop(tree);
+    let after = running.verify_kept().await;
+    assert_eq!(
+        after.to_string(),
+        "settings kept; plugin running; link valid"
+    );
+    let report = running.finish().await;
+    assert_eq!(report.not_kept(), Vec::<String>::new(), "{report}");
+    let files = report.files.as_ref().unwrap();
+    assert!(files.uploaded >= 26 && files.bytes > 6 << 20, "{report}");
+    assert_eq!(report.database.as_ref().unwrap().files_missing, 0);
+    three.kill().await;
+    four.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_on_a_disk_of_its_own_die_with_the_node() {
+    let (tree, dsn) = (Tree::new(Behaviour::Good), dsn().await);
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = tree.start_on(&dsn, None, here.path()).await;
+    let balancer = Balancer::new(&[&one]).await;
+    let options = Options {
+        files: Some(FileOptions::default()),
+        lasting: Some(LastingOptions::default()),
+        ..options(&balancer.url, &dsn)
+    };
+    let running = start(options).await.unwrap();
+    let two = tree.start_on(&dsn, None, there.path()).await;
+    balancer.point_at(&[&two]);
+    one.stop().await;
+    let found = running.verify_kept().await.to_string();
+    assert_eq!(
+        found,
+        "settings kept; plugin left out: no bundle was named; link invalid"
+    );
+    // A row that is not there is a loss of its own, wherever the bytes are.
+    let database = Database::new(&Dsn::parse(&dsn).unwrap(), 1, 1).unwrap();
+    let connection = database.connection().await.unwrap();
+    connection
+        .execute("DELETE FROM fileinfo", &[])
+        .await
+        .unwrap();
+    drop(connection);
+    let report = running.finish().await;
+    assert!(!report.is_clean());
+    let files = report.files.as_ref().unwrap();
+    assert!(files.lost > 0, "{report}");
+    let rows = report.database.as_ref().unwrap().files_missing;
+    assert!(rows > 0 && rows <= files.posted, "{report}");
+    two.kill().await;
 }

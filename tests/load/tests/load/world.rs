@@ -1,14 +1,13 @@
 //! Nodes of a stand-in in this process, and a load balancer before them.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use load::{Backoff, Options};
 use standin::release::{Behaviour, Manifest, Version, pack};
 use standin::scratch_postgres::{ScratchPostgres, loopback};
 use standin::server::{Pace, Server};
-use standin::settings::Settings;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -18,26 +17,38 @@ use tokio_rustls::TlsAcceptor;
 /// An unpacked release without a binary: the server runs in this process.
 pub struct Tree {
     folder: TempDir,
+    tarball: PathBuf,
     manifest: Manifest,
 }
 
 impl Tree {
     pub fn new(behaviour: Behaviour) -> Self {
+        Self::of(Version::new(11, 10, 0), behaviour)
+    }
+
+    pub fn of(version: Version, behaviour: Behaviour) -> Self {
         let folder = TempDir::new().unwrap();
-        let version = Version::new(11, 10, 0);
         let binary = folder.path().join("binary");
         std::fs::write(&binary, b"none").unwrap();
         let packed = pack(&binary, version, behaviour, folder.path()).unwrap();
         let status = std::process::Command::new("tar")
             .args(["-xzf"])
-            .arg(packed.file)
+            .arg(&packed.file)
             .arg("-C")
             .arg(folder.path())
             .status()
             .unwrap();
         assert!(status.success());
         let manifest = Manifest { version, behaviour };
-        Self { folder, manifest }
+        Self {
+            folder,
+            tarball: packed.file,
+            manifest,
+        }
+    }
+
+    pub fn tarball(&self) -> PathBuf {
+        self.tarball.clone()
     }
 
     pub fn path(&self) -> PathBuf {
@@ -46,14 +57,29 @@ impl Tree {
 
     /// A node on an address of its own; `cluster` names its cluster, with a licence.
     pub async fn start(&self, dsn: &str, cluster: Option<&str>) -> Server {
-        let data = self.folder.path().join("data").display().to_string();
+        self.start_on(dsn, cluster, &self.folder.path().join("data"))
+            .await
+    }
+
+    /// With its files in a folder that other nodes may use too, as they use a bucket. Settings live in
+    /// the database; plugins are unpacked into a folder that is the node's own.
+    pub async fn start_on(&self, dsn: &str, cluster: Option<&str>, data: &Path) -> Server {
+        let address = format!("{}:8065", loopback());
+        let own = self.folder.path().join(&address);
+        let plugins = |name: &str| own.join(name).display().to_string();
         let mut environment = vec![
             ("MM_SQLSETTINGS_DATASOURCE", dsn.to_owned()),
-            ("MM_FILESETTINGS_DIRECTORY", data),
+            ("MM_FILESETTINGS_DIRECTORY", data.display().to_string()),
+            ("MM_FILESETTINGS_ENABLEPUBLICLINK", "true".to_owned()),
+            ("MM_PLUGINSETTINGS_ENABLEUPLOADS", "true".to_owned()),
+            ("MM_PLUGINSETTINGS_DIRECTORY", plugins("plugins")),
+            ("MM_PLUGINSETTINGS_CLIENTDIRECTORY", plugins("client")),
             (
-                "MM_SERVICESETTINGS_LISTENADDRESS",
-                format!("{}:8065", loopback()),
+                "MM_SERVICESETTINGS_SITEURL",
+                "https://chat.example.com".to_owned(),
             ),
+            ("MM_SERVICESETTINGS_LISTENADDRESS", address),
+            ("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true".to_owned()),
         ];
         if let Some(name) = cluster {
             environment.extend([
@@ -65,13 +91,12 @@ impl Tree {
         let environment = environment
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value));
-        let file = self.path().join("config/config.json");
-        let settings = Settings::load(&file, environment, &self.manifest).unwrap();
         let pace = Pace {
             gone_after: Duration::from_millis(1300),
             ..Pace::default()
         };
-        Server::start(self.manifest.clone(), settings, self.path(), pace)
+        let manifest = self.manifest.clone();
+        Server::open(manifest, dsn, environment, self.path(), pace)
             .await
             .unwrap()
     }

@@ -233,4 +233,49 @@ mod tests {
             assert!(error.contains("FULL_URI"), "{bad}: {error}");
         }
     }
+
+    #[tokio::test]
+    async fn the_instance_s_role_is_asked_with_a_token() {
+        use axum::http::HeaderMap;
+        use axum::routing::{get, put};
+
+        let with_token = |headers: &HeaderMap, answer: &str| {
+            let known = headers
+                .get("x-aws-ec2-metadata-token")
+                .is_some_and(|token| token == "t");
+            if known {
+                answer.to_owned()
+            } else {
+                String::new()
+            }
+        };
+        let role = r#"{"Code":"Success","AccessKeyId":"A","SecretAccessKey":"S","Token":"T","Expiration":"2099-01-01T00:00:00Z"}"#;
+        let router = axum::Router::new()
+            .route("/latest/api/token", put(async || "t"))
+            .route(
+                ROLES,
+                get(async move |headers: HeaderMap| with_token(&headers, "chat\n")),
+            )
+            .route(
+                &format!("{ROLES}chat"),
+                get(async move |headers: HeaderMap| with_token(&headers, role)),
+            );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = Client::builder().no_proxy().build().unwrap();
+        let credentials = instance(&client, &base).await.unwrap();
+        assert_eq!(
+            (credentials.id.as_str(), credentials.token.as_deref()),
+            ("A", Some("T"))
+        );
+        assert!(credentials.expires.unwrap() > clock::now_ms());
+        assert!(
+            !format!("{credentials:?}").contains("\"S\""),
+            "no key is shown"
+        );
+        serving.abort();
+        let refused = instance(&client, "http://127.0.0.1:1").await.unwrap_err();
+        assert!(refused.to_string().contains("no answer"), "{refused}");
+    }
 }

@@ -4,6 +4,7 @@ mod credentials;
 mod local;
 mod s3;
 mod signature;
+mod wire;
 
 use bytes::Bytes;
 

@@ -8,22 +8,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, Response, StatusCode};
 
 use super::FileError;
 use super::credentials::Provider;
 use super::signature::sign;
+use super::wire::{Ask, elements};
 use crate::settings::S3Settings;
-
-/// What stands in a path or a query as it is.
-const PLAIN: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-/// The same, and the slashes of a key.
-const PLAIN_KEY: AsciiSet = PLAIN.remove(b'/');
 
 /// How often a request is tried, when the service is overloaded or does not answer.
 const TRIES: u32 = 3;
@@ -40,40 +31,6 @@ pub(crate) struct S3 {
     host: String,
     provider: Provider,
     client: Client,
-}
-
-/// One request, before it is signed.
-struct Ask<'a> {
-    operation: &'static str,
-    method: Method,
-    key: &'a str,
-    /// Sorted by name.
-    query: Vec<(&'static str, String)>,
-    headers: Vec<(&'static str, String)>,
-    body: Bytes,
-}
-
-impl<'a> Ask<'a> {
-    fn new(operation: &'static str, method: Method, key: &'a str) -> Self {
-        Self {
-            operation,
-            method,
-            key,
-            query: Vec::new(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-        }
-    }
-
-    fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
 }
 
 impl S3 {
@@ -285,7 +242,7 @@ impl S3 {
 
     async fn send_once(&self, ask: &Ask<'_>) -> Result<Response, FileError> {
         let credentials = self.provider.get(&self.client).await?;
-        let url = self.url(ask);
+        let url = ask.url(&self.base);
         let mut headers = vec![("host", self.host.clone())];
         headers.extend(ask.headers.iter().cloned());
         let method = ask.method.as_str();
@@ -339,41 +296,10 @@ impl S3 {
             },
         }
     }
-
-    fn url(&self, ask: &Ask<'_>) -> String {
-        let mut url = format!("{}/{}", self.base, utf8_percent_encode(ask.key, &PLAIN_KEY));
-        for (index, (name, value)) in ask.query.iter().enumerate() {
-            url.push(if index == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.push_str(&utf8_percent_encode(value, &PLAIN).to_string());
-        }
-        url
-    }
 }
 
 async fn text(answer: Response) -> Result<String, FileError> {
     answer.text().await.map_err(FileError::Unreachable)
-}
-
-/// The texts of all elements of a name, in order. S3's answers are flat enough for that.
-fn elements(xml: &str, name: &str) -> Vec<String> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    xml.split(&open)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(&close))
-        .map(|(text, _)| unescape(text))
-        .collect()
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#34;", "\"")
-        .replace("&#39;", "'")
-        .replace("&apos;", "'")
-        .replace("&amp;", "&")
 }
 
 #[cfg(test)]
@@ -413,23 +339,5 @@ mod tests {
             let store = S3::new(settings(endpoint, bucket)).unwrap();
             assert_eq!(store.base, base, "{endpoint}");
         }
-    }
-
-    #[test]
-    fn keys_and_queries_are_escaped() {
-        let store = S3::new(settings("h", "b")).unwrap();
-        let key = store.key("2026/a b+ü.txt");
-        let ask = Ask::new("GetObject", Method::GET, &key).query("prefix", "x/y");
-        assert_eq!(
-            store.url(&ask),
-            "https://h/b/chat/2026/a%20b%2B%C3%BC.txt?prefix=x%2Fy"
-        );
-    }
-
-    #[test]
-    fn answers_are_read() {
-        let page = "<R><Contents><Key>plugins/a&amp;b.tar.gz</Key></Contents><Contents><Key>c</Key></Contents></R>";
-        assert_eq!(elements(page, "Key"), ["plugins/a&b.tar.gz", "c"]);
-        assert!(elements(page, "NextContinuationToken").is_empty());
     }
 }

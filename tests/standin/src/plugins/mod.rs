@@ -9,6 +9,7 @@
 //! A plugin with a web part only is running as soon as that is unpacked, as in the real server. One with a
 //! program is said to run when the program is there; the stand-in starts no programs.
 
+mod activate;
 mod bundle;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 pub(crate) use bundle::{BundleError, Manifest};
+
+use activate::{State, web_file};
 
 use crate::files::{FileError, FileStore};
 use crate::release::Version;
@@ -55,25 +58,6 @@ pub(crate) enum PluginError {
     /// The file store.
     #[error("unable to keep the plugin in the file store")]
     Store(#[from] FileError),
-}
-
-/// Whether a plugin runs here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum State {
-    NotRunning,
-    Running,
-    FailedToStart(String),
-}
-
-impl State {
-    /// The number that the API gives.
-    fn number(&self) -> u8 {
-        match self {
-            Self::NotRunning => 0,
-            Self::Running => 2,
-            Self::FailedToStart(_) => 3,
-        }
-    }
 }
 
 /// One that is unpacked.
@@ -379,60 +363,8 @@ impl Plugins {
             source,
         })
     }
-
-    fn activate(&self, manifest: &mut Manifest) -> State {
-        if let Some(wanted) = manifest.wanted_server()
-            && wanted > self.server
-        {
-            return State::FailedToStart(format!(
-                "plugin requires Mattermost version: `{wanted}` or newer"
-            ));
-        }
-        let mut parts = 0;
-        if manifest.web_bundle().is_some() {
-            if let Err(error) = self.unpack_web(manifest) {
-                return State::FailedToStart(format!("unable to generate webapp bundle: {error}"));
-            }
-            parts += 1;
-        }
-        if let Some(program) = manifest.program() {
-            if !self.folder(manifest.id()).join(program).is_file() {
-                return State::FailedToStart(format!("`{program}` is not in the bundle"));
-            }
-            parts += 1;
-        }
-        if parts == 0 {
-            return State::FailedToStart(
-                "unable to start plugin: must at least have a web app or server component"
-                    .to_owned(),
-            );
-        }
-        State::Running
-    }
-
-    /// Copies the web part to where clients load it from, named after its content.
-    fn unpack_web(&self, manifest: &mut Manifest) -> std::io::Result<()> {
-        let bundle = self
-            .folder(manifest.id())
-            .join(manifest.web_bundle().unwrap_or_default());
-        let hash = bundle::content_hash(&std::fs::read(&bundle)?);
-        let to = self.settings.client_directory.join(manifest.id());
-        if to.exists() {
-            std::fs::remove_dir_all(&to)?;
-        }
-        bundle::copy_folder(bundle.parent().unwrap_or(&bundle), &to)?;
-        let name = bundle.file_name().unwrap_or_default();
-        manifest.set_web_hash(&hash);
-        std::fs::rename(to.join(name), to.join(web_file(manifest)))
-    }
 }
 
 fn store_path(id: &str) -> String {
     format!("{STORE_FOLDER}/{id}.tar.gz")
-}
-
-fn web_file(manifest: &Manifest) -> String {
-    let json = manifest.json();
-    let hash = json["webapp"]["bundle_hash"].as_str().unwrap_or_default();
-    format!("{}_{hash}_bundle.js", manifest.id())
 }

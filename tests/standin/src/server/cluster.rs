@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::discovery::{self, Row};
 use super::failure::chain;
+use super::follow::Notice;
 use super::hub::{Event, Hub};
 use super::pending::Pending;
 use crate::database::Database;
@@ -76,15 +77,6 @@ pub(super) enum Message {
     PluginChanged { id: String },
     /// A sign of life.
     Alive,
-}
-
-/// What another node did that this one follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// It changed the configuration.
-    Config,
-    /// It installed or removed the plugin of that id.
-    Plugin(String),
 }
 
 struct Link {
@@ -377,20 +369,14 @@ impl Cluster {
                 Some(post_id) => self.pending.told(&id, &post_id, &peer.id),
                 None => self.pending.forget(&id),
             },
-            Ok(Message::ConfigChanged) => self.note(Notice::Config).await,
-            Ok(Message::PluginChanged { id }) => self.note(Notice::Plugin(id)).await,
+            // Whoever takes notices ends with the server: then nobody has to be told any more.
+            Ok(Message::ConfigChanged) => drop(self.notices.send(Notice::Config).await),
+            Ok(Message::PluginChanged { id }) => drop(self.notices.send(Notice::Plugin(id)).await),
             Ok(Message::Alive) => {}
             // A newer minor version may send more; that is no reason to part.
             Ok(Message::Hello(_)) | Err(_) => log::warn!("A cluster message was not understood"),
         }
         true
-    }
-}
-
-impl Cluster {
-    /// Whoever takes notices ends with the server: then nobody has to be told any more.
-    async fn note(&self, notice: Notice) {
-        drop(self.notices.send(notice).await);
     }
 }
 

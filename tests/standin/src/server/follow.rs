@@ -4,10 +4,18 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::cluster::Notice;
 use super::failure::chain;
 use super::node::Node;
 use crate::settings::enabled_plugins;
+
+/// What another node did that this one follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It changed the configuration.
+    Config,
+    /// It installed or removed the plugin of that id.
+    Plugin(String),
+}
 
 /// Follows notices until nobody sends any more.
 pub(super) async fn follow(node: Arc<Node>, mut notices: mpsc::Receiver<Notice>) {

@@ -10,60 +10,28 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{Cluster, Notice, Peer};
+use super::cluster::{Cluster, Peer};
 use super::failure::chain;
-use super::follow::follow;
+use super::follow::{Notice, follow};
 use super::http::{self, Limits};
 use super::hub::Hub;
 use super::listen::{bind, split_address};
 use super::local::Socket;
 use super::node::Node;
+use super::pace::Pace;
 use super::pending::Pending;
+use super::reach::{reach, require_version, reset_statuses};
 use super::session::Sessions;
 use super::web;
-use crate::config::Configuration;
+use crate::config::environment::Environment;
+use crate::config::{Access, ConfigError, Configuration};
 use crate::database::{Database, DatabaseError};
 use crate::files::FileStore;
 use crate::ids;
 use crate::plugins::Plugins;
-use crate::release::{Behaviour, Manifest, Version};
+use crate::release::{Behaviour, Manifest};
 use crate::schema::{self, MigrateError, MigrateOptions};
 use crate::settings::{Settings, enabled_plugins};
-
-/// The durations of a start and a stop.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How often an unreachable database is tried at a start.
-    pub database_attempts: u32,
-    /// The time between two tries.
-    pub database_interval: Duration,
-    /// From SIGTERM until every WebSocket is cut.
-    pub cut_after: Duration,
-    /// From SIGTERM until the port is closed.
-    pub refuse_after: Duration,
-    /// From then until HTTP requests under way are cut.
-    pub http_grace: Duration,
-    /// From SIGTERM until the process is gone, at most.
-    pub gone_after: Duration,
-    /// A SIGTERM that comes so soon after the start …
-    pub early: Duration,
-}
-
-impl Default for Pace {
-    /// Observed on 6.7.0 (mattermost.md): sockets cut within 0.16 s, port closed at 0.2 s, one second for HTTP,
-    /// gone after 2.5 to 3.6 s; the database is tried every 10 s, 18 times.
-    fn default() -> Self {
-        Self {
-            database_attempts: 18,
-            database_interval: Duration::from_secs(10),
-            cut_after: Duration::from_millis(100),
-            refuse_after: Duration::from_millis(200),
-            http_grace: Duration::from_secs(1),
-            gone_after: Duration::from_secs(3),
-            early: Duration::from_secs(2),
-        }
-    }
-}
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +65,9 @@ pub enum StartError {
     /// The schema is not right.
     #[error("failed to apply database migrations")]
     Migrate(#[from] MigrateError),
+    /// The configuration.
+    #[error("failed to load configuration")]
+    Configuration(#[from] ConfigError),
     /// The cluster.
     #[error("failed to join the cluster: {0}")]
     Cluster(String),
@@ -144,6 +115,20 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
+    /// Loads the configuration from a path or a data source name, with these variables over it as a
+    /// process has them in its environment, and starts; for servers that run in a test's process.
+    pub async fn open(
+        manifest: Manifest,
+        config: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        tree: PathBuf,
+        pace: Pace,
+    ) -> Result<Self, StartError> {
+        let environment = Environment::new(environment);
+        let config = Configuration::open(config, environment, manifest.clone(), Access::Write);
+        Self::start(manifest, config.await?, tree, pace).await
+    }
+
     /// Starts in the real server's order. On return the port is bound and everything is migrated:
     /// the moment for `READY=1`.
     pub(crate) async fn start(
@@ -267,71 +252,6 @@ impl Server {
     }
 }
 
-/// Tries the database until it answers or the tries are used up.
-async fn reach(database: &Database, pace: &Pace) -> Result<(), StartError> {
-    let mut attempt = 1;
-    loop {
-        log::info!("Pinging SQL");
-        let tried = async {
-            let connection = database.connection().await?;
-            connection.batch_execute("SELECT 1").await?;
-            Ok::<_, DatabaseError>(())
-        };
-        match tried.await {
-            Ok(()) => return Ok(()),
-            Err(source) if attempt >= pace.database_attempts => {
-                return Err(StartError::Unreachable {
-                    attempts: attempt,
-                    source,
-                });
-            }
-            Err(error) => log::error!(
-                "Failed to ping DB, retrying in {:?}: {}",
-                pace.database_interval,
-                chain(&error)
-            ),
-        }
-        attempt += 1;
-        sleep(pace.database_interval).await;
-    }
-}
-
-/// The oldest Postgres of each Mattermost: 13 since 10.6, 14 since 11.0.
-fn oldest_postgres(version: Version) -> i32 {
-    match (version.major, version.minor) {
-        (11.., _) => 14,
-        (10, 6..) => 13,
-        _ => 11,
-    }
-}
-
-async fn require_version(database: &Database, version: Version) -> Result<(), StartError> {
-    let connection = database.connection().await?;
-    let row = connection
-        .query_one(
-            "SELECT current_setting('server_version_num')::int / 10000",
-            &[],
-        )
-        .await
-        .map_err(DatabaseError::from)?;
-    let (found, wanted): (i32, i32) = (row.get(0), oldest_postgres(version));
-    if found < wanted {
-        return Err(StartError::TooOld { found, wanted });
-    }
-    Ok(())
-}
-
-/// Every start takes everybody offline, whatever other nodes on this database know.
-async fn reset_statuses(database: &Database) -> Result<(), StartError> {
-    database
-        .connection()
-        .await?
-        .execute("UPDATE status SET status = 'offline'", &[])
-        .await
-        .map_err(DatabaseError::from)?;
-    Ok(())
-}
-
 /// The file store, the plugins and the page. None of them keeps the server from starting.
 async fn prepare(node: &Node) {
     if let Err(error) = node.files.prepare().await {
@@ -429,36 +349,5 @@ async fn leak(mib_a_second: u32, cut: CancellationToken) {
             piece
         ]);
         sleep(Duration::from_secs(1)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dsn::Dsn;
-
-    #[test]
-    fn postgres_must_be_as_new_as_the_release_wants() {
-        for (version, oldest) in [((11, 0), 14), ((11, 10), 14), ((10, 11), 13), ((10, 5), 11)] {
-            let version = Version::new(version.0, version.1, 0);
-            assert_eq!(oldest_postgres(version), oldest, "{version}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_database_that_is_down_is_tried_and_given_up() {
-        let address = crate::scratch_postgres::loopback();
-        let port = crate::scratch_postgres::free_port(address).unwrap();
-        let dsn = format!("postgres://u@{address}:{port}/db?sslmode=disable");
-        let database = Database::new(&Dsn::parse(&dsn).unwrap(), 2, 1).unwrap();
-        let pace = Pace {
-            database_attempts: 3,
-            database_interval: Duration::from_millis(20),
-            ..Pace::default()
-        };
-        let begun = Instant::now();
-        let error = reach(&database, &pace).await.unwrap_err();
-        assert!(begun.elapsed() >= Duration::from_millis(40));
-        assert!(error.to_string().contains("3 times"), "{error}");
     }
 }

@@ -194,6 +194,16 @@ async fn a_file_in_a_bucket_outlives_its_node() {
     bucket.held(|held| held.objects.clear());
     assert_eq!(admin.get(&node, &url).await.status(), StatusCode::NOT_FOUND);
     bucket.held(|held| held.closed = true);
+    let refused = admin
+        .send_bytes(
+            &node,
+            &format!("/api/v4/files?channel_id={channel}&filename=b"),
+            bytes(9),
+        )
+        .await;
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["id"], "api.file.write_file.app_error");
     let (code, body) = node.ping("?get_server_status=true").await;
     assert_eq!(
         (code, &body["filestore_status"]),

@@ -134,6 +134,31 @@ async fn a_request_under_way_gets_one_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_soon_after_the_start_takes_long_where_that_is_asked_for() {
+    let tree = Tree::install("11.10.7", "slow-early-stop=5");
+    let mut node = Node::spawn(&tree, &dsn().await, &[]);
+    node.wait_ready().await;
+    let begun = Instant::now();
+    node.terminate();
+    assert!(node.exit().await.success());
+    let gone = begun.elapsed();
+    assert!(gone > Duration::from_millis(4900), "gone after {gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_in_a_database_that_is_away_ends_the_start() {
+    let mut postgres = ScratchPostgres::start().await.unwrap();
+    let dsn = postgres.create_dsn().await.unwrap();
+    postgres.pause().unwrap();
+    let tree = Tree::install("11.10.0", "good");
+    let mut node = Node::spawn(&tree, &dsn, &[("MM_CONFIG", &dsn)]);
+    assert_eq!(node.exit().await.code(), Some(1));
+    let log = node.log();
+    assert!(log.contains("failed to load configuration"), "{log}");
+    assert!(!log.contains("unused@"), "no password is logged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_start_takes_everybody_offline() {
     let dsn = dsn().await;
     let blue = Node::good("11.9.0", &dsn, &[]).await;

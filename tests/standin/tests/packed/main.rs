@@ -13,5 +13,6 @@ mod files;
 mod health;
 mod lasting;
 mod life;
+mod plugins;
 mod support;
 mod upgrades;

@@ -47,6 +47,8 @@ fn goal(digest: &str) -> NodeGoal {
         rollout: None,
         settings: std::collections::BTreeMap::new(),
         configuration: plan::ConfigurationHome::Database,
+        licence: None,
+        files: None,
     }
 }
 

@@ -193,6 +193,7 @@ impl Region {
             spec: self.spec.clone(),
             image_id: Some(self.image.clone()),
             now: self.lab.clock.now(),
+            deletes_files: false,
         };
         let seen = self.cloud.observe(&scope).await;
         assert_eq!(seen.unknown, BTreeMap::new());

@@ -9,9 +9,13 @@ use e2e::{Stage, Timeline, report};
 
 use crate::Arguments;
 use crate::look::{
-    follow, group_of, in_service, is_empty_plan, left_in_aws, nodes_line, phase, start_load,
+    follow, group_of, in_service, is_empty_plan, kept, left_in_aws, nodes_line, phase, start_load,
     summary_of_doctor,
 };
+use crate::loss::lose_a_node;
+
+/// The load generator's name for the time in which a node dies and is replaced.
+const LOSS: &str = "node lost";
 
 /// Everything from `doctor` to `down`; what was promised and not kept comes back.
 pub async fn show(
@@ -69,6 +73,10 @@ pub async fn show(
     );
     let running = start_load(arguments, stage, &url).await?;
     timeline.note(&format!("{} chat clients at {url}", arguments.clients));
+    timeline.note(
+        "they upload files and read them back; the administrator sets `SiteName`, installs a plugin, makes a public link",
+    );
+    kept(timeline, &running, "the first node").await;
 
     timeline.step(
         "5. CPU at 97 % for more than two minutes (lab time): the group grows to three nodes",
@@ -78,6 +86,13 @@ pub async fn show(
     } else {
         timeline.note("left out: without a cluster licence nodes share no messages, so there is one node (LICENCE=file gives one)");
     }
+    kept(timeline, &running, "the scale-out").await;
+
+    timeline.step("6. A node is killed by hand: whatever it held is gone, what users made is not");
+    running.mark(LOSS);
+    lose_a_node(timeline, stage).await?;
+    running.mark("between");
+    kept(timeline, &running, "a node's death").await;
 
     // One tarball alone has nothing to be upgraded to: then the image is what changes.
     let (flag, to) = if second == first {
@@ -86,7 +101,7 @@ pub async fn show(
         ("--mattermost", second.clone())
     };
     timeline.step(&format!(
-        "6. `orchestrator rollout {flag} {to}` under that load; the orchestrator is killed in the middle"
+        "7. `orchestrator rollout {flag} {to}` under that load; the orchestrator is killed in the middle"
     ));
     let plan = orchestrator
         .run(&["rollout", flag, &to, "--plan"], Duration::from_secs(60))
@@ -126,11 +141,12 @@ pub async fn show(
     );
     timeline.note(&report::phases(&done));
     timeline.proof(&format!("all traffic is on {to}"));
+    kept(timeline, &running, "the rollout").await;
 
     let mut rollouts = vec!["rollout 1"];
     if arguments.tarball.is_none() {
         timeline.step(&format!(
-            "7. `orchestrator rollout --mattermost {BAD}`: a release that crashes at start"
+            "8. `orchestrator rollout --mattermost {BAD}`: a release that crashes at start"
         ));
         running.mark("rollout 2");
         rollouts.push("rollout 2");
@@ -143,9 +159,10 @@ pub async fn show(
             .expect(4)?;
         timeline.note(&ended.stdout);
         timeline.proof("rolled back by itself, exit code 4; traffic was never on it");
+        kept(timeline, &running, "the rollout that was rolled back").await;
     }
 
-    timeline.step("8. The image in the second region");
+    timeline.step("9. The image in the second region");
     let images = stage
         .aws_in("us-west-2", &["ec2", "describe-images", "--owners", "self"])
         .await?;
@@ -162,17 +179,18 @@ pub async fn show(
         "no image in us-west-2"
     );
 
-    timeline.step("9. Report");
+    timeline.step("10. Report");
     running.mark("after");
     let load = running.finish().await;
     timeline.note(&load.to_string());
     for (title, seconds) in timeline.durations() {
         timeline.note(&format!("{seconds:>6.1} s  {title}"));
     }
+    // Whoever is connected to a node that dies notices it; a cutover's pause is announced.
     let paused: &[&str] = if stage.is_cluster() {
-        &[]
+        &[LOSS]
     } else {
-        &["rollout 1"]
+        &[LOSS, "rollout 1"]
     };
     let mut violations = report::violations(&load, &rollouts, paused);
     for phase in load
@@ -181,7 +199,7 @@ pub async fn show(
         .filter(|phase| paused.contains(&phase.name.as_str()))
     {
         timeline.note(&format!(
-            "{}: {} requests met the maintenance page of the cutover",
+            "{}: {} requests failed, which this chapter allows",
             phase.name, phase.requests.failed
         ));
     }
@@ -190,7 +208,7 @@ pub async fn show(
         return Ok(violations);
     }
 
-    timeline.step("10. `orchestrator down`: and proof that nothing is left");
+    timeline.step("11. `orchestrator down`: and proof that nothing is left");
     serve.stop(Duration::from_secs(20)).await?;
     let down = orchestrator
         .run(

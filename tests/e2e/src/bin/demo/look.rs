@@ -19,7 +19,20 @@ pub async fn start_load(
     options.clients = arguments.clients;
     options.users = arguments.clients.div_ceil(2);
     options.database_url = Some(stage.database("mattermost").await?.url());
+    options.files = Some(load::FileOptions::default());
+    // The plugin is one that the release itself carries, a real one's as the stand-in's.
+    let release = stage.releases.get(&stage.versions[0])?;
+    options.lasting = Some(load::LastingOptions {
+        plugin: load::Plugin::Release(release.file.clone()),
+        ..load::LastingOptions::default()
+    });
     Ok(load::start(options).await?)
+}
+
+/// Asks for everything that users and the administrator made, and tells what is there.
+pub async fn kept(timeline: &Timeline, running: &Running, after: &str) {
+    let checked = running.verify_kept().await;
+    timeline.note(&format!("after {after}: {checked}"));
 }
 
 /// Follows the newest rollout by its JSON, printing each phase once.
@@ -68,7 +81,7 @@ pub struct Left {
 type Question = (&'static [&'static str], &'static str, &'static str);
 
 /// In the home region nothing but this is like them, or the stack's tag or name tells them apart.
-const QUESTIONS: [Question; 12] = [
+const QUESTIONS: [Question; 13] = [
     (
         &[
             "ec2",
@@ -140,6 +153,7 @@ const QUESTIONS: [Question; 12] = [
         "DB parameter group",
     ),
     (&["cloudwatch", "describe-alarms"], "MetricAlarms", "alarm"),
+    (&["s3api", "list-buckets"], "Buckets", "bucket"),
     (
         &[
             "secretsmanager",

@@ -2,6 +2,7 @@
 
 mod chapters;
 mod look;
+mod loss;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,9 +10,9 @@ use crate::asg::model::{Group, Key, Lifecycle, Transition};
 use crate::{Lab, ec2, elbv2};
 
 /// A deregistration delay is at most an hour (ELB, `deregistration_delay.timeout_seconds`).
-const DRAIN_MOST: Duration = Duration::from_secs(61 * 60);
+const DRAIN_MOST: Duration = Duration::from_mins(61);
 /// How long an accepted termination may take before EC2 is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
+const ASK_AGAIN: Duration = Duration::from_mins(5);
 
 /// Begins to end a member, whatever it is doing, and returns the activity's id; none when it is not
 /// there or ends already.

@@ -17,7 +17,7 @@ use crate::{Lab, elbv2};
 /// that it retries, not how fast; a quarter of a minute is what its activities show.
 const BACK_OFF_FIRST: Duration = Duration::from_secs(15);
 /// The longest pause after failed launches.
-const BACK_OFF_MOST: Duration = Duration::from_secs(5 * 60);
+const BACK_OFF_MOST: Duration = Duration::from_mins(5);
 
 /// Launches one instance and takes it into service.
 pub async fn launch(lab: Arc<Lab>, key: Key, launching: Launching) {

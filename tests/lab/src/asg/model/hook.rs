@@ -85,7 +85,7 @@ impl Hook {
     /// The longest that heartbeats can keep an instance waiting: 48 hours or 100 times the heartbeat
     /// time-out, whichever is shorter (PutLifecycleHook, `GlobalTimeout`).
     pub fn global_timeout(&self) -> Duration {
-        (self.heartbeat * 100).min(Duration::from_secs(48 * 3600))
+        (self.heartbeat * 100).min(Duration::from_hours(48))
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) fn asks(lab: &Lab, call: &Call) -> Option<Vec<Ask>> {
         Service::SecretsManager => other::secrets(&it),
         Service::Acm => other::acm(&it),
         Service::Sts => other::sts(&it),
-        Service::Iam => None,
+        // KMS judges for itself: keys have policies.
+        Service::Iam | Service::Kms => None,
     }?;
     // A call that names nothing is judged, too, before its service says what is missing.
     Some(if asks.is_empty() { it.anything() } else { asks })
@@ -70,7 +71,10 @@ impl Asking<'_> {
 
     /// Another action that the call needs, on a resource.
     fn other(&self, action: &str, resource: impl Into<String>) -> Ask {
-        Ask::new(action, resource).with("aws:RequestedRegion", &self.call.region)
+        Ask::new(action, resource)
+            .with("aws:RequestedRegion", &self.call.region)
+            // The lab's endpoint stands for the one that ends TLS.
+            .with("aws:SecureTransport", "true")
     }
 
     /// The action by which what a call makes is tagged as it is made; none when it is not.

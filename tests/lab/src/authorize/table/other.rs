@@ -33,8 +33,16 @@ pub(super) fn secrets(it: &Asking<'_>) -> Option<Vec<Ask>> {
             asks
         }
         "TagResource" => vec![it.on_secret().requesting(&it.tags())],
-        "DeleteSecret" | "DescribeSecret" | "GetSecretValue" | "PutSecretValue"
-        | "RestoreSecret" | "UpdateSecret" => vec![it.on_secret()],
+        "DeleteSecret"
+        | "DescribeSecret"
+        | "GetSecretValue"
+        | "PutSecretValue"
+        | "RestoreSecret"
+        | "UpdateSecret"
+        | "UpdateSecretVersionStage"
+        | "ListSecretVersionIds" => {
+            vec![it.on_secret()]
+        }
         _ => return None,
     })
 }

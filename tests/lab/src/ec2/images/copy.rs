@@ -17,9 +17,9 @@ use crate::runtime::Tree;
 use super::{check_free, check_name, no_image, not_taken, place};
 
 /// An 8 GiB image to another region: some minutes, by experience.
-const COPY: Duration = Duration::from_secs(300);
+const COPY: Duration = Duration::from_mins(5);
 /// A first snapshot of an 8 GiB volume: some minutes, by experience.
-const CREATE: Duration = Duration::from_secs(180);
+const CREATE: Duration = Duration::from_mins(3);
 
 /// CopyImage. Idempotent by ClientToken.
 pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {

@@ -126,6 +126,7 @@ pub(crate) fn launch(
             data: request.data.clone(),
             root_volume: None,
             source_dest_check: true,
+            credentials_secret: crate::imds::new_secret(),
             status_ok: false,
             impaired: false,
             tree: None,

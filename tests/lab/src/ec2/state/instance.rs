@@ -105,6 +105,8 @@ pub(crate) struct Instance {
     pub status_ok: bool,
     /// Set by a fault: the system check fails.
     pub impaired: bool,
+    /// The last part of the address of its container credentials: whoever knows it gets them.
+    pub credentials_secret: String,
     /// The tree that its root is a copy of.
     pub tree: Option<Arc<Tree>>,
 }

@@ -1,0 +1,118 @@
+//! Whether servers that should be equal are: by the hash of the configuration that clients get.
+//!
+//! The hash in `X-Version-Id` covers settings, build and licence. It is compared only between nodes that
+//! were told the same (version, settings, licence version); a node without such a sibling is not
+//! compared. A server does not see another configuration row that is written while it runs: one that
+//! began before the active row was written, and whose hash differs from that of a sibling that began
+//! after it, is *stale*. It is restarted; the newer one is right and is never kept waiting for it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::decision::NodeGoal;
+use crate::observed::{Node, Observed};
+
+/// A server reads its configuration at most this long before its agent reports that it serves: a start
+/// takes seconds, the pings in a row that prove it some more.
+const START: SignedDuration = SignedDuration::from_secs(60);
+
+/// When the active configuration row was written, where the configuration lives in the database and SQL
+/// could say.
+pub(crate) fn configuration_written(observed: &Observed) -> Option<Timestamp> {
+    let row = observed.databases.as_ref()?.configuration.as_ref()?;
+    Timestamp::from_millisecond(row.created_at_ms).ok()
+}
+
+/// Nodes whose server must start anew to read the active row, which was written at `written`. One that
+/// was restarted for that row already is not named again.
+pub(crate) fn stale<'a>(
+    given: &'a BTreeMap<String, NodeGoal>,
+    nodes: &BTreeMap<String, Node>,
+    written: Timestamp,
+) -> Vec<&'a str> {
+    let compared: Vec<Server<'a, '_>> = given
+        .iter()
+        .filter_map(|(instance, goal)| Server::of(instance, goal, nodes.get(instance)?))
+        .collect();
+    compared
+        .iter()
+        .filter(|server| server.may_have_read_an_older(written))
+        .filter(|server| {
+            compared.iter().any(|other| {
+                other.alike == server.alike && other.has_read(written) && other.hash != server.hash
+            })
+        })
+        .map(|server| server.instance)
+        .collect()
+}
+
+/// A running server whose beginning is known.
+struct Server<'g, 'n> {
+    instance: &'g str,
+    alike: Alike<'g>,
+    started_after: Option<Timestamp>,
+    hash: &'n str,
+    since: Timestamp,
+}
+
+/// What two servers must share to be compared: version and digest, cluster, settings, licence.
+#[derive(PartialEq)]
+struct Alike<'g> {
+    release: (&'g str, &'g str),
+    cluster: Option<&'g str>,
+    settings: &'g BTreeMap<String, String>,
+    licence: Option<&'g str>,
+}
+
+impl<'g, 'n> Server<'g, 'n> {
+    fn of(instance: &'g str, goal: &'g NodeGoal, node: &'n Node) -> Option<Self> {
+        let NodeGoal::Serve {
+            version,
+            sha256,
+            cluster,
+            settings,
+            licence,
+            started_after,
+            ..
+        } = goal
+        else {
+            return None;
+        };
+        if !node.current || !node.connected || node.phase != "serving" {
+            return None;
+        }
+        Some(Self {
+            instance,
+            alike: Alike {
+                release: (version, sha256),
+                cluster: cluster.as_deref(),
+                settings,
+                licence: licence.as_deref(),
+            },
+            started_after: *started_after,
+            hash: hash(&node.version_id)?,
+            since: node.server_since?,
+        })
+    }
+
+    fn may_have_read_an_older(&self, written: Timestamp) -> bool {
+        self.started_after != Some(written) && !self.has_read(written)
+    }
+
+    fn has_read(&self, written: Timestamp) -> bool {
+        self.since.duration_since(written) >= START
+    }
+}
+
+/// The hash in `<version>.<build number>.<hash>.<licensed>`; version and build number may have dots.
+fn hash(version_id: &str) -> Option<&str> {
+    let mut parts = version_id.rsplit('.');
+    let licensed = parts.next()?;
+    let hash = parts.next()?;
+    let is_known = matches!(licensed, "true" | "false") && !hash.is_empty() && parts.count() >= 2;
+    is_known.then_some(hash)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Where users' files live: is it there, is it ours, does it keep what is deleted, does it answer.
+
+use cloud::{FilesSeen, StoreKeys};
+use plan::observed::FilesBucket;
+use plan::spec::{FileStore, SecretRef};
+use plan::{FilesHome, Observed};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Check;
+use crate::core::Core;
+
+fn check(name: &str, result: &'static str, detail: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        result,
+        detail: detail.into(),
+    }
+}
+
+/// All checks of `[files]`.
+pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
+    let files = &core.spec.files;
+    if files.store == FileStore::Local {
+        return vec![check(
+            "files",
+            "warn",
+            "on the node's disk: every rollout and every replaced node loses them",
+        )];
+    }
+    let mut checks = Vec::new();
+    if files.is_own_bucket() {
+        checks.push(own(core, observed));
+    } else if let (Some(bucket), false) = (&files.bucket, files.own_keys()) {
+        let region = core.spec.files_region();
+        let seen = core.cloud.look_at_bucket(bucket, &region).await;
+        checks.extend(named(bucket, &region, &seen));
+        if let (Some(account), Some(true)) = (
+            &observed.account,
+            seen.bucket.as_ref().map(|seen| !seen.denied),
+        ) {
+            checks.push(owner(core, bucket, &region, account).await);
+        }
+    }
+    let own_is_made = !files.is_own_bucket() || observed.files_bucket.is_some();
+    if files.endpoint.is_some() && own_is_made {
+        checks.push(endpoint(core, observed).await);
+    }
+    checks
+}
+
+fn own(core: &Core, observed: &Observed) -> Check {
+    let name = "files bucket";
+    if let Some(why) = observed.unknown.get("files_bucket") {
+        return check(name, "fail", why);
+    }
+    let bucket = observed
+        .account
+        .as_deref()
+        .and_then(|account| core.spec.files_bucket(account))
+        .unwrap_or_default();
+    let stack = Some(&core.spec.stack);
+    match &observed.files_bucket {
+        None => check(name, "ok", format!("`{bucket}` will be made")),
+        Some(seen) if seen.denied => check(
+            name,
+            "fail",
+            format!(
+                "`{bucket}` answers 403: another account has taken the name, or this role may not look (`orchestrator iam-policy`)"
+            ),
+        ),
+        Some(seen)
+            if seen.tags.get(plan::observed::STACK_TAG) != stack && seen.empty != Some(true) =>
+        {
+            check(
+                name,
+                "fail",
+                format!(
+                    "`{bucket}` exists without the stack's tag: name it in `files.bucket` to use it as it is, or empty and delete it"
+                ),
+            )
+        }
+        Some(seen) => match observed
+            .unknown
+            .iter()
+            .find(|(read, _)| read.starts_with("files_bucket/"))
+        {
+            Some((read, why)) => check(name, "fail", format!("{read}: {why}")),
+            None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+        },
+    }
+}
+
+/// A bucket that the specification names.
+fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
+    let name = "files bucket";
+    if let Some(why) = seen.unknown.get("files_bucket") {
+        return vec![check(name, "fail", why)];
+    }
+    let found: &FilesBucket = match &seen.bucket {
+        None => {
+            return vec![check(
+                name,
+                "fail",
+                format!("`{bucket}` does not exist: make it, or leave `files.bucket` out"),
+            )];
+        }
+        Some(found) if found.denied => {
+            return vec![check(
+                name,
+                "fail",
+                format!(
+                    "`{bucket}` answers 403: its policy or this role's lacks `s3:ListBucket` (`orchestrator iam-policy`)"
+                ),
+            )];
+        }
+        Some(found) if found.region != region => {
+            return vec![check(
+                name,
+                "fail",
+                format!(
+                    "`{bucket}` lies in {}, not in {region}: write `region = \"{}\"` into `[files]`, or name another",
+                    found.region, found.region
+                ),
+            )];
+        }
+        Some(found) => found,
+    };
+    let mut checks = vec![check(name, "ok", format!("`{bucket}` in {region}"))];
+    let judged = [
+        (
+            "public_access_blocked",
+            "files public access",
+            found.public_access_blocked,
+            "blocked",
+            "not blocked: `aws s3api put-public-access-block` closes the bucket whatever its policy says",
+        ),
+        (
+            "versioning",
+            "files versioning",
+            found.versioning.as_deref() == Some("Enabled"),
+            "on",
+            "off: a deleted or overwritten file does not come back, and a restored database misses files",
+        ),
+    ];
+    for (setting, name, fine, good, bad) in judged {
+        checks.push(match seen.unknown.get(&format!("files_bucket/{setting}")) {
+            Some(why) => check(name, "warn", why),
+            None if fine => check(name, "ok", good),
+            None => check(name, "warn", bad),
+        });
+    }
+    checks
+}
+
+async fn owner(core: &Core, bucket: &str, region: &str, account: &str) -> Check {
+    let name = "files owner";
+    match core.cloud.bucket_is_owned_by(bucket, region, account).await {
+        Ok(true) => check(name, "ok", format!("account {account}")),
+        Ok(false) => check(
+            name,
+            "warn",
+            format!(
+                "`{bucket}` belongs to another account than {account}: its policy must let the nodes' role in, and its owner can take the files away"
+            ),
+        ),
+        Err(error) => check(name, "warn", crate::chain(&error)),
+    }
+}
+
+/// The endpoint, tried with the keys that servers will have, or with our own.
+async fn endpoint(core: &Core, observed: &Observed) -> Check {
+    let name = "files endpoint";
+    let account = observed.account.as_deref();
+    let Some(FilesHome::S3(home)) = FilesHome::wanted(&core.spec, account) else {
+        return check(name, "warn", "the bucket's name is not known");
+    };
+    let keys = match keys(core).await {
+        Ok(keys) => keys,
+        Err(why) => return check(name, "fail", why),
+    };
+    match core.cloud.probe_store(&home, keys.as_ref()).await {
+        Ok(probe) => check(name, "ok", format!("{} answers", probe.place)),
+        Err(error) => check(
+            name,
+            "fail",
+            format!(
+                "{} for bucket `{}`: {}",
+                home.endpoint.unwrap_or_default(),
+                home.bucket,
+                crate::chain(&error)
+            ),
+        ),
+    }
+}
+
+async fn keys(core: &Core) -> Result<Option<StoreKeys>, String> {
+    let files = &core.spec.files;
+    let (Some(access), Some(secret)) = (&files.access_key, &files.secret_key) else {
+        return Ok(None);
+    };
+    Ok(Some(StoreKeys {
+        access_key: value(core, access).await?,
+        secret_key: value(core, secret).await?,
+    }))
+}
+
+async fn value(core: &Core, reference: &SecretRef) -> Result<SecretString, String> {
+    let text = core
+        .cloud
+        .read_secret(reference.secret_id())
+        .await
+        .map_err(|error| format!("secret `{reference}`: {}", crate::chain(&error)))?;
+    let Some(key) = reference.key() else {
+        return Ok(text);
+    };
+    // The parser's error is not passed on: it may quote the value.
+    serde_json::from_str::<serde_json::Value>(text.expose_secret())
+        .ok()
+        .and_then(|json| json.get(key)?.as_str().map(SecretString::from))
+        .ok_or_else(|| {
+            format!(
+                "secret `{reference}` has no text under `{key}`: it must be JSON with that member"
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(seen: &FilesSeen) -> Vec<(String, &'static str)> {
+        named("theirs", "us-east-1", seen)
+            .into_iter()
+            .map(|check| (check.name, check.result))
+            .collect()
+    }
+
+    #[test]
+    fn a_named_bucket_is_judged_by_what_was_read_of_it() {
+        let name = |name: &str| name.to_owned();
+        let mut seen = FilesSeen::default();
+        assert_eq!(results(&seen), [(name("files bucket"), "fail")]);
+        seen.bucket = Some(FilesBucket {
+            name: name("theirs"),
+            region: name("us-east-1"),
+            ..FilesBucket::default()
+        });
+        assert_eq!(
+            results(&seen),
+            [
+                (name("files bucket"), "ok"),
+                (name("files public access"), "warn"),
+                (name("files versioning"), "warn"),
+            ]
+        );
+        if let Some(bucket) = &mut seen.bucket {
+            bucket.public_access_blocked = true;
+            bucket.versioning = Some(name("Enabled"));
+        }
+        assert!(results(&seen).iter().all(|(_, result)| *result == "ok"));
+        seen.unknown
+            .insert(name("files_bucket/versioning"), name("denied"));
+        assert_eq!(results(&seen)[2], (name("files versioning"), "warn"));
+        if let Some(bucket) = &mut seen.bucket {
+            bucket.region = name("eu-west-1");
+        }
+        assert_eq!(results(&seen), [(name("files bucket"), "fail")]);
+    }
+}

@@ -1,0 +1,166 @@
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// A licence's text: the document with a signature behind it.
+fn text(document: &str) -> String {
+    let mut bytes = document.as_bytes().to_vec();
+    bytes.extend([7; SIGNATURE]);
+    STANDARD.encode(bytes)
+}
+
+fn document() -> serde_json::Value {
+    json!({
+        "id": "qwertyuiop",
+        "issued_at": 1_767_225_600_000_i64,
+        "starts_at": 1_767_225_600_000_i64,
+        "expires_at": 1_798_761_600_000_i64,
+        "sku_name": "Enterprise",
+        "sku_short_name": "enterprise",
+        "customer": { "id": "c", "name": "Ada", "email": "ada@example.com", "company": "Example" },
+        "features": { "users": 100, "cluster": true, "future_features": true },
+        "is_trial": false,
+    })
+}
+
+#[test]
+fn a_licence_says_its_term_and_whether_it_allows_a_cluster() {
+    let read = term(&text(&document().to_string())).unwrap();
+    let expected = Term {
+        id: "qwertyuiop".to_owned(),
+        starts: "2026-01-01T00:00:00Z".parse().unwrap(),
+        expires: "2027-01-01T00:00:00Z".parse().unwrap(),
+        cluster: true,
+        sku: "enterprise".to_owned(),
+        customer: "Example".to_owned(),
+    };
+    assert_eq!(read, expected);
+    // As a file has it: lines of 64, and one more at its end.
+    let encoded = text(&document().to_string());
+    let lines: Vec<&str> = (0..encoded.len())
+        .step_by(64)
+        .map(|at| &encoded[at..(at + 64).min(encoded.len())])
+        .collect();
+    assert_eq!(term(&(lines.join("\n") + "\n")), Ok(expected));
+}
+
+#[test]
+fn a_feature_that_is_not_named_is_what_future_features_are() {
+    for (features, cluster) in [
+        (json!({ "cluster": false }), false),
+        (json!({ "cluster": true, "future_features": false }), true),
+        (json!({ "future_features": false }), false),
+        (json!({}), true),
+        (json!(null), true),
+    ] {
+        let mut document = document();
+        document["features"] = features.clone();
+        let read = term(&text(&document.to_string())).unwrap();
+        assert_eq!(read.cluster, cluster, "{features}");
+    }
+}
+
+#[test]
+fn what_is_no_licence_is_not_readable_and_is_not_quoted() {
+    let with = |member: &str, value: serde_json::Value| {
+        let mut document = document();
+        document[member] = value;
+        text(&document.to_string())
+    };
+    let short = STANDARD.encode([1; SIGNATURE]);
+    for (given, expected) in [
+        ("LAB-CLUSTER-LICENCE".to_owned(), NotReadable::Encoding),
+        (String::new(), NotReadable::TooShort(0)),
+        (short, NotReadable::TooShort(SIGNATURE)),
+        (text("no document"), NotReadable::Document),
+        (text("[1]"), NotReadable::Document),
+        (text("{}"), NotReadable::Document),
+        (with("expires_at", json!("soon")), NotReadable::Document),
+        (with("expires_at", json!(i64::MAX)), NotReadable::Term),
+        (with("expires_at", json!(1)), NotReadable::Term),
+        ("A".repeat(LONGEST + 1), NotReadable::TooLong(LONGEST + 1)),
+    ] {
+        let error = term(&given).unwrap_err();
+        assert_eq!(error, expected);
+        let shown = format!("{error} {error:?}");
+        assert!(given.is_empty() || !shown.contains(&given), "{shown}");
+    }
+}
+
+#[test]
+fn texts_show_themselves_nowhere() {
+    let licences = Licences::new([("v1".to_owned(), "the text".to_owned().into())]);
+    let mut reader = Reader::default();
+    reader.keep("v1".to_owned(), "the text".to_owned().into());
+    let shown = format!("{licences:?} {reader:?}");
+    assert!(
+        shown.contains("v1") && !shown.contains("the text"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_versions_that_may_be_needed_are_kept() {
+    let goal = |version: &str| NodeGoal::Prepare {
+        version: "11.10.0".to_owned(),
+        sha256: "ab".repeat(32),
+        url: "https://mirror.example/m.tar.gz".to_owned(),
+        rollout: None,
+        settings: BTreeMap::new(),
+        licence: Some(version.to_owned()),
+    };
+    let row = |version: &str, revoked| crate::store::NodeRow {
+        goal: Some(goal(version)),
+        revoked,
+        ..crate::store::NodeRow::default()
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.nodes.insert("i-1".to_owned(), row("told", false));
+    snapshot.nodes.insert("i-2".to_owned(), row("gone", true));
+    let record = LicenceRecord {
+        proven: Some("proven".to_owned()),
+        refused: None,
+    };
+    let reader = Reader {
+        current: Some("current".to_owned()),
+        ..Reader::default()
+    };
+    let wanted = reader.wanted(&record, &snapshot);
+    assert_eq!(
+        wanted.into_iter().collect::<Vec<_>>(),
+        ["current", "proven", "told"]
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(given in any::<String>()) {
+        let _ = term(&given);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..1024)) {
+        let _ = term(&STANDARD.encode(bytes));
+    }
+
+    #[test]
+    fn any_document_is_read_or_refused(
+        id in any::<String>(),
+        starts in any::<i64>(),
+        expires in any::<i64>(),
+        cluster in any::<Option<bool>>(),
+    ) {
+        let document = json!({
+            "id": id, "starts_at": starts, "expires_at": expires, "features": { "cluster": cluster },
+        });
+        if let Ok(term) = term(&text(&document.to_string())) {
+            prop_assert!(term.starts <= term.expires);
+            prop_assert_eq!(term.expires.as_millisecond(), expires);
+            prop_assert_eq!(term.cluster, cluster.unwrap_or(true));
+            prop_assert!(term.id.chars().count() <= LONGEST_NAME);
+            prop_assert!(!term.id.chars().any(char::is_control));
+        }
+    }
+}
