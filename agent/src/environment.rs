@@ -162,7 +162,7 @@ impl Environment {
     }
 
     /// For the one start of a server that brings its configuration into the database: an administrator's
-    /// socket, no clients and no jobs. It belongs to no configuration, so that no node serves with it.
+    /// socket, no jobs and no cluster. It belongs to no configuration, so that no node serves with it.
     #[must_use]
     pub fn for_local_mode(mut self, socket: &Path) -> Self {
         for (name, value) in [
@@ -170,10 +170,6 @@ impl Environment {
             (
                 "MM_SERVICESETTINGS_LOCALMODESOCKETLOCATION",
                 socket.to_string_lossy().into_owned(),
-            ),
-            (
-                "MM_SERVICESETTINGS_LISTENADDRESS",
-                format!("127.0.0.1:{}", verify::PORT),
             ),
             ("MM_JOBSETTINGS_RUNSCHEDULER", "false".to_owned()),
             ("MM_CLUSTERSETTINGS_ENABLE", "false".to_owned()),

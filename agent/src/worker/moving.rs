@@ -79,7 +79,7 @@ impl Worker {
             ));
             tokio::time::sleep(AGAIN).await;
         }
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     /// Ends with all of it moved, and no server running.
