@@ -323,7 +323,6 @@ pub fn message(
         }),
         file_store: files::message(goal),
         r#move: files::order(goal),
-        ..v1::Desired::default()
     })
 }
 

@@ -482,7 +482,7 @@ fn an_order_to_copy_restarts_no_server_and_one_to_move_names_what_goes_where() {
     if let NodeGoal::Serve { copy, .. } = &mut copying {
         *copy = Some(order.clone());
     }
-    let digests = [&plain, &copying].map(|goal| digest(RELEASE, Some(&facts), goal));
+    let digests = [&plain, &copying].map(|goal| digest(NOBODY, Some(&facts), goal));
     assert_eq!(digests[0], digests[1]);
     let goal = NodeGoal::Move {
         version: "11.10.0".to_owned(),
@@ -499,7 +499,7 @@ fn an_order_to_copy_restarts_no_server_and_one_to_move_names_what_goes_where() {
         assert_eq!(order.to.unwrap().bucket, "chat-files");
         let store = super::configuration_store(&goal);
         assert_eq!(store, v1::ConfigurationStore::Unspecified);
-        let said = message(&spec(), RELEASE, Some(&facts), &goal, 7).unwrap();
+        let said = message(&spec(), NOBODY, Some(&facts), &goal, 7).unwrap();
         assert_eq!(said.goal(), named);
         assert!(said.r#move.is_some() && said.file_store.is_none());
     }

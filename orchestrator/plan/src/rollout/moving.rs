@@ -20,10 +20,6 @@ use crate::nodes::{Colour, failure_lines};
 use crate::observed::{ListenerAction, Moved, Node};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
-use crate::view::later;
-
-/// How long SQL may still show the row from before the node's report: reads of one look take seconds.
-const SHOWN_SECONDS: u32 = 30;
 
 /// What a node of the one colour should be.
 pub(super) fn goal(scene: &Scene<'_>, instance: &str) -> NodeGoal {
@@ -107,11 +103,8 @@ pub(super) fn moving(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     };
     match proves(&node.configuration_file, scene.view.observed) {
         Ok(()) => Step::Go(Phase::Moved),
-        Err(why)
-            if node
-                .at
-                .is_none_or(|at| scene.view.now < later(at, SHOWN_SECONDS)) =>
-        {
+        // The row is from before: reads of one look take seconds.
+        Err(why) if !is_new(scene) => {
             draft.wait("configuration", why);
             Step::Stay
         }
@@ -180,6 +173,13 @@ pub(super) fn reopened(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     } else {
         Step::Stay
     }
+}
+
+/// SQL shows a row that was written since the servers stopped.
+fn is_new(scene: &Scene<'_>) -> bool {
+    let seen = scene.view.observed.databases.as_ref();
+    let row = seen.and_then(|seen| seen.configuration.as_ref());
+    row.is_some_and(|row| row.created_at_ms >= scene.rollout.entered.as_millisecond())
 }
 
 /// Nodes that are not there yet, one sentence each.
