@@ -1,5 +1,10 @@
 //! Passes over a real folder into a bucket in memory.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "all of this is test code, also where no `#[test]` stands above it"
+)]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -275,6 +280,9 @@ async fn with_other_nodes_nothing_is_removed() {
     assert!(node.bucket.content("z").is_some());
 }
 
+/// Puts something there that is no plain file.
+type Spoil = fn(PathBuf);
+
 #[tokio::test]
 async fn what_is_no_plain_file_is_named() {
     use std::ffi::OsStr;
@@ -291,7 +299,7 @@ async fn what_is_no_plain_file_is_named() {
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(deep.join("file"), "x").unwrap();
     };
-    let cases: [(fn(PathBuf), &str); 6] = [
+    let cases: [(Spoil, &str); 6] = [
         (link, "files_special"),
         (folder_link, "files_special"),
         (socket, "files_special"),
