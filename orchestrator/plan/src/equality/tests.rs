@@ -21,6 +21,9 @@ fn goal(change: impl FnOnce(&mut String, &mut Option<String>, &mut Option<Timest
         settings: BTreeMap::new(),
         licence,
         started_after,
+        configuration: crate::configuration::ConfigurationHome::File,
+        files: None,
+        copy: None,
     }
 }
 
