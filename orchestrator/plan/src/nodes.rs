@@ -306,6 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::large_stack_arrays, reason = "a table of cases")]
     fn new_facts_go_to_one_node_while_the_others_serve() {
         let node = |phase: &str, current: bool, connected: bool| Node {
             phase: phase.to_owned(),
