@@ -90,14 +90,6 @@ steps! {
     Retired,
     /// Old releases are gone.
     Pruned,
-    /// The server that brings its configuration into the database runs.
-    MoverStarted,
-    /// It said that it did.
-    ConfigurationMoved,
-    /// It is stopped.
-    MoverStopped,
-    /// All files are in the bucket.
-    FilesMoved,
     /// A drain began.
     Draining,
     /// Clients' connections are closed.

@@ -25,7 +25,6 @@ use crate::file_store::{FileStoreError, Keys, Objects, Patience};
 use crate::install;
 use crate::moving::{self, ConfigurationFile, Copied, MoveError, Pass};
 use crate::service::{ServiceError, State};
-use crate::steps::{Step, reached};
 use crate::wanted::{ConfigurationStore, Copying, Moving, Serving};
 
 /// Between tries of a copy beside the server: nobody waits for it yet.
@@ -103,7 +102,6 @@ impl Worker {
                 report.moved = Some(Copied::default().to_wire(true));
             }),
         }
-        reached(Step::FilesMoved);
         self.reporter.update(|report| {
             if let Some(moved) = &mut report.moved {
                 moved.configuration = wanted.configuration;
@@ -192,7 +190,6 @@ impl Worker {
             .stop()
             .await
             .map_err(Failed::at(Phase::Moving))?;
-        reached(Step::MoverStopped);
         if let Err(error) = remove_file(&socket) {
             log::debug!("{}", chain(&error));
         }
@@ -218,7 +215,6 @@ impl Worker {
             .restart()
             .await
             .map_err(Failed::at(Phase::Moving))?;
-        reached(Step::MoverStarted);
         let limit = wanted.verification.start_timeout;
         let error = match tokio::time::timeout(limit, self.ready()).await {
             Ok(Ok(())) => None,
@@ -241,7 +237,6 @@ impl Worker {
         moving::migrate(socket, path, source)
             .await
             .map_err(Failed::at(Phase::Moving))?;
-        reached(Step::ConfigurationMoved);
         let after = ConfigurationFile::read(path).map_err(Failed::at(Phase::Moving))?;
         after.unchanged(&file).map_err(Failed::at(Phase::Moving))?;
         if self.service.status().borrow().state != State::Active {
