@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use aws_credential_types::Credentials;
 use fleet_proto::v1::SecretsReply;
@@ -158,6 +159,31 @@ impl Environment {
         let in_database = wanted.configuration_store == ConfigurationStore::Database;
         self.digest == wanted.configuration_digest
             && self.variables.contains_key(CONFIGURATION) == in_database
+    }
+
+    /// For the one start of a server that brings its configuration into the database: an administrator's
+    /// socket, no jobs and no cluster. It belongs to no configuration, so that no node serves with it.
+    #[must_use]
+    pub fn for_local_mode(mut self, socket: &Path) -> Self {
+        for (name, value) in [
+            ("MM_SERVICESETTINGS_ENABLELOCALMODE", "true".to_owned()),
+            (
+                "MM_SERVICESETTINGS_LOCALMODESOCKETLOCATION",
+                socket.to_string_lossy().into_owned(),
+            ),
+            ("MM_JOBSETTINGS_RUNSCHEDULER", "false".to_owned()),
+            ("MM_CLUSTERSETTINGS_ENABLE", "false".to_owned()),
+        ] {
+            self.variables
+                .insert(name.to_owned(), SecretString::from(value));
+        }
+        "local mode".clone_into(&mut self.digest);
+        self
+    }
+
+    /// The database that the server's data lives in, as the server reaches it.
+    pub fn data_source(&self) -> Option<&SecretString> {
+        self.variables.get(DATA_SOURCE)
     }
 
     /// For a child process.

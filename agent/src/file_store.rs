@@ -9,6 +9,7 @@
 //! over by its next probe. In a versioned bucket the deletion is a marker that its life-cycle removes.
 
 mod error;
+mod objects;
 mod refusal;
 mod request;
 #[cfg(test)]
@@ -18,10 +19,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_sigv4::http_request::SignableBody;
 use fleet_proto::id::InstanceId;
 use reqwest::{Certificate, Client, Response, Url, redirect};
 
 pub use error::{FileStoreError, Place, Verb};
+pub use objects::{Keys, Objects};
 pub use refusal::{Kind, Refusal};
 
 use crate::coded::{certificate_error, chain};
@@ -141,12 +144,12 @@ impl<'a> Probe<'a> {
 
     /// One signed request; an answer other than 2xx is the error that S3 names.
     async fn send(&self, verb: Verb, content: Vec<u8>) -> Result<Response, FileStoreError> {
-        let headers = request::signed(&request::Outline {
+        let headers = request::signed(request::Outline {
             method: verb.method().as_str(),
             url: &self.url,
             region: &self.store.region,
             headers: &self.headers(),
-            body: &content,
+            body: SignableBody::Bytes(&content),
             time: crate::clock::now(),
             credentials: &self.credentials,
         })

@@ -33,6 +33,7 @@ pub mod install;
 pub mod layout;
 pub mod lifecycle;
 pub mod logging;
+pub mod moving;
 pub mod notify;
 pub mod progress;
 pub mod report;

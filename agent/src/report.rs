@@ -32,6 +32,7 @@ impl Reporter {
     pub fn new() -> Self {
         let report = NodeReport {
             agent_version: crate::VERSION.to_owned(),
+            can_move: true,
             ..NodeReport::default()
         };
         Self {
@@ -64,6 +65,7 @@ impl Reporter {
             if report.generation != generation {
                 report.generation = generation;
                 report.failure = None;
+                report.moved = None;
                 report.note.clear();
                 if report.phase() == Phase::Failed {
                     report.set_phase(Phase::Configured);
@@ -198,6 +200,8 @@ pub fn describe(phase: Phase) -> &'static str {
         Phase::Draining => "draining",
         Phase::Drained => "drained",
         Phase::Failed => "failed",
+        Phase::Moving => "moving files and settings",
+        Phase::Moved => "files and settings are moved",
     }
 }
 

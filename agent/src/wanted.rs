@@ -151,6 +151,8 @@ pub enum Wanted {
     Prepared(Box<Serving>),
     /// Serving, verified.
     Serving(Box<Serving>),
+    /// Stopped, and what lives here on its way to where it lasts.
+    Moving(Box<Moving>),
     /// Gone from the load balancer, stopped.
     Drained {
         /// Of Desired.
@@ -158,6 +160,26 @@ pub enum Wanted {
         /// The pace.
         drain: Drain,
     },
+}
+
+/// What is to be brought to where it lasts.
+#[derive(Clone, Debug)]
+pub struct Moving {
+    /// The server as it ran until now.
+    pub server: Serving,
+    /// Where files go; absent: they stay.
+    pub files: Option<Copying>,
+    /// The server brings its `config.json` into the database.
+    pub configuration: bool,
+}
+
+/// A copy of this node's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copying {
+    /// Where.
+    pub to: FileStore,
+    /// No other node copies into it.
+    pub alone: bool,
 }
 
 /// The whole of a serving node.
@@ -187,6 +209,8 @@ pub struct Serving {
     pub site_path: SitePath,
     /// Absent: the server may run without one.
     pub licence: Option<LicenceWanted>,
+    /// Files are copied beside the server.
+    pub copy: Option<Copying>,
 }
 
 impl Wanted {
@@ -196,6 +220,7 @@ impl Wanted {
         match desired.goal() {
             Goal::Prepare => Ok(Self::Prepared(Box::new(serving(desired)?))),
             Goal::Serve => Ok(Self::Serving(Box::new(serving(desired)?))),
+            Goal::Move => Ok(Self::Moving(Box::new(moving(desired)?))),
             Goal::Drain => Ok(Self::Drained {
                 generation,
                 drain: drain(desired),
@@ -290,6 +315,28 @@ fn serving(desired: &Desired) -> Result<Serving, WantedError> {
         licence: desired.licence.map(|wire| LicenceWanted {
             cluster: wire.cluster,
         }),
+        copy: copying(desired).map_err(error("move.to"))?,
+    })
+}
+
+fn copying(desired: &Desired) -> Result<Option<Copying>, String> {
+    let Some(wire) = &desired.r#move else {
+        return Ok(None);
+    };
+    let to = wire.to.as_ref().map(FileStore::parse).transpose()?;
+    let alone = wire.alone;
+    Ok(to.map(|to| Copying { to, alone }))
+}
+
+fn moving(desired: &Desired) -> Result<Moving, WantedError> {
+    let mut server = serving(desired)?;
+    Ok(Moving {
+        files: server.copy.take(),
+        configuration: desired
+            .r#move
+            .as_ref()
+            .is_some_and(|wire| wire.configuration),
+        server,
     })
 }
 

@@ -15,6 +15,7 @@
 mod failure;
 mod files;
 mod keep;
+mod moving;
 mod prove;
 mod schema;
 mod serve;
@@ -135,7 +136,11 @@ impl Worker {
             Ok(Settled::Idle) => std::future::pending().await,
             Ok(Settled::Serving(serving)) => {
                 backoff.reset();
-                self.keep(&serving).await;
+                tokio::select! {
+                    () = self.keep(&serving) => {}
+                    // Ends with a newer desired state only; dropped, it goes on where it was.
+                    () = self.copy_beside(&serving) => {}
+                }
             }
             Err(failed) => {
                 let permanent = failed.error.permanent();
@@ -160,6 +165,10 @@ impl Worker {
             Wanted::Serving(wanted) => {
                 self.serve(&wanted).await?;
                 Ok(Settled::Serving(wanted))
+            }
+            Wanted::Moving(wanted) => {
+                self.move_out(&wanted).await?;
+                Ok(Settled::Idle)
             }
             Wanted::Drained { drain, .. } => {
                 self.drain(drain).await;

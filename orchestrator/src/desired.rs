@@ -42,7 +42,9 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
             settings,
             ..
         } => (cluster.as_ref(), *scheduler, settings),
-        NodeGoal::Prepare { settings, .. } => (None, false, settings),
+        NodeGoal::Prepare { settings, .. } | NodeGoal::Move { settings, .. } => {
+            (None, false, settings)
+        }
         NodeGoal::Drain => return BTreeMap::new(),
     };
     let mut settings = BTreeMap::from([
@@ -131,9 +133,10 @@ fn configuration_store(goal: &NodeGoal) -> v1::ConfigurationStore {
             configuration: ConfigurationHome::Database,
             ..
         } => v1::ConfigurationStore::Database,
-        NodeGoal::Serve { .. } | NodeGoal::Prepare { .. } | NodeGoal::Drain => {
-            v1::ConfigurationStore::Unspecified
-        }
+        NodeGoal::Serve { .. }
+        | NodeGoal::Prepare { .. }
+        | NodeGoal::Move { .. }
+        | NodeGoal::Drain => v1::ConfigurationStore::Unspecified,
     }
 }
 
@@ -154,7 +157,10 @@ pub fn digest(release: Release<'_>, facts: Option<&Facts>, goal: &NodeGoal) -> O
     for (key, value) in settings(facts, goal) {
         part(&key, &value);
     }
-    if let NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. } = goal {
+    if let NodeGoal::Serve { sha256, .. }
+    | NodeGoal::Prepare { sha256, .. }
+    | NodeGoal::Move { sha256, .. } = goal
+    {
         part("artefact", sha256);
     }
     if let Some(files) = files::digested(goal) {
@@ -219,6 +225,13 @@ pub fn message(
             url,
             rollout,
             ..
+        }
+        | NodeGoal::Move {
+            version,
+            sha256,
+            url,
+            rollout,
+            ..
         } => (version, sha256, url, false, 0, rollout),
         NodeGoal::Drain => {
             return Some(v1::Desired {
@@ -245,8 +258,11 @@ pub fn message(
             rollout,
         ),
     };
-    let facts =
-        facts.filter(|facts| !lacks_licence(spec, facts, goal) && !lacks_secrets(spec, facts))?;
+    // A server that is started for a moment, without clients, needs no licence.
+    let moves = matches!(goal, NodeGoal::Move { .. });
+    let facts = facts.filter(|facts| {
+        (moves || !lacks_licence(spec, facts, goal)) && !lacks_secrets(spec, facts)
+    })?;
     let database = &facts.database;
     let role = if migrate {
         v1::MigrationRole::Migrate
@@ -255,10 +271,11 @@ pub fn message(
     };
     Some(v1::Desired {
         generation,
-        goal: if matches!(goal, NodeGoal::Prepare { .. }) {
-            v1::Goal::Prepare
-        } else {
-            v1::Goal::Serve
+        goal: match goal {
+            NodeGoal::Prepare { .. } => v1::Goal::Prepare,
+            NodeGoal::Move { .. } => v1::Goal::Move,
+            NodeGoal::Serve { .. } => v1::Goal::Serve,
+            NodeGoal::Drain => v1::Goal::Drain,
         }
         .into(),
         artefact: Some(v1::Artefact {
@@ -305,6 +322,7 @@ pub fn message(
             cluster: spec.mattermost.cluster,
         }),
         file_store: files::message(goal),
+        r#move: files::order(goal),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use fleet_proto::v1;
 use jiff::Timestamp;
-use plan::observed::{Failure, Node, ServerLicence};
+use plan::observed::{Failure, Moved, Node, ServerLicence};
 
 /// Lines of a failed node's journal that are kept; more is for `journalctl` on the node.
 const MAX_LINES: usize = 50;
@@ -24,6 +24,8 @@ pub fn phase_name(phase: i32) -> &'static str {
         v1::Phase::Draining => "draining",
         v1::Phase::Drained => "drained",
         v1::Phase::Failed => "failed",
+        v1::Phase::Moving => "moving",
+        v1::Phase::Moved => "moved",
     }
 }
 
@@ -31,7 +33,7 @@ pub fn phase_name(phase: i32) -> &'static str {
 pub fn artefact_is_verified(phase: &str) -> bool {
     matches!(
         phase,
-        "verified" | "installed" | "migrating" | "starting" | "serving"
+        "verified" | "installed" | "migrating" | "starting" | "serving" | "moving" | "moved"
     )
 }
 
@@ -70,6 +72,14 @@ pub fn from_wire(report: &v1::NodeReport, now: Timestamp) -> Node {
         }),
         connections: report.connections,
         note: clean(&report.note),
+        can_move: report.can_move,
+        configuration_file: report
+            .configuration_file
+            .iter()
+            .take(MAX_LINES)
+            .map(|(name, digest)| (clean(name), clean(digest)))
+            .collect(),
+        moved: report.moved.as_ref().map(moved),
         version_id: clean(&report.version_id),
         licence: report.licence.map(|licence| ServerLicence {
             licensed: licence.licensed,
@@ -88,6 +98,17 @@ pub fn server_since(before: Option<&Node>, after: &Node, now: Timestamp) -> Opti
         Some(before) if same(&before) && before.server_since.is_some() => before.server_since,
         Some(before) if same(&before) && before.phase == "serving" => None,
         _ => (after.phase == "serving").then_some(now),
+    }
+}
+
+fn moved(wire: &v1::Moved) -> Moved {
+    Moved {
+        files: wire.files,
+        bytes: wire.bytes,
+        digest: clean(&wire.digest),
+        bucket_digest: clean(&wire.bucket_digest),
+        superseded: wire.superseded,
+        complete: wire.complete,
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Verb {
     Get,
     /// Deletes it.
     Delete,
+    /// Asks what is there.
+    Head,
 }
 
 impl Verb {
@@ -27,6 +29,7 @@ impl Verb {
             Self::Put => Method::PUT,
             Self::Get => Method::GET,
             Self::Delete => Method::DELETE,
+            Self::Head => Method::HEAD,
         }
     }
 
@@ -34,7 +37,7 @@ impl Verb {
     fn right(self) -> &'static str {
         match self {
             Self::Put => "s3:PutObject",
-            Self::Get => "s3:GetObject",
+            Self::Get | Self::Head => "s3:GetObject",
             Self::Delete => "s3:DeleteObject",
         }
     }
@@ -61,6 +64,7 @@ impl fmt::Display for Place {
         match self.verb {
             Verb::Put => write!(f, "cannot write `{key}` to bucket `{bucket}`")?,
             Verb::Get => write!(f, "cannot read `{key}` of bucket `{bucket}`")?,
+            Verb::Head => write!(f, "cannot look at `{key}` of bucket `{bucket}`")?,
             Verb::Delete => write!(f, "cannot delete `{key}` of bucket `{bucket}`")?,
         }
         write!(f, " at `{}`", self.host)

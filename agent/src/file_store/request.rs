@@ -22,7 +22,7 @@ pub(super) struct Outline<'a> {
     pub(super) region: &'a str,
     /// Besides host, date, digest and session token.
     pub(super) headers: &'a [(&'static str, String)],
-    pub(super) body: &'a [u8],
+    pub(super) body: SignableBody<'a>,
     pub(super) time: SystemTime,
     pub(super) credentials: &'a Credentials,
 }
@@ -56,7 +56,7 @@ fn encoded(key: &str) -> String {
 }
 
 /// All headers of the request but `host`, which the client sends by itself.
-pub(super) fn signed(outline: &Outline<'_>) -> Result<Vec<(String, String)>, String> {
+pub(super) fn signed(outline: Outline<'_>) -> Result<Vec<(String, String)>, String> {
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
@@ -81,7 +81,7 @@ pub(super) fn signed(outline: &Outline<'_>) -> Result<Vec<(String, String)>, Str
         outline.method,
         outline.url.as_str(),
         plain.iter().copied().chain([("host", host.as_str())]),
-        SignableBody::Bytes(outline.body),
+        outline.body,
     )
     .map_err(|error| error.to_string())?;
     let (instructions, _) = sign(request, &params)

@@ -21,12 +21,12 @@ fn example(method: &str, path: &str, headers: &[(&'static str, String)], body: &
         "example",
     );
     let url = Url::parse(&format!("https://examplebucket.s3.amazonaws.com{path}")).unwrap();
-    let all = signed(&Outline {
+    let all = signed(Outline {
         method,
         url: &url,
         region: "us-east-1",
         headers,
-        body,
+        body: SignableBody::Bytes(body),
         time: SystemTime::UNIX_EPOCH + EXAMPLE_TIME,
         credentials: &credentials,
     })
@@ -72,12 +72,12 @@ fn token_digest_and_owner_are_signed() {
     let instance = "i-0123456789abcdef0".parse().unwrap();
     let credentials = Credentials::new("AKID", "secret", Some("token".into()), None, "test");
     let probe = Probe::new(&store, &instance, credentials, None, Patience::default()).unwrap();
-    let all = signed(&Outline {
+    let all = signed(Outline {
         method: "PUT",
         url: &probe.url,
         region: &store.region,
         headers: &probe.headers(),
-        body: b"x",
+        body: SignableBody::Bytes(b"x"),
         time: crate::clock::now(),
         credentials: &probe.credentials,
     })

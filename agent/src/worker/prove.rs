@@ -68,6 +68,7 @@ impl Worker {
                 .clone_from(&wanted.configuration_digest);
             report.connections = self.established();
         });
+        self.report_configuration(wanted);
         self.reporter.reach(Phase::Serving);
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Worker {
     }
 
     /// From the file when it is of this configuration, else with secrets from the orchestrator.
-    async fn environment(&self, wanted: &Serving) -> Result<Environment, Failed> {
+    pub(super) async fn environment(&self, wanted: &Serving) -> Result<Environment, Failed> {
         let failed = || Failed::at(Phase::Installed);
         let there = Environment::read(&self.layout).map_err(Failed::at(Phase::Installed))?;
         if let Some(there) = there
@@ -212,7 +212,7 @@ impl Worker {
         Err(self.with_journal(error).await)
     }
 
-    fn record_running(&self, digest: &str, version: &str) -> Result<(), DiskTrouble> {
+    pub(super) fn record_running(&self, digest: &str, version: &str) -> Result<(), DiskTrouble> {
         let mut progress = self.store.progress().map_err(DiskTrouble)?;
         digest.clone_into(&mut progress.running_digest);
         version.clone_into(&mut progress.running_version);

@@ -16,7 +16,7 @@ use crate::s3::{BUCKET, Bucket, REGION};
 use crate::scenario::Scenario;
 
 /// Beside this test, when the whole workspace is built.
-fn binary() -> Option<PathBuf> {
+pub fn binary() -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap();
     let binary = test.ancestors().nth(2)?.join("mattermost");
     if !binary.exists() {
@@ -31,7 +31,7 @@ fn binary() -> Option<PathBuf> {
     Some(binary)
 }
 
-fn settings(bucket: &Bucket) -> [(&'static str, String); 8] {
+pub fn settings(bucket: &Bucket) -> [(&'static str, String); 8] {
     let endpoint = bucket.endpoint.trim_start_matches("http://").to_owned();
     [
         ("MM_FILESETTINGS_DRIVERNAME", "amazons3".to_owned()),

@@ -23,5 +23,6 @@ mod kills;
 mod lasting;
 mod licence;
 mod life;
+mod moving;
 mod proxy;
 mod systemd;

@@ -44,6 +44,8 @@ pub struct Asked {
 struct Inner {
     mood: Mood,
     objects: BTreeMap<String, Bytes>,
+    /// What came with each of them.
+    heads: BTreeMap<String, HeaderMap>,
     asked: Vec<Asked>,
 }
 
@@ -155,8 +157,27 @@ async fn answer(
         Mood::Busy(left) if left > 0 => refused(503, "SlowDown", ""),
         Mood::Forgetful if method == Method::GET => "other bytes".into_response(),
         _ if method == Method::PUT => {
-            inner.objects.insert(key, body);
+            let signed = headers["x-amz-content-sha256"].to_str().unwrap_or_default();
+            if signed != crate::releases::sha256(&body) {
+                return refused(400, "XAmzContentSHA256Mismatch", "");
+            }
+            inner.objects.insert(key.clone(), body);
+            inner.heads.insert(key, headers);
             StatusCode::OK.into_response()
+        }
+        _ if method == Method::HEAD && key.matches('/').count() > 1 && key.len() > BUCKET.len() + 2 => {
+            let Some(content) = inner.objects.get(&key) else {
+                return StatusCode::NOT_FOUND.into_response();
+            };
+            let mut answer = Response::new(axum::body::Body::empty());
+            let length = content.len().to_string().parse().unwrap();
+            answer.headers_mut().insert("content-length", length);
+            for name in ["x-amz-checksum-sha256", "x-amz-meta-modified-ms"] {
+                if let Some(value) = inner.heads[&key].get(name) {
+                    answer.headers_mut().insert(name, value.clone());
+                }
+            }
+            answer
         }
         // How servers look whether the bucket is there.
         _ if method == Method::HEAD => StatusCode::OK.into_response(),

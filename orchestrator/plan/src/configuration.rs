@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::intent::Record;
+use crate::moving::unmoved;
 use crate::stack::NOTICE;
 use crate::view::View;
 
@@ -36,10 +37,6 @@ impl Record {
     }
 }
 
-/// What a stack whose settings live on its nodes loses with each of them, and the way out. There is one
-/// that needs no move of the file: what stands in the specification reaches every node.
-pub(crate) const ON_NODES: &str = "settings made in the System Console lie in each node's config.json and are lost with the node, at every rollout too: repeat them in `[mattermost.settings]` and `[mattermost.secrets]`, which reach every node";
-
 /// Whether a server beside the migrator may start: SQL shows the active row, where the settings live in
 /// the database. What could not be read shows nothing.
 pub(crate) fn has_first_row(view: &View<'_>) -> bool {
@@ -53,9 +50,11 @@ pub(crate) fn has_first_row(view: &View<'_>) -> bool {
 
 /// Says where the settings are in danger, and which salt changed. Run at every look of a stack that is up.
 pub(crate) fn watch(view: &View<'_>, draft: &mut Draft) {
-    if view.record().proven.is_some() && view.record().configuration() == ConfigurationHome::File {
-        draft.wait(NOTICE, ON_NODES);
-        return;
+    if let Some(unmoved) = unmoved(view.record(), view.spec()) {
+        draft.wait(NOTICE, unmoved.words());
+        if unmoved.configuration {
+            return;
+        }
     }
     let seen = view.observed.databases.as_ref();
     let Some(active) = seen.and_then(|seen| seen.configuration.as_ref()) else {

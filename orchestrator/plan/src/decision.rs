@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::configuration::ConfigurationHome;
 use crate::files::FilesHome;
 use crate::intent::Phase;
+use crate::moving::MoveOrder;
 
 /// The next step, and why it is that one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub enum NodeGoal {
         /// server that ran before had read an older one.
         #[serde(default)]
         started_after: Option<Timestamp>,
+        /// Files are copied beside the server.
+        #[serde(default)]
+        copy: Option<MoveOrder>,
     },
     /// Install this release, verified, but do not start it: a cutover, or a first migration by another.
     Prepare {
@@ -114,6 +118,25 @@ pub enum NodeGoal {
     },
     /// Close connections in batches, stop, report.
     Drain,
+    /// Stop, and bring what lives on the node to where it lasts; no server runs afterwards.
+    Move {
+        /// Version that serves there.
+        version: String,
+        /// Digest of the tarball.
+        sha256: String,
+        /// Where it lies.
+        url: String,
+        /// The rollout that it serves.
+        rollout: Option<String>,
+        /// `MM_…` settings from the specification that this target was made with.
+        #[serde(default)]
+        settings: BTreeMap<String, String>,
+        /// Where users' files live until then.
+        #[serde(default)]
+        files: Option<FilesHome>,
+        /// What goes where.
+        order: MoveOrder,
+    },
 }
 
 impl NodeGoal {
@@ -121,7 +144,7 @@ impl NodeGoal {
     pub fn licence(&self) -> Option<&str> {
         match self {
             Self::Serve { licence, .. } | Self::Prepare { licence, .. } => licence.as_deref(),
-            Self::Drain => None,
+            Self::Drain | Self::Move { .. } => None,
         }
     }
 }

@@ -269,6 +269,8 @@ pub enum Mode {
     Overlap,
     /// Without a cluster licence: blue is stopped before green starts, with an announced pause.
     Cutover,
+    /// The same nodes: what lives on them is brought to where it lasts.
+    Move,
 }
 
 /// Where a stack or a rollout stands: a noun for what is true. Arrows live in `plan` alone.
@@ -287,6 +289,14 @@ pub enum Phase {
     Requested,
     /// Lease held, checks run.
     Preflight,
+    /// A move: every node copies its files while its server runs.
+    Copying,
+    /// A move: no server runs; the rest of the files is copied, and the settings go into the database.
+    Moving,
+    /// A move: servers run on what lasts; the listener still answers itself.
+    Moved,
+    /// A move: users are let in again.
+    Reopened,
     /// Copies of the image run.
     Imaging,
     /// A DB snapshot is under way.

@@ -9,6 +9,7 @@
 use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
+use crate::moving::unmoved;
 use crate::nodes::{failure_of, settled_goal, verified};
 use crate::observed::{Failure, Group};
 use crate::view::{View, is_leaving, later, live_members};
@@ -136,6 +137,18 @@ pub(crate) fn replace_failed(view: &View<'_>, draft: &mut Draft, group: &Group, 
         return;
     }
     if let Some((instance, failure)) = members.failed.first() {
+        // What people made lies on it alone.
+        if let Some(unmoved) = unmoved(view.record(), view.spec()) {
+            draft.wait(
+                "not_moved",
+                format!(
+                    "{instance} failed in `{}` and is not replaced: {}",
+                    failure.phase,
+                    unmoved.words()
+                ),
+            );
+            return;
+        }
         let what = format!("{instance} failed in `{}` and is replaced", failure.phase);
         let action = Action::TerminateInstance {
             group: group.name.clone(),

@@ -2,6 +2,7 @@
 //! decision came about; it reads the decision against the observation alone.
 
 mod files;
+mod moving;
 mod rollout;
 mod traffic;
 
@@ -85,8 +86,8 @@ impl Judge<'_> {
             }
             Action::SetFixedResponse { .. } => {
                 let phase = &self.decision.next;
-                let cutover = self.decision_is_cutover();
-                if cutover && matches!(phase, Phase::Closed | Phase::ReturningTraffic) {
+                let announced = self.decision_is_announced();
+                if announced && matches!(phase, Phase::Closed | Phase::ReturningTraffic) {
                     Ok(())
                 } else {
                     Err((
@@ -100,16 +101,21 @@ impl Judge<'_> {
                 min,
                 desired,
                 ..
-            } => self.size(group, *min, *desired),
+            } => {
+                self.keeps_what_is_not_moved(group, Some(*desired))?;
+                self.size(group, *min, *desired)
+            }
             Action::DeleteGroup { group, .. } => {
                 let seen = self.observed.groups.get(group);
                 self.tagged(seen.map(|seen| &seen.tags), group)?;
+                self.keeps_what_is_not_moved(group, Some(0))?;
                 self.not_serving(group)
             }
-            Action::TerminateInstance { group, .. } => self.tagged(
-                self.observed.groups.get(group).map(|seen| &seen.tags),
-                group,
-            ),
+            Action::TerminateInstance { group, .. } => {
+                self.keeps_what_is_not_moved(group, None)?;
+                let seen = self.observed.groups.get(group);
+                self.tagged(seen.map(|seen| &seen.tags), group)
+            }
             Action::DeleteTargetGroup { arn } => {
                 let seen = self
                     .observed
@@ -214,13 +220,14 @@ impl Judge<'_> {
         )
     }
 
-    fn decision_is_cutover(&self) -> bool {
+    /// A cutover or a move: users are turned away for a while, as the plan says.
+    fn decision_is_announced(&self) -> bool {
         let rollout = self
             .decision
             .rollout
             .as_ref()
             .or(self.intent.rollout.as_ref());
-        rollout.is_some_and(|rollout| rollout.mode == crate::intent::Mode::Cutover)
+        rollout.is_some_and(|rollout| rollout.mode != crate::intent::Mode::Overlap)
     }
 
     fn only_down(&self, what: &str) -> Verdict {

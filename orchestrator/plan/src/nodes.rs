@@ -6,6 +6,7 @@ use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::intent::{Record, Target};
 use crate::licence;
+use crate::moving::MoveOrder;
 use crate::observed::{Failure, Node, Observed};
 use crate::view::View;
 
@@ -48,6 +49,29 @@ impl<'a> Colour<'a> {
             configuration: self.configuration,
             licence: None,
             started_after: None,
+            copy: None,
+        }
+    }
+
+    /// The same server, and its files are copied beside it.
+    pub fn copying(&self, order: MoveOrder) -> NodeGoal {
+        let mut goal = self.serve(false);
+        if let NodeGoal::Serve { copy, .. } = &mut goal {
+            *copy = Some(order).filter(|order| order.files.is_some());
+        }
+        goal
+    }
+
+    /// Stopped, with what lives on the node on its way to where it lasts.
+    pub fn moving(&self, order: MoveOrder) -> NodeGoal {
+        NodeGoal::Move {
+            version: self.target.version.clone(),
+            sha256: self.target.sha256.clone(),
+            url: self.target.url.clone(),
+            rollout: self.rollout.clone(),
+            settings: self.target.settings.clone(),
+            files: self.target.files.clone(),
+            order,
         }
     }
 
@@ -90,6 +114,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 configuration,
                 licence,
                 started_after,
+                copy,
                 ..
             },
             NodeGoal::Serve {
@@ -104,6 +129,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 configuration: given_configuration,
                 licence: given_licence,
                 started_after: given_started_after,
+                copy: given_copy,
                 ..
             },
         ) => {
@@ -116,7 +142,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                         given_settings,
                         given_configuration,
                     )
-                && files == given_files
+                && (files, copy) == (given_files, given_copy)
                 && (licence, started_after) == (given_licence, given_started_after)
                 && (migrate == given_migrate || (*given_migrate && served))
         }
@@ -280,6 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::large_stack_arrays, reason = "a table of cases")]
     fn new_facts_go_to_one_node_while_the_others_serve() {
         let node = |phase: &str, current: bool, connected: bool| Node {
             phase: phase.to_owned(),

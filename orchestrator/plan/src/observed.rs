@@ -18,7 +18,7 @@ pub use database::{
 };
 pub use files::{BucketEncryption, BucketLifecycle, FilesBucket};
 pub use fleet::{
-    Activity, Alarm, Failure, Group, Image, Instance, Member, Node, ScalingPolicy, Template,
+    Activity, Alarm, Failure, Group, Image, Instance, Member, Moved, Node, ScalingPolicy, Template,
     TemplateVersion,
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};

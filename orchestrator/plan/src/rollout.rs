@@ -7,6 +7,7 @@
 //!                                      ▲
 //!       before it every phase may turn back: ReturningTraffic ─ RemovingGreen ─ RolledBack
 //!
+//!  Move: … Preflight ─ Copying ─ Pinned ─ Closed ─ Moving ─ Moved ─ Reopened ─ Done (see [`moving`])
 //!  Cutover: … Imaging ─ Pinned ─ GreenCreated ─ Prepared ─ Closed ─ Snapshot ─ Canary ─ Full ─ Shifting(100) ─ …
 //! ```
 //!
@@ -19,6 +20,7 @@ mod cutover;
 mod green;
 mod imaging;
 mod join;
+mod moving;
 pub(crate) mod pin;
 mod preflight;
 mod promote;
@@ -96,6 +98,10 @@ fn phase(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     match &scene.rollout.phase {
         Phase::Requested => preflight::requested(draft, scene),
         Phase::Preflight => preflight::preflight(draft, scene),
+        Phase::Copying => moving::copying(draft, scene),
+        Phase::Moving => moving::moving(draft, scene),
+        Phase::Moved => moving::moved(draft, scene),
+        Phase::Reopened => moving::reopened(draft, scene),
         Phase::Imaging => imaging::imaging(draft, scene),
         Phase::Snapshot => imaging::snapshot(draft, scene),
         Phase::Pinned => pin::pinned(draft, scene),
@@ -226,20 +232,27 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
     let seconds = match &scene.rollout.phase {
         Phase::Canary => limits.node_deadline_seconds.saturating_add(migration),
         // All green nodes boot at once; Auto Scaling may need a second try.
-        Phase::Full | Phase::Prepared => limits.node_deadline_seconds.saturating_mul(2),
+        Phase::Full | Phase::Prepared | Phase::Moved => {
+            limits.node_deadline_seconds.saturating_mul(2)
+        }
         // One after the other.
         Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
         Phase::Shifting { .. } => limits
             .step_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
+        // Few are left to copy, and servers to start once.
+        Phase::Moving => limits
+            .migration_deadline_seconds
+            .max(limits.node_deadline_seconds),
         Phase::Baking => limits
             .bake_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Draining => limits
             .phase_deadline_seconds
             .saturating_add(scene.view.spec().fleet.drain_seconds.saturating_mul(nodes)),
-        Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
+        // A copy takes as long as there are files; users are served meanwhile, and an abort ends it.
+        Phase::Copying | Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
         _ => limits.phase_deadline_seconds,
     };
     Some(later(scene.rollout.entered, seconds))
@@ -251,6 +264,9 @@ fn can_turn_back(phase: &Phase) -> bool {
         phase,
         Phase::Requested
             | Phase::Preflight
+            | Phase::Copying
+            | Phase::Moving
+            | Phase::Moved
             | Phase::Imaging
             | Phase::Snapshot
             | Phase::Pinned

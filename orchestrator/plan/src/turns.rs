@@ -73,7 +73,7 @@ impl Turns {
                 });
             }
             NodeGoal::Prepare { licence, .. } => *licence = self.versions.of(instance),
-            NodeGoal::Drain => {}
+            NodeGoal::Drain | NodeGoal::Move { .. } => {}
         }
         goal
     }

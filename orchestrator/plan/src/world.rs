@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub spec: Spec,
     /// Releases that crash at their start.
     pub bad: BTreeSet<String>,
+    /// Nodes whose files cannot be copied once their server is stopped.
+    pub unmovable: BTreeSet<String>,
     /// Agents that are cut off, and for how many ticks: the server runs, nobody hears of it.
     pub silent: BTreeMap<String, u32>,
     /// Migrations that really ran: instance, and whether a snapshot was available then.
@@ -60,6 +62,7 @@ impl World {
             now,
             spec: spec.clone(),
             bad: BTreeSet::new(),
+            unmovable: BTreeSet::new(),
             silent: BTreeMap::new(),
             migrations: Vec::new(),
             snapshot_ticks: 2,

@@ -97,6 +97,8 @@ enum Command {
     Serve(serve::Args),
     /// Bring a new Mattermost version or image into service, blue/green
     Rollout(rollout::Args),
+    /// Bring what lives on the nodes of an older stack to where it lasts: files to the bucket, settings to the database
+    Move(rollout::MoveArgs),
     /// What the stack is, and the one thing that it waits for
     Status(status_verb::Args),
     /// Every node: where it is, what it runs, why it failed
@@ -145,7 +147,7 @@ pub fn main() -> ExitCode {
     };
     let following = matches!(
         cli.command,
-        Command::Up(_) | Command::Down(_) | Command::Rollout(_)
+        Command::Up(_) | Command::Down(_) | Command::Rollout(_) | Command::Move(_)
     );
     crate::logging::start(cli.verbose, following);
     if let Err(error) = keep_memory_private() {
@@ -183,6 +185,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Up(args) => Box::pin(up::run(cli, args)).await,
         Command::Serve(args) => serve::run(cli, args).await,
         Command::Rollout(args) => rollout::run(cli, args).await,
+        Command::Move(args) => rollout::moves(cli, args).await,
         Command::Status(args) => status_verb::run(cli, args).await,
         Command::Nodes => nodes::run(cli).await,
         Command::Image(args) => image::run(cli, args).await,

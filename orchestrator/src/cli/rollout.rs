@@ -74,6 +74,52 @@ struct Start {
     /// Names the request: the same key again is the same rollout. Default: made from version and image
     #[arg(long)]
     request_key: Option<String>,
+    /// `orchestrator move`: not a rollout
+    #[arg(skip)]
+    moves: bool,
+}
+
+impl Start {
+    fn verb(&self) -> &'static str {
+        if self.moves { "move" } else { "rollout" }
+    }
+}
+
+/// Flags of `move`.
+#[derive(Debug, ClapArgs)]
+pub struct MoveArgs {
+    /// Show what would be moved where, and stop
+    #[arg(long)]
+    plan: bool,
+    /// Return as soon as the request is written down
+    #[arg(long)]
+    detach: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Names the request: the same key again is the same move. Default: made from the time
+    #[arg(long)]
+    request_key: Option<String>,
+}
+
+/// Asks for a move, and follows it to its end.
+pub async fn moves(cli: &Cli, args: &MoveArgs) -> anyhow::Result<Exit> {
+    let spec = cli.load()?;
+    let mut client = cli.client(&spec).await?;
+    let args = Start {
+        mattermost: None,
+        sha256: None,
+        url: None,
+        image: None,
+        files_moved: false,
+        lose_files: false,
+        plan: args.plan,
+        detach: args.detach,
+        yes: args.yes,
+        request_key: args.request_key.clone(),
+        moves: true,
+    };
+    start(cli, &mut client, &args).await
 }
 
 #[derive(Debug, ClapArgs)]
@@ -151,6 +197,7 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
         operator: super::operator(),
         files_moved: args.files_moved,
         lose_files: args.lose_files,
+        moves: args.moves,
     };
     if args.plan {
         // The plan says what would be lost; nothing is lost by looking at it.
@@ -183,7 +230,10 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
     }
     if !args.yes {
         if !std::io::stdin().is_terminal() {
-            output::talk("`rollout` asks before it acts\nhint: --yes answers");
+            output::talk(&format!(
+                "`{}` asks before it acts\nhint: --yes answers",
+                args.verb()
+            ));
             return Ok(Exit::Refused);
         }
         output::talk("Go on? [y/N]");
@@ -201,6 +251,9 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
 fn own_key(args: &Start) -> String {
     let minute = crate::reconcile::now().as_second() / 60;
     let or_none = |given: &Option<String>| given.clone().unwrap_or_else(|| "-".to_owned());
+    if args.moves {
+        return format!("move/{minute}");
+    }
     format!(
         "{}/{}/{minute}",
         or_none(&args.mattermost),

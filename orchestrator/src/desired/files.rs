@@ -1,12 +1,14 @@
 //! Where users' files live, as a node is told.
 
 use fleet_proto::v1;
-use plan::{FilesHome, NodeGoal};
+use plan::{BucketHome, FilesHome, NodeGoal};
 
 /// The place in a goal; none for a target from before it was said.
 pub fn home(goal: &NodeGoal) -> Option<&FilesHome> {
     match goal {
-        NodeGoal::Serve { files, .. } | NodeGoal::Prepare { files, .. } => files.as_ref(),
+        NodeGoal::Serve { files, .. }
+        | NodeGoal::Prepare { files, .. }
+        | NodeGoal::Move { files, .. } => files.as_ref(),
         NodeGoal::Drain => None,
     }
 }
@@ -15,15 +17,33 @@ pub fn home(goal: &NodeGoal) -> Option<&FilesHome> {
 pub fn message(goal: &NodeGoal) -> Option<v1::FileStore> {
     match home(goal)? {
         FilesHome::Local => None,
-        FilesHome::S3(home) => Some(v1::FileStore {
-            bucket: home.bucket.clone(),
-            region: home.region.clone(),
-            prefix: home.prefix.clone(),
-            endpoint: home.endpoint.clone().unwrap_or_default(),
-            owner: home.owner.clone().unwrap_or_default(),
-            own_keys: home.own_keys,
-        }),
+        FilesHome::S3(home) => Some(store(home)),
     }
+}
+
+fn store(home: &BucketHome) -> v1::FileStore {
+    v1::FileStore {
+        bucket: home.bucket.clone(),
+        region: home.region.clone(),
+        prefix: home.prefix.clone(),
+        endpoint: home.endpoint.clone().unwrap_or_default(),
+        owner: home.owner.clone().unwrap_or_default(),
+        own_keys: home.own_keys,
+    }
+}
+
+/// What a node is to bring to where it lasts. It is in no digest: no server restarts for it.
+pub fn order(goal: &NodeGoal) -> Option<v1::Move> {
+    let order = match goal {
+        NodeGoal::Serve { copy, .. } => copy.as_ref()?,
+        NodeGoal::Move { order, .. } => order,
+        NodeGoal::Prepare { .. } | NodeGoal::Drain => return None,
+    };
+    Some(v1::Move {
+        to: order.files.as_ref().map(store),
+        configuration: order.configuration,
+        alone: order.alone,
+    })
 }
 
 /// What of it is in the digest besides the settings: a change of it restarts the server.

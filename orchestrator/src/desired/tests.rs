@@ -63,6 +63,7 @@ fn serve(change: impl FnOnce(&mut Serve)) -> NodeGoal {
         licence: serve.licence,
         started_after: serve.started_after,
         files: serve.files,
+        copy: None,
     }
 }
 
@@ -470,4 +471,46 @@ fn nothing_is_told_before_everything_for_it_is_known() {
     let mut free = spec();
     free.mattermost.licence_secret = None;
     assert!(message(&free, NOBODY, Some(&without), &serve(|_| {}), 1).is_some());
+}
+
+#[test]
+fn an_order_to_copy_restarts_no_server_and_one_to_move_names_what_goes_where() {
+    let order = plan::MoveOrder {
+        files: Some(plan::BucketHome {
+            bucket: "chat-files".to_owned(),
+            region: "eu-central-1".to_owned(),
+            prefix: "chat/".to_owned(),
+            ..plan::BucketHome::default()
+        }),
+        configuration: true,
+        alone: true,
+    };
+    let facts = facts();
+    let plain = serve(|_| {});
+    let mut copying = plain.clone();
+    if let NodeGoal::Serve { copy, .. } = &mut copying {
+        *copy = Some(order.clone());
+    }
+    let digests = [&plain, &copying].map(|goal| digest(NOBODY, Some(&facts), goal));
+    assert_eq!(digests[0], digests[1]);
+    let goal = NodeGoal::Move {
+        version: "11.10.0".to_owned(),
+        sha256: "ab".repeat(32),
+        url: "https://m.example/m".to_owned(),
+        rollout: Some("r-2".to_owned()),
+        settings: BTreeMap::new(),
+        files: None,
+        order,
+    };
+    for (goal, named) in [(copying, v1::Goal::Serve), (goal, v1::Goal::Move)] {
+        let order = super::files::order(&goal).unwrap();
+        assert!(order.configuration && order.alone);
+        assert_eq!(order.to.unwrap().bucket, "chat-files");
+        let store = super::configuration_store(&goal);
+        assert_eq!(store, v1::ConfigurationStore::Unspecified);
+        let said = message(&spec(), NOBODY, Some(&facts), &goal, 7).unwrap();
+        assert_eq!(said.goal(), named);
+        assert!(said.r#move.is_some() && said.file_store.is_none());
+    }
+    assert_eq!(super::files::order(&plain), None);
 }

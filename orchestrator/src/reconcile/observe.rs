@@ -239,8 +239,12 @@ fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started
         node.current = row.goal.as_ref().is_some_and(|goal| {
             // A node that failed, leaves or only prepares has no configuration in force. Else what
             // counts is what it was told: facts that changed since reach it by a generation of its own.
-            let same = matches!(goal, plan::NodeGoal::Drain | plan::NodeGoal::Prepare { .. })
-                || node.failure.is_some()
+            let same = matches!(
+                goal,
+                plan::NodeGoal::Drain
+                    | plan::NodeGoal::Prepare { .. }
+                    | plan::NodeGoal::Move { .. }
+            ) || node.failure.is_some()
                 || Some(&node.configuration_digest) == row.digest.as_ref();
             node.generation == row.generation && same
         });

@@ -233,8 +233,11 @@ impl v1::node_server::Node for NodeService {
         let goal = loop {
             changes.mark_unchanged();
             let node = self.still(&caller).await?;
-            let Some(goal @ (NodeGoal::Serve { sha256, .. } | NodeGoal::Prepare { sha256, .. })) =
-                &node.goal
+            let Some(
+                goal @ (NodeGoal::Serve { sha256, .. }
+                | NodeGoal::Prepare { sha256, .. }
+                | NodeGoal::Move { sha256, .. }),
+            ) = &node.goal
             else {
                 return Err(self.deny(instance, Denied::SecretsGoal));
             };

@@ -39,14 +39,19 @@ pub(super) async fn active(client: &Client) -> Result<Option<Configuration>, Pro
              FROM public.configurations configuration, LATERAL (VALUES
                  ('FileSettings.PublicLinkSalt', configuration.value::json #>> '{FileSettings,PublicLinkSalt}'),
                  ('SqlSettings.AtRestEncryptKey', configuration.value::json #>> '{SqlSettings,AtRestEncryptKey}'),
-                 ('EmailSettings.InviteSalt', configuration.value::json #>> '{EmailSettings,InviteSalt}')
+                 ('EmailSettings.InviteSalt', configuration.value::json #>> '{EmailSettings,InviteSalt}'),
+                 ('TeamSettings.SiteName', configuration.value::json #>> '{TeamSettings,SiteName}')
              ) salt(name, value)
              WHERE configuration.id = $1 AND salt.value <> ''",
             &[&seen.id],
         )
         .await;
     match salts {
-        Ok(rows) => seen.salts = rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        Ok(rows) => {
+            seen.salts = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            // No salt, and free to change: it proves a move and nothing else.
+            seen.site_name = seen.salts.remove("TeamSettings.SiteName");
+        }
         // The server's words may quote the row.
         Err(error) => log::warn!(
             "the active row `{}` of `configurations` cannot be read as JSON ({})",

@@ -69,7 +69,7 @@ pub struct RenewRequest {
     pub csr: ::prost::alloc::vec::Vec<u8>,
 }
 /// Sent when something changed; never on a timer. Liveness is HTTP/2 keep-alive.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeReport {
     #[prost(enumeration = "Phase", tag = "1")]
     pub phase: i32,
@@ -105,6 +105,45 @@ pub struct NodeReport {
     /// What the running server says of its licence; unset before it was asked.
     #[prost(message, optional, tag = "13")]
     pub licence: ::core::option::Option<ServerLicence>,
+    /// SHA-256 (hex) of salts, keys and site name in the node's `config.json`, by `Section.Name`; empty where
+    /// the settings live in the database.
+    #[prost(map = "string, string", tag = "14")]
+    pub configuration_file: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// What was copied under the present generation; unset before a pass over all files ended.
+    #[prost(message, optional, tag = "15")]
+    pub moved: ::core::option::Option<Moved>,
+    /// This agent knows Desired.move. Older ones would leave it out in silence.
+    #[prost(bool, tag = "16")]
+    pub can_move: bool,
+}
+/// One pass over the files that live on a node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Moved {
+    /// In the bucket as they are on the node.
+    #[prost(uint64, tag = "1")]
+    pub files: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// SHA-256 (hex) of the sorted listing (key, size, SHA-256): as the node has it, and as the bucket told it.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub bucket_digest: ::prost::alloc::string::String,
+    /// A newer object of the same key came from another node, and stays.
+    #[prost(uint64, tag = "5")]
+    pub superseded: u64,
+    /// Changed while they were copied: the pass with the server stopped takes them.
+    #[prost(uint64, tag = "6")]
+    pub changing: u64,
+    /// The server was stopped during the pass.
+    #[prost(bool, tag = "7")]
+    pub complete: bool,
+    /// The server brought its `config.json` into the database.
+    #[prost(bool, tag = "8")]
+    pub configuration: bool,
 }
 /// What `GET /api/v4/license/client?format=old` answers without a login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -197,6 +236,23 @@ pub struct Desired {
     /// What the running server must say of its licence; unset: it is not asked.
     #[prost(message, optional, tag = "14")]
     pub licence: ::core::option::Option<LicenceWanted>,
+    /// Of a stack from before. With GOAL_SERVE: files are copied beside the server. With GOAL_MOVE: the rest of
+    /// them, and the configuration.
+    #[prost(message, optional, tag = "15")]
+    pub r#move: ::core::option::Option<Move>,
+}
+/// From a node's disk to where it lasts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Move {
+    /// Where files go; unset: they stay where they are.
+    #[prost(message, optional, tag = "1")]
+    pub to: ::core::option::Option<FileStore>,
+    /// This node's server brings its `config.json` into the database.
+    #[prost(bool, tag = "2")]
+    pub configuration: bool,
+    /// No other node copies into that bucket: what vanishes here is removed there.
+    #[prost(bool, tag = "3")]
+    pub alone: bool,
 }
 /// A bucket. The server's own settings for it are in `settings`; this is for the node's probe.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -339,6 +395,10 @@ pub enum Phase {
     Draining = 9,
     Drained = 10,
     Failed = 11,
+    /// GOAL_MOVE: what lives on the node is on its way to where it lasts.
+    Moving = 12,
+    /// GOAL_MOVE: all of it is there; no server runs.
+    Moved = 13,
 }
 impl Phase {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -359,6 +419,8 @@ impl Phase {
             Self::Draining => "PHASE_DRAINING",
             Self::Drained => "PHASE_DRAINED",
             Self::Failed => "PHASE_FAILED",
+            Self::Moving => "PHASE_MOVING",
+            Self::Moved => "PHASE_MOVED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -376,6 +438,8 @@ impl Phase {
             "PHASE_DRAINING" => Some(Self::Draining),
             "PHASE_DRAINED" => Some(Self::Drained),
             "PHASE_FAILED" => Some(Self::Failed),
+            "PHASE_MOVING" => Some(Self::Moving),
+            "PHASE_MOVED" => Some(Self::Moved),
             _ => None,
         }
     }
@@ -390,6 +454,8 @@ pub enum Goal {
     Serve = 2,
     /// Leave: close connections in paced batches, stop, report drained.
     Drain = 3,
+    /// Stop, and bring what lives on the node to where it lasts (Desired.move); no server runs afterwards.
+    Move = 4,
 }
 impl Goal {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -402,6 +468,7 @@ impl Goal {
             Self::Prepare => "GOAL_PREPARE",
             Self::Serve => "GOAL_SERVE",
             Self::Drain => "GOAL_DRAIN",
+            Self::Move => "GOAL_MOVE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -411,6 +478,7 @@ impl Goal {
             "GOAL_PREPARE" => Some(Self::Prepare),
             "GOAL_SERVE" => Some(Self::Serve),
             "GOAL_DRAIN" => Some(Self::Drain),
+            "GOAL_MOVE" => Some(Self::Move),
             _ => None,
         }
     }
@@ -1280,7 +1348,7 @@ pub struct NodesReply {
     #[prost(message, repeated, tag = "1")]
     pub nodes: ::prost::alloc::vec::Vec<NodeState>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeState {
     #[prost(string, tag = "1")]
     pub instance_id: ::prost::alloc::string::String,
@@ -1327,6 +1395,9 @@ pub struct StartRolloutRequest {
     /// With files on the node's disk: they may go with the node.
     #[prost(bool, tag = "8")]
     pub lose_files: bool,
+    /// Not a rollout: what lives on the nodes is brought to where it lasts.
+    #[prost(bool, tag = "9")]
+    pub moves: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RolloutPlan {

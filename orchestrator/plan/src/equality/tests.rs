@@ -23,6 +23,9 @@ fn goal(change: impl FnOnce(&mut String, &mut Option<String>, &mut Option<Timest
         files: None,
         licence,
         started_after,
+        configuration: crate::configuration::ConfigurationHome::File,
+        files: None,
+        copy: None,
     }
 }
 

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use super::{Course, Forecast};
-use crate::configuration::{ConfigurationHome, ON_NODES};
 use crate::files::{FilesHome, LOSES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
+use crate::moving::{destination, differing};
 use crate::observed::Observed;
 use crate::rollout::{Skew, connection_budget, skew, word};
 use crate::stack::{launch_differences, proven_version};
-use crate::view::View;
+use crate::view::{View, live_members};
 
 /// Seconds that a stop, a start and the switch of the listener take together, as a rule: a server is
 /// gone after 4 s, a start takes 30 to 60 s, a change of a listener some seconds.
@@ -29,8 +29,8 @@ pub fn forecast_rollout(
     let view = View::new(&with, observed, now);
     let mut facts = facts(&view, rollout);
     let mut notes = Vec::new();
-    if intent.record.configuration() == ConfigurationHome::File {
-        notes.push(ON_NODES.to_owned());
+    if rollout.mode == Mode::Move {
+        notes.extend(moving_notes(&view, rollout));
     }
     match connection_budget(&view, rollout) {
         Ok(Some((needed, limit))) => {
@@ -71,6 +71,25 @@ pub fn forecast_rollout(
         notes,
         reaches_its_end: done,
     }
+}
+
+/// Whose settings are the stack's afterwards, and what comes with the copy.
+fn moving_notes(view: &View<'_>, rollout: &RolloutIntent) -> Vec<String> {
+    let name = rollout.blue_group.clone().unwrap_or_else(|| view.owner());
+    let members = view
+        .group(&name)
+        .map_or_else(Vec::new, |group| live_members(view, group));
+    let Some(chosen) = members.first() else {
+        return Vec::new();
+    };
+    let mut notes = differing(chosen, &view.observed.nodes, &members);
+    if members.len() > 1 && destination(&rollout.from, &rollout.to).is_some() {
+        notes.push(
+            "of files with the same name on several nodes the one that was changed last is kept"
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn fact(heading: &str, text: impl Into<String>) -> (String, String) {
@@ -133,6 +152,7 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
                     steps.join(", ")
                 )
             }
+            Mode::Move => "the same nodes: files are copied while the servers run; then, behind the maintenance page, the rest of them, and settings go from config.json into the database".to_owned(),
             Mode::Cutover if distance == Ok(Skew::ExtendedSupport) => {
                 "cutover: versions this far apart must not run together".to_owned()
             }
@@ -155,11 +175,21 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
     facts.push(fact("pause", pause(rollout, migrates)));
     let starts = "every server start shows all users as offline for a moment";
     facts.push(fact("presence", starts));
-    let steps = if rollout.mode == Mode::Cutover {
-        1
-    } else {
+    let steps = if rollout.mode == Mode::Overlap {
         limits.weights.len() as u32
+    } else {
+        1
     };
+    if rollout.mode == Mode::Move {
+        facts.push(fact(
+            "way back",
+            format!(
+                "until `{}` by itself: servers start as they were, and nothing is changed",
+                word(&Phase::Reopened)
+            ),
+        ));
+        return facts;
+    }
     let watched = limits
         .step_seconds
         .saturating_mul(steps)
@@ -183,6 +213,10 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
 fn pause(rollout: &RolloutIntent, migrates: bool) -> String {
     match (rollout.mode, migrates) {
         (Mode::Overlap, _) => "none".to_owned(),
+        (Mode::Move, _) => format!(
+            "about {}, and what the copy of changed files takes: servers stop, one starts for a moment, all start",
+            duration(SWITCH_SECONDS)
+        ),
         (Mode::Cutover, true) => format!(
             "about {} and the migration: blue stops, a snapshot, the migration, green starts",
             duration(SWITCH_SECONDS + SNAPSHOT_SECONDS)

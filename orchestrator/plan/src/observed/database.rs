@@ -118,4 +118,7 @@ pub struct Configuration {
     pub created_at_ms: i64,
     /// SHA-256 (hex) of each salt and key that has a value, by `Section.Name`.
     pub salts: BTreeMap<String, String>,
+    /// SHA-256 (hex) of `TeamSettings.SiteName`.
+    #[serde(default)]
+    pub site_name: Option<String>,
 }

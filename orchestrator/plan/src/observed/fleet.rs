@@ -230,6 +230,39 @@ pub struct Node {
     /// before. `None`: not known.
     #[serde(default)]
     pub server_since: Option<Timestamp>,
+    /// Its agent knows how to move what lives on it.
+    #[serde(default)]
+    pub can_move: bool,
+    /// SHA-256 (hex) of values in its `config.json`, by `Section.Name`, where the server keeps them there.
+    #[serde(default)]
+    pub configuration_file: BTreeMap<String, String>,
+    /// What was copied under its present goal.
+    #[serde(default)]
+    pub moved: Option<Moved>,
+}
+
+/// One pass over the files that live on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// In the bucket as they are on the node.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// SHA-256 (hex) of the sorted listing as the node has it.
+    pub digest: String,
+    /// The same as the bucket told it.
+    pub bucket_digest: String,
+    /// Newer objects of the same key that came from another node.
+    pub superseded: u64,
+    /// The server was stopped during the pass.
+    pub complete: bool,
+}
+
+impl Moved {
+    /// Nothing is left on the node that is not in the bucket as well.
+    pub fn is_complete(&self) -> bool {
+        self.complete && self.digest == self.bucket_digest
+    }
 }
 
 /// Why a node failed.

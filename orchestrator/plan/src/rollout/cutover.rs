@@ -57,6 +57,10 @@ pub(super) fn closed(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         close(draft, scene);
         return Step::Stay;
     }
+    // In a move they stop by the goal of the next phase.
+    if scene.is_move() {
+        return Step::Go(Phase::Moving);
+    }
     let running: Vec<&String> = scene
         .blue_members
         .live

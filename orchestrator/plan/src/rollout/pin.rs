@@ -158,7 +158,11 @@ pub(super) fn pinned(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Stay;
     }
     if hold(view, draft, scene, blue) {
-        Step::Go(Phase::GreenCreated)
+        Step::Go(if scene.is_move() {
+            Phase::Closed
+        } else {
+            Phase::GreenCreated
+        })
     } else {
         Step::Stay
     }

@@ -6,7 +6,7 @@ use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::rollout::Step;
 use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
-use crate::view::View;
+use crate::view::{View, live_members};
 
 /// Seconds that a replica may be behind.
 const LAG_SECONDS: f64 = 60.0;
@@ -32,6 +32,14 @@ pub(super) fn requested(draft: &mut Draft, scene: &Scene<'_>) -> Step {
             .or_else(|| scene.view.observed.migrations_applied());
     }
     draft.record.generation = record.generation.max(scene.rollout.generation);
+    if scene.is_move()
+        && let Some(blue) = scene.blue
+        && let Some(rollout) = &mut draft.rollout
+    {
+        // The oldest in service: its settings are the stack's.
+        let members = live_members(scene.view, blue);
+        rollout.migrator = members.first().map(|id| (*id).to_owned());
+    }
     Step::Go(Phase::Preflight)
 }
 
@@ -44,18 +52,24 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let before = draft.reasons.len();
     database(draft, scene);
     blue(draft, scene);
-    room(draft, scene);
+    if !scene.is_move() {
+        room(draft, scene);
+    }
+    secrets(draft, scene);
     if scene.base.is_some_and(|base| !base.files_ready) {
         draft.wait("files", "the place for users' files is not ready");
     }
-    secrets(draft, scene);
     if scene.base.is_none() || scene.balancer.is_none() {
         draft.wait("stack", "the stack is not complete");
     }
     if draft.reasons.len() > before {
         Step::Stay
     } else {
-        Step::Go(Phase::Imaging)
+        Step::Go(if scene.is_move() {
+            Phase::Copying
+        } else {
+            Phase::Imaging
+        })
     }
 }
 
@@ -118,7 +132,7 @@ pub(crate) fn connection_budget(
     );
     // In a cutover they never run at once.
     let pair = match rollout.mode {
-        Mode::Cutover => blue.max(green),
+        Mode::Cutover | Mode::Move => blue.max(green),
         Mode::Overlap => blue.saturating_add(green),
     };
     let needed = size.saturating_mul(pair).saturating_add(RESERVE);

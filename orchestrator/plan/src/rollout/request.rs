@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FilesHome};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent, Target, Want};
+use crate::moving::{self, too_old, unmoved};
 use crate::observed::Observed;
 use crate::spec::is_version;
 use crate::stack::{launch_differences, proven_version};
@@ -26,6 +27,9 @@ pub struct Ask {
     /// With files on the node's disk: they may go with the node.
     #[serde(default)]
     pub lose_files: bool,
+    /// Not a rollout: what lives on the nodes is brought to where it lasts.
+    #[serde(default)]
+    pub moves: bool,
 }
 
 /// Why a rollout is not begun. Exit code 3.
@@ -72,6 +76,14 @@ pub fn request(
             "nothing serves yet that one could come back to: `orchestrator up` first",
         );
     };
+    if ask.moves {
+        return moving(intent, observed, from, now);
+    }
+    if let Some(unmoved) = unmoved(record, &intent.spec)
+        && (unmoved.configuration || !ask.files_moved)
+    {
+        return refused("not_moved", unmoved.words());
+    }
     let to = target(intent, observed, &from, ask)?;
     let serving = Target {
         template_version: None,
@@ -91,11 +103,58 @@ pub fn request(
         return refused(code, text);
     }
     let skew = skew(&from.version, &to.version).or_else(|text| refused("version_skew", text))?;
+    Ok(row(intent, mode(intent, skew), from, to, now))
+}
+
+/// The row of a move.
+fn moving(
+    intent: &Intent,
+    observed: &Observed,
+    from: Target,
+    now: Timestamp,
+) -> Result<RolloutIntent, Refused> {
+    let Some(unmoved) = unmoved(&intent.record, &intent.spec) else {
+        return refused(
+            "nothing_to_move",
+            "settings live in the database and files where `[files]` says already: nothing is to be moved",
+        );
+    };
+    let Some(wanted) = FilesHome::wanted(&intent.spec, observed.account.as_deref()) else {
+        return refused(
+            "account_unknown",
+            "the account, and with it the bucket of users' files, could not be read yet: ask again",
+        );
+    };
+    let old = too_old(intent, observed);
+    if !old.is_empty() {
+        return refused(
+            "agent_too_old",
+            format!(
+                "the agents of {} are of a version that cannot move files or settings, or have not called: install this version's package on them (the server goes on running), and ask again",
+                old.join(", ")
+            ),
+        );
+    }
+    let home = FilesHome::of(&from);
+    let files = if unmoved.files { wanted } else { home.clone() };
+    // Files of one bucket are not copied into another.
+    if let (FilesHome::S3(_), Some((code, text))) =
+        (&home, files::refusal(&home, &files, false, true))
+    {
+        return refused(code, text);
+    }
+    let to = moving::target(&from, files);
+    Ok(row(intent, Mode::Move, from, to, now))
+}
+
+/// A rollout that nothing was done of.
+fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) -> RolloutIntent {
+    let record = &intent.record;
     let generation = record.generation.max(1) + 1;
-    Ok(RolloutIntent {
+    RolloutIntent {
         id: format!("r-{generation}"),
         generation,
-        mode: mode(intent, skew),
+        mode,
         from,
         to,
         phase: Phase::Requested,
@@ -119,7 +178,7 @@ pub fn request(
         migrations_before: record.migrations,
         history: Vec::new(),
         window: None,
-    })
+    }
 }
 
 /// New nodes of the same target would be launched otherwise than those that serve.

@@ -6,6 +6,7 @@ use crate::intent::{Mode, Phase, RolloutIntent, Slot};
 use crate::lifecycle::{Members, tend};
 use crate::nodes::{Colour, failure_of};
 use crate::observed::{Group, ListenerAction, Node};
+use crate::rollout::moving;
 use crate::rollout::request::{Skew, skew};
 use crate::stack::{Balancer, Base, observed_balancer};
 use crate::view::{View, live_members};
@@ -73,6 +74,11 @@ impl<'a> Scene<'a> {
         self.rollout.mode == Mode::Cutover
     }
 
+    /// The same nodes before and after.
+    pub fn is_move(&self) -> bool {
+        self.rollout.mode == Mode::Move
+    }
+
     /// Green is the recorded owner.
     pub fn is_promoted(&self) -> bool {
         self.view.record().group.as_deref() == Some(self.green_name.as_str())
@@ -135,6 +141,7 @@ impl<'a> Scene<'a> {
                 ..Colour::serving(self.view, &self.rollout.from, self.view.record())
             };
             self.blue_members = tend(self.view, draft, blue, |instance| match asked {
+                _ if self.is_move() => moving::goal(self, instance),
                 Servers::Run => colour.serve(false),
                 Servers::Stop => NodeGoal::Drain,
                 Servers::AsTheyAre => self.kept(instance, &colour, self.green_weight() == Some(0)),

@@ -2,6 +2,7 @@
 
 use crate::action::Action;
 use crate::draft::Draft;
+use crate::moving::unmoved;
 use crate::observed::Group;
 use crate::view::View;
 
@@ -26,7 +27,9 @@ pub(crate) fn ensure_alarms(view: &View<'_>, draft: &mut Draft, group: &Group) -
         ),
     )];
     let low = names.cpu_low_alarm(&group.name);
-    if fleet.scale_in_cpu_percent > 0 {
+    // What people made would go with the node.
+    let unmoved = unmoved(view.record(), view.spec()).is_some();
+    if fleet.scale_in_cpu_percent > 0 && !unmoved {
         wanted.push((
             names.scale_in_policy(&group.name),
             -1,

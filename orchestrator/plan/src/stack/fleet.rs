@@ -9,6 +9,7 @@ use crate::draft::Draft;
 use crate::files::FilesHome;
 use crate::intent::{Slot, Target};
 use crate::lifecycle::replace_failed;
+use crate::moving::unmoved;
 use crate::observed::{Group, PART_TAG, STACK_TAG, Tags, TemplateVersion};
 use crate::rollout::pin;
 use crate::spec::Spec;
@@ -278,6 +279,17 @@ fn drift(view: &View<'_>, draft: &mut Draft, balancer: &Balancer, group: &Group,
     }
     if pin::is_pinned(group) {
         pin::release(view, draft, group, None);
+    } else if desired < group.desired
+        && let Some(unmoved) = unmoved(view.record(), view.spec())
+    {
+        let text = format!(
+            "`{}` stays at {} nodes, although `fleet.max` is {}: {}",
+            group.name,
+            group.desired,
+            fleet.max,
+            unmoved.words()
+        );
+        draft.wait(NOTICE, text);
     } else if (group.min, group.max) != (fleet.min, fleet.max) {
         let action = Action::SetGroupSize {
             group: group.name.clone(),

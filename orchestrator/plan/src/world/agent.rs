@@ -3,7 +3,8 @@
 use super::World;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
-use crate::observed::{Configuration, Failure, Node, ServerLicence};
+use crate::moving::MoveOrder;
+use crate::observed::{Configuration, Failure, Moved, Node, ServerLicence};
 use crate::view::is_leaving;
 
 /// Migrations that a version brings with it: only that a newer minor has more matters.
@@ -50,6 +51,7 @@ impl World {
                     phase: "enrolled".to_owned(),
                     connected: true,
                     at: Some(self.now),
+                    can_move: true,
                     ..Node::default()
                 };
                 self.observed.nodes.insert(id, node);
@@ -80,6 +82,7 @@ impl World {
                 node.consecutive_ok = 0;
             }
             _ if leaving => {}
+            NodeGoal::Move { order, .. } => self.move_out(id, node, &order),
             NodeGoal::Prepare { .. } => node.phase = forward(&node.phase, "installed"),
             NodeGoal::Serve {
                 version,
@@ -87,26 +90,47 @@ impl World {
                 expected_migrations,
                 ref cluster,
                 configuration,
+                ref files,
+                ref copy,
                 ref licence,
+                started_after,
                 ..
             } => {
-                if anew {
+                let digest = format!(
+                    "{version}/{}/{configuration:?}/{files:?}/{licence:?}/{started_after:?}",
+                    cluster.as_deref().unwrap_or("-")
+                );
+                // An order to copy, or none any more, restarts no server.
+                let runs = node.phase == "serving" && node.configuration_digest == digest;
+                if anew && runs {
+                    node.moved = None;
+                }
+                if anew && !runs {
                     let installed = matches!(
                         node.phase.as_str(),
-                        "installed" | "migrating" | "starting" | "serving" | "drained"
+                        "installed"
+                            | "migrating"
+                            | "starting"
+                            | "serving"
+                            | "drained"
+                            | "moved"
+                            | "moving"
                     );
                     node.phase = if installed { "installed" } else { "enrolled" }.to_owned();
                     node.failure = None;
                     node.consecutive_ok = 0;
+                    node.moved = None;
                     return;
+                }
+                if copy.is_some() && node.phase == "serving" {
+                    node.moved = Some(copied(false));
                 }
                 self.serve(id, node, &version, migrate, expected_migrations);
                 if configuration == ConfigurationHome::Database && node.phase == "serving" {
                     self.write_configuration();
                 }
                 self.judge(node, licence.as_deref());
-                node.configuration_digest =
-                    format!("{version}/{}", cluster.as_deref().unwrap_or("-"));
+                node.configuration_digest = digest;
             }
         }
     }
@@ -151,6 +175,41 @@ impl World {
         }
     }
 
+    /// Stopped; the rest is copied, and one server's settings go into the database.
+    fn move_out(&mut self, id: &str, node: &mut Node, order: &MoveOrder) {
+        node.consecutive_ok = 0;
+        match node.phase.as_str() {
+            "serving" | "starting" => node.phase = "draining".to_owned(),
+            "moving" if self.unmovable.contains(id) => {
+                node.phase = "failed".to_owned();
+                node.failure = Some(Failure {
+                    phase: "moving".to_owned(),
+                    code: "file_store_denied".to_owned(),
+                    error: "S3 answered 403".to_owned(),
+                    ..Failure::default()
+                });
+            }
+            "moving" => {
+                if order.configuration
+                    && let Some(seen) = &mut self.observed.databases
+                {
+                    let mut salts = node.configuration_file.clone();
+                    let site_name = salts.remove("TeamSettings.SiteName");
+                    seen.configuration = Some(Configuration {
+                        id: "row-2".to_owned(),
+                        created_at_ms: self.now.as_millisecond(),
+                        salts,
+                        site_name,
+                    });
+                }
+                node.moved = Some(copied(true));
+                node.phase = "moved".to_owned();
+            }
+            "moved" | "failed" => {}
+            _ => node.phase = "moving".to_owned(),
+        }
+    }
+
     /// A server that starts on a database without an active row makes one, with salts of its own.
     fn write_configuration(&mut self) {
         if let Some(seen) = &mut self.observed.databases {
@@ -158,6 +217,7 @@ impl World {
                 id: "row-1".to_owned(),
                 created_at_ms: self.now.as_millisecond(),
                 salts: [("FileSettings.PublicLinkSalt".to_owned(), "5a".repeat(32))].into(),
+                site_name: None,
             });
         }
     }
@@ -199,6 +259,17 @@ impl World {
         if let Some(seen) = &mut self.observed.databases {
             seen.migrations_applied = seen.migrations_applied.max(Some(needed));
         }
+    }
+}
+
+fn copied(complete: bool) -> Moved {
+    Moved {
+        files: 3,
+        bytes: 3000,
+        digest: "c0".repeat(32),
+        bucket_digest: "c0".repeat(32),
+        complete,
+        ..Moved::default()
     }
 }
 

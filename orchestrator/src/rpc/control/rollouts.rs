@@ -48,6 +48,7 @@ impl ControlService {
             image_id: given(&asked.image_id),
             files_moved: asked.files_moved,
             lose_files: asked.lose_files,
+            moves: asked.moves,
         };
         let look = self.look().await?;
         let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
