@@ -182,6 +182,7 @@ fn a_node_gets_the_text_of_its_goals_version_and_none_without_it() {
             settings: BTreeMap::new(),
             configuration: plan::ConfigurationHome::Database,
             files: None,
+            copy: None,
             licence: version.map(str::to_owned),
             started_after: None,
         };
