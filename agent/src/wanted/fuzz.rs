@@ -70,6 +70,15 @@ fn file_store() -> impl Strategy<Value = v1::FileStore> {
     })
 }
 
+fn order() -> impl Strategy<Value = v1::Move> {
+    let parts = (prop::option::of(file_store()), any::<bool>(), any::<bool>());
+    parts.prop_map(|(to, configuration, alone)| v1::Move {
+        to,
+        configuration,
+        alone,
+    })
+}
+
 fn desired() -> impl Strategy<Value = Desired> {
     let parts = (
         prop::option::of(artefact()),
@@ -78,21 +87,22 @@ fn desired() -> impl Strategy<Value = Desired> {
         text(),
         text(),
     );
-    let numbers = (any::<u64>(), any::<i32>(), 0..5_i32, any::<i32>());
+    let numbers = (any::<u64>(), any::<i32>(), 0..6_i32, any::<i32>());
     let more = (any::<u32>(), any::<u32>(), any::<u32>());
     let lasting = (
         prop::option::of(file_store()),
         -1..3_i32,
         text(),
         prop::option::of(any::<bool>()),
+        prop::option::of(order()),
     );
     (parts, numbers, more, lasting).prop_map(|(parts, numbers, more, lasting)| {
         let (artefact, database, settings, configuration_digest, rollout) = parts;
         let (generation, odd, goal, role) = numbers;
-        let (file_store, configuration_store, site_path, cluster) = lasting;
+        let (file_store, configuration_store, site_path, cluster, order) = lasting;
         Desired {
             generation,
-            goal: if goal == 4 { odd } else { goal },
+            goal: if goal == 5 { odd } else { goal },
             artefact,
             settings,
             configuration_digest,
@@ -116,6 +126,7 @@ fn desired() -> impl Strategy<Value = Desired> {
             configuration_store,
             site_path,
             licence: cluster.map(|cluster| v1::LicenceWanted { cluster }),
+            r#move: order,
         }
     })
 }

@@ -19,8 +19,6 @@ fn goal(change: impl FnOnce(&mut String, &mut Option<String>, &mut Option<Timest
         scheduler: true,
         rollout: None,
         settings: BTreeMap::new(),
-        configuration: crate::ConfigurationHome::Database,
-        files: None,
         licence,
         started_after,
         configuration: crate::configuration::ConfigurationHome::File,
