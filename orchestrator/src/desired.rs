@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use fleet_proto::v1;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use plan::files::{ACCESS_KEY, SECRET_KEY};
 use plan::{ConfigurationHome, NodeGoal, Spec};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -68,10 +69,11 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
     if let Some(name) = cluster {
         settings.insert("MM_CLUSTERSETTINGS_CLUSTERNAME".to_owned(), name.clone());
     }
+    settings.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
+    // Last: a target from before may still name the disk in its settings.
     if let Some(home) = files::home(goal) {
         settings.extend(home.settings());
     }
-    settings.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
     settings
 }
 
@@ -89,6 +91,10 @@ pub fn secrets(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, 
         )
     };
     let mut secrets = facts.secret_settings.clone();
+    if files::is_for_the_role(goal) {
+        // The file may name keys of the next place already: they are not this one's.
+        secrets.retain(|setting, _| ![ACCESS_KEY, SECRET_KEY].contains(&setting.as_str()));
+    }
     secrets.insert(
         "MM_SQLSETTINGS_DATASOURCE".to_owned(),
         SecretString::from(source(&database.host, database.port)),
@@ -111,9 +117,20 @@ pub fn secrets(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, 
 }
 
 /// Whether the specification has a licence whose text for this node is not there. It would serve without it,
-/// alone: messages between nodes would be lost in silence.
+/// alone: messages between nodes would be lost in silence. A server that is started for a moment, to move
+/// its settings, has no clients and needs none.
 pub fn lacks_licence(spec: &Spec, facts: &Facts, goal: &NodeGoal) -> bool {
-    spec.mattermost.licence_secret.is_some() && facts.licences.of(goal).is_none()
+    !matches!(goal, NodeGoal::Move { .. })
+        && spec.mattermost.licence_secret.is_some()
+        && facts.licences.of(goal).is_none()
+}
+
+/// Whether files lie where keys are needed that the specification names no more.
+fn lacks_keys(facts: &Facts, goal: &NodeGoal) -> bool {
+    files::has_own_keys(goal)
+        && ![ACCESS_KEY, SECRET_KEY]
+            .iter()
+            .all(|key| facts.secret_settings.contains_key(*key))
 }
 
 /// Whether the specification names a secret for a setting whose value is not there.
@@ -258,10 +275,8 @@ pub fn message(
             rollout,
         ),
     };
-    // A server that is started for a moment, without clients, needs no licence.
-    let moves = matches!(goal, NodeGoal::Move { .. });
     let facts = facts.filter(|facts| {
-        (moves || !lacks_licence(spec, facts, goal)) && !lacks_secrets(spec, facts)
+        !lacks_licence(spec, facts, goal) && !lacks_secrets(spec, facts) && !lacks_keys(facts, goal)
     })?;
     let database = &facts.database;
     let role = if migrate {

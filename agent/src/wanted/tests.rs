@@ -136,7 +136,7 @@ fn a_good_one_gets_the_documented_defaults() {
 
 #[test]
 fn a_bad_one_is_refused_with_its_field() {
-    let cases = [
+    let cases = vec![
         (
             Desired {
                 goal: 0,

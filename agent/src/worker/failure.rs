@@ -95,3 +95,52 @@ impl Coded for StartError {
         matches!(self, Self::LicenceRefused | Self::LicenceWithoutCluster)
     }
 }
+
+/// A server's lines without its data sources, which it may quote when it fails: MM_CONFIG is one.
+pub(crate) fn without_sources(lines: Vec<String>) -> Vec<String> {
+    let lines = lines.into_iter();
+    lines.map(|line| without_source(&line)).collect()
+}
+
+fn without_source(line: &str) -> String {
+    const ENDS: [char; 6] = [' ', '"', '\'', '`', ',', '\t'];
+    let mut rest = line;
+    let mut told = String::with_capacity(line.len());
+    while let Some(at) = rest.find("postgres") {
+        let (before, from) = rest.split_at(at);
+        told.push_str(before);
+        let end = from.find(ENDS).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        if word.contains("://") {
+            told.push_str("(a data source)");
+        } else {
+            told.push_str(word);
+        }
+        rest = after;
+    }
+    told.push_str(rest);
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_sources_are_left_out_of_a_servers_lines() {
+        for (line, told) in [
+            ("plain", "plain"),
+            ("postgres is away", "postgres is away"),
+            (
+                r#"{"msg":"cannot open postgres://u:p%20w@h:5432/d?sslmode=x","at":1}"#,
+                r#"{"msg":"cannot open (a data source)","at":1}"#,
+            ),
+            (
+                "postgresql://u:p@h/d and postgres://u:p@h/d",
+                "(a data source) and (a data source)",
+            ),
+        ] {
+            assert_eq!(without_sources(vec![line.to_owned()]), [told]);
+        }
+    }
+}

@@ -16,6 +16,7 @@ use std::time::Duration;
 use fleet_proto::v1::Phase;
 use tokio::time::Instant;
 
+use super::failure::without_sources;
 use super::serve::DiskTrouble;
 use super::{Failed, StartError, Worker};
 use crate::coded::{Coded, chain};
@@ -278,20 +279,6 @@ fn words(copied: &Copied) -> String {
         }
     }
     text
-}
-
-/// Lines without anything that could be a data source.
-fn without_sources(lines: Vec<String>) -> Vec<String> {
-    let lines = lines.into_iter();
-    lines
-        .map(|line| {
-            if line.contains("://") {
-                "(a line with an address is left out)".to_owned()
-            } else {
-                line
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

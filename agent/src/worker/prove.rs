@@ -4,6 +4,7 @@
 use fleet_proto::v1::{Health, Phase};
 use tokio::time::Instant;
 
+use super::failure::without_sources;
 use super::{Failed, StartError, Worker};
 use crate::environment::Environment;
 use crate::file_store::Patience;
@@ -19,7 +20,7 @@ const LICENCE_ATTEMPTS: u32 = 3;
 impl Worker {
     pub(super) async fn with_journal(&self, error: StartError) -> Failed {
         Failed {
-            journal: self.service.journal(JOURNAL).await,
+            journal: without_sources(self.service.journal(JOURNAL).await),
             ..Failed::at(Phase::Starting)(error)
         }
     }
@@ -140,7 +141,8 @@ impl Worker {
         };
         self.reporter.licence(licence);
         match wanted.licence {
-            Some(_) if !licence.licensed => {
+            // Without a cluster the orchestrator judges by the report: an ended licence ends no server.
+            Some(needed) if needed.cluster && !licence.licensed => {
                 Err(self.with_journal(StartError::LicenceRefused).await)
             }
             Some(needed) if needed.cluster && !licence.cluster => {

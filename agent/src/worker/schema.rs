@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use fleet_proto::v1::{Phase, Schema};
 
+use super::failure::without_sources;
 use super::serve::DiskTrouble;
 use super::{Failed, StartError, Worker};
 use crate::database;
@@ -106,6 +107,7 @@ impl Worker {
         match self.service.migrate(&wanted.artefact.version).await {
             Ok(()) => {}
             Err(ServiceError::Migration { ended, lines }) => {
+                let lines = without_sources(lines);
                 let known = FailedMigration {
                     generation: wanted.generation,
                     ended,

@@ -27,7 +27,7 @@ async fn server_without_the_wanted_licence_is_not_verified() {
         (
             "127.77.7.1",
             "damaged",
-            false,
+            true,
             ServerLicence::default(),
             "it says that it runs without one",
         ),

@@ -128,11 +128,11 @@ impl Stage {
         std::fs::read_to_string(self.node.path("run/mattermost/server.pid")).unwrap()
     }
 
-    fn waiting() -> Option<Migration> {
-        Some(Migration {
+    fn waiting() -> Migration {
+        Migration {
             role: MigrationRole::Wait.into(),
             expected_applied: 1,
-        })
+        }
     }
 
     /// Digests of the active row, by SQL.
@@ -172,7 +172,7 @@ async fn what_lies_on_a_node_is_brought_to_where_it_lasts() {
     let process = stage.process();
     stage.node.orchestrator.want(Desired {
         generation: 2,
-        migration: Stage::waiting(),
+        migration: Some(Stage::waiting()),
         r#move: Some(stage.order(false)),
         ..stage.before.clone()
     });
@@ -193,7 +193,7 @@ async fn what_lies_on_a_node_is_brought_to_where_it_lasts() {
     stage.node.orchestrator.want(Desired {
         generation: 3,
         goal: Goal::Move.into(),
-        migration: Stage::waiting(),
+        migration: Some(Stage::waiting()),
         r#move: Some(stage.order(true)),
         ..stage.before.clone()
     });
@@ -219,7 +219,7 @@ async fn what_lies_on_a_node_is_brought_to_where_it_lasts() {
         generation: 4,
         settings: lasting.into(),
         configuration_digest: "cd".repeat(32),
-        migration: Stage::waiting(),
+        migration: Some(Stage::waiting()),
         file_store: Some(store),
         configuration_store: ConfigurationStore::Database.into(),
         site_path: "/team".to_owned(),
@@ -244,7 +244,7 @@ async fn a_bucket_that_refuses_leaves_the_node_as_it_was() {
     stage.node.orchestrator.want(Desired {
         generation: 2,
         goal: Goal::Move.into(),
-        migration: Stage::waiting(),
+        migration: Some(Stage::waiting()),
         r#move: Some(stage.order(false)),
         ..stage.before.clone()
     });
@@ -258,7 +258,7 @@ async fn a_bucket_that_refuses_leaves_the_node_as_it_was() {
     // Back to how it was: the same files, the same settings.
     stage.node.orchestrator.want(Desired {
         generation: 3,
-        migration: Stage::waiting(),
+        migration: Some(Stage::waiting()),
         ..stage.before.clone()
     });
     let report = stage.until(3, Phase::Serving).await;

@@ -171,6 +171,18 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             failure.phase, failure.error
         ));
     }
+    let in_database = matches!(
+        goal,
+        NodeGoal::Serve {
+            configuration: ConfigurationHome::Database,
+            ..
+        }
+    );
+    if in_database && node.phase == "serving" && !node.can_move {
+        return Err(format!(
+            "the agent of {instance} is older than settings in the database: its server keeps them on the node; roll out an image with this version's agent"
+        ));
+    }
     if node.goal.as_ref() != Some(goal) || !node.current {
         return Err(format!(
             "{instance} has not taken up its goal yet (`{}`)",

@@ -46,6 +46,16 @@ pub fn order(goal: &NodeGoal) -> Option<v1::Move> {
     })
 }
 
+/// Whether a node of this goal signs with its role alone.
+pub fn is_for_the_role(goal: &NodeGoal) -> bool {
+    matches!(home(goal), Some(FilesHome::S3(home)) if !home.own_keys)
+}
+
+/// Whether a node of this goal signs with keys of the specification.
+pub fn has_own_keys(goal: &NodeGoal) -> bool {
+    matches!(home(goal), Some(FilesHome::S3(home)) if home.own_keys)
+}
+
 /// What of it is in the digest besides the settings: a change of it restarts the server.
 pub fn digested(goal: &NodeGoal) -> Option<String> {
     let FilesHome::S3(home) = home(goal)? else {

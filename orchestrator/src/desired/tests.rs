@@ -486,7 +486,7 @@ fn an_order_to_copy_restarts_no_server_and_one_to_move_names_what_goes_where() {
         alone: true,
     };
     let facts = facts();
-    let plain = serve(|_| {});
+    let plain = serve(|serve| serve.configuration = ConfigurationHome::File);
     let mut copying = plain.clone();
     if let NodeGoal::Serve { copy, .. } = &mut copying {
         *copy = Some(order.clone());

@@ -336,7 +336,10 @@ async fn carry_out(
         if known.goal.as_ref() != Some(goal) {
             core.store.set_goal(epoch, instance, goal, &digest).await?;
             rang = true;
-        } else if known.digest.as_deref() != Some(digest.as_str()) {
+        } else if known.digest.as_deref() != Some(digest.as_str())
+            // A node that is given a number without a message waits for ever.
+            && desired::message(&core.spec, core.release(), facts.as_deref(), goal, 1).is_some()
+        {
             stale.push((instance, goal, digest));
         }
     }

@@ -22,14 +22,23 @@ pub(super) fn bucket(view: &View<'_>, draft: &mut Draft) -> bool {
         );
         return false;
     };
-    // Of another one, or of a stack that went before, nothing is touched.
-    let seen = view
-        .observed
-        .files_bucket
-        .as_ref()
-        .filter(|seen| !seen.denied && ours(view, &seen.tags));
-    let Some(seen) = seen else { return true };
+    let Some(seen) = view.observed.files_bucket.as_ref() else {
+        return true;
+    };
     let what = format!("bucket `{}`", bucket.name);
+    // Of another one nothing is touched, and nothing is called deleted that is there.
+    if seen.denied || !ours(view, &seen.tags) {
+        let why = if seen.denied {
+            "it answers 403: the rights of `orchestrator iam-policy --delete-files` are missing, or it is another account's"
+        } else {
+            "it does not carry the stack's tag"
+        };
+        draft.stick(
+            "files",
+            format!("{what} is there and is not deleted: {why}"),
+        );
+        return false;
+    }
     if seen.empty == Some(true) {
         draft.set(
             view,

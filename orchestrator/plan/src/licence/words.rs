@@ -31,6 +31,13 @@ pub(crate) fn taken(
     let secret = secret.unwrap_or_default();
     match super::says(node) {
         Some(says) if says.is_taken(view.spec().mattermost.cluster) => Ok(()),
+        // It was taken once and has ended since: better a server without it than none.
+        Some(_)
+            if !view.spec().mattermost.cluster
+                && view.record().licence.proven.as_deref() == Some(version) =>
+        {
+            Ok(())
+        }
         Some(says) => Err(format!(
             "{instance} {}: its server did not take the licence (version {version} of secret `{secret}`)",
             runs(says)

@@ -53,6 +53,12 @@ pub(super) fn goal(scene: &Scene<'_>, instance: &str) -> NodeGoal {
             let given = scene.view.node(instance).and_then(|node| node.goal.clone());
             given.unwrap_or_else(|| from.prepare())
         }
+        // What was promoted is what serves, also on the way back: users wrote there meanwhile.
+        _ if scene.view.record().proven.as_ref() == Some(to) => Colour {
+            configuration: ConfigurationHome::Database,
+            ..colour(to)
+        }
+        .serve(false),
         _ => from.serve(false),
     }
 }

@@ -88,10 +88,10 @@ pub fn request(
     let serving = Target {
         template_version: None,
         // A target from before `[files]` may say the same in other words.
-        files: to
-            .files
-            .clone()
-            .filter(|to| FilesHome::of(&from).is_same_place(to)),
+        files: from.files.clone().or_else(|| {
+            let to = to.files.clone();
+            to.filter(|to| FilesHome::of(&from).is_same_place(to))
+        }),
         ..from.clone()
     };
     if serving == to {
@@ -136,7 +136,11 @@ fn moving(
         );
     }
     let home = FilesHome::of(&from);
-    let files = if unmoved.files { wanted } else { home.clone() };
+    let files = if unmoved.files || home.is_same_place(&wanted) {
+        wanted
+    } else {
+        home.clone()
+    };
     // Files of one bucket are not copied into another.
     if let (FilesHome::S3(_), Some((code, text))) =
         (&home, files::refusal(&home, &files, false, true))

@@ -7,7 +7,7 @@ pub(super) const FORM: &str = "is not an address such as `https://chat.example.c
 
 /// Elastic Load Balancing takes 1,024 characters for a health check's path; Mattermost's own part of it is
 /// 19 of them, and what users type is far shorter than both.
-const PATH_LENGTH: usize = 256;
+const PATH_LENGTH: usize = 200;
 
 impl Spec {
     /// Below what the server answers: the path of `load_balancer.site_url`, empty or `/…` without a slash
