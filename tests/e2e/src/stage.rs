@@ -110,6 +110,8 @@ pub fn test_licence() -> String {
 
 /// Name of the secret that holds it.
 pub const LICENCE_SECRET: &str = "demo/licence";
+/// Name of the secret with a password that the specification names for a setting.
+pub const SMTP_SECRET: &str = "demo/smtp";
 
 impl Stage {
     /// Starts lab and release server, registers an image with the agent in it, writes a specification, and
@@ -176,8 +178,14 @@ impl Stage {
             console: format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST)?),
         };
         if let Some(text) = &options.licence {
-            create_licence(&region, text).await?;
+            create_secret(&region, LICENCE_SECRET, text).await?;
         }
+        create_secret(
+            &region,
+            SMTP_SECRET,
+            r#"{"password":"smtp-password-5b1f77"}"#,
+        )
+        .await?;
         orchestrator.environment = role::take(&region, &orchestrator).await?;
         Ok(Self {
             directory,
@@ -254,9 +262,8 @@ impl Stage {
     }
 }
 
-/// The secret that holds the licence.
-async fn create_licence(region: &Region, text: &str) -> anyhow::Result<()> {
-    let arguments = ["secretsmanager", "create-secret", "--name", LICENCE_SECRET];
+async fn create_secret(region: &Region, name: &str, text: &str) -> anyhow::Result<()> {
+    let arguments = ["secretsmanager", "create-secret", "--name", name];
     let arguments = [&arguments[..], &["--secret-string", text]].concat();
     region.aws("us-east-1", &arguments).await.map(drop)
 }
@@ -302,6 +309,7 @@ fn specification(
          [mattermost]\nversion = \"{}\"\nsha256 = \"{}\"\nurl = \"{}\"\ntrust_file = \"{}\"\n{licence}\n\
          [mattermost.settings]\nMM_TEAMSETTINGS_ENABLEOPENSERVER = \"true\"\n\
          MM_PLUGINSETTINGS_ENABLEUPLOADS = \"true\"\nMM_FILESETTINGS_ENABLEPUBLICLINK = \"true\"\n\n\
+         [mattermost.secrets]\nMM_EMAILSETTINGS_SMTPPASSWORD = \"{SMTP_SECRET}#password\"\n\n\
          [files]\nendpoint = \"{s3}\"\n\n\
          [mattermost.releases]\n{others}\n\
          [database]\nclass = \"db.t4g.medium\"\nstorage_gib = 20\nmax_connections = 1000\ntrust_file = \"{ca}\"\n\n\

@@ -1,5 +1,6 @@
 //! Without a cluster licence: one node, and a rollout with a short announced pause, asked for twice under one
-//! key. Before it the fleet's CA is replaced, after it another instance type alone is rolled out.
+//! key. Before it the fleet's CA is replaced, after it another instance type alone is rolled out. What users
+//! made before it is there after both: files, settings, a plugin, a public link.
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     let url = status["url"].as_str().context("no address")?.to_owned();
 
     let mut serve = rotate(orchestrator, serve).await?;
+    let users = users(&stage, &url).await?;
 
     let plan = orchestrator
         .run(
@@ -86,12 +88,35 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     ensure!(version.starts_with("11.9.0"), "X-Version-Id is `{version}`");
+    let kept = users.verify_kept().await;
+    ensure!(kept.is_kept(), "after the cutover: {kept}");
     serve.stop(Duration::from_secs(20)).await?;
     let mut serve = other_instances(&stage).await?;
+    let report = users.finish().await;
+    ensure!(
+        report.not_kept().is_empty() && report.files.as_ref().is_some_and(|it| it.uploaded > 0),
+        "after two cutovers: {:?} {:?}",
+        report.kept(),
+        report.not_kept()
+    );
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
     Ok(())
+}
+
+/// Users who upload and read all the time, and an administrator who made what must last.
+async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
+    let mut options = load::Options::new(url);
+    (options.clients, options.users) = (2, 2);
+    (options.rate, options.get_rate) = (1.0, 1.0);
+    options.files = Some(load::FileOptions::default());
+    let release = stage.releases.get(&stage.versions[0])?;
+    options.lasting = Some(load::LastingOptions {
+        plugin: load::Plugin::Release(release.file.clone()),
+        ..load::LastingOptions::default()
+    });
+    Ok(load::start(options).await?)
 }
 
 /// The fleet's CA is replaced as far as that the new one signs; the node, which knows the old one alone,

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use e2e::Stage;
 use e2e::secrets::{Kept, Secrets, kept};
-use e2e::stage::LICENCE_SECRET;
+use e2e::stage::{LICENCE_SECRET, SMTP_SECRET};
 use serde_json::Value;
 
 /// Where an instance of the process runtime finds its metadata.
@@ -63,7 +63,7 @@ async fn known(stage: &Stage, nodes: &BTreeMap<String, String>) -> anyhow::Resul
     let mut secrets = Secrets::default();
     secrets.add("canary", CANARY)?;
     secrets.add_account(stage).await?;
-    for needed in ["chat/database/master", LICENCE_SECRET] {
+    for needed in ["chat/database/master", LICENCE_SECRET, SMTP_SECRET] {
         let value = kept(stage, needed).await?;
         let text = value["password"].as_str().or(value.as_str());
         let text = text.with_context(|| format!("`{needed}`"))?;
