@@ -81,8 +81,8 @@ async fn known(stage: &Stage, nodes: &BTreeMap<String, String>) -> anyhow::Resul
             secrets.add(&format!("{part} of {instance}"), value)?;
         }
     }
-    // Master, Mattermost's, orchestrator's password, CA, licence; operator and canary; three per node.
-    let least = 7 + 3 * nodes.len();
+    // Master, Mattermost's, orchestrator's password, CA, licence, SMTP; operator and canary; three per node.
+    let least = 8 + 3 * nodes.len();
     ensure!(
         secrets.len() >= least,
         "{} secrets are known, not {least}",
@@ -187,6 +187,12 @@ async fn account(
     Ok(())
 }
 
+/// Where Mattermost keeps its settings: the first row's data source is the one that it was started with, its
+/// own role's password included. The role that owns the table has that password anyway.
+const SETTINGS: &str = "public.configurations";
+/// The secret with that password.
+const OWN_PASSWORD: &str = "chat/database/mattermost";
+
 /// Both databases, whole: journal, events, reports, intent, and what Mattermost keeps.
 async fn databases(
     stage: &Stage,
@@ -194,25 +200,42 @@ async fn databases(
     leaks: &mut Vec<String>,
 ) -> anyhow::Result<()> {
     for name in ["orchestrator", "mattermost"] {
-        let dump = stage
-            .database(name)
-            .await?
-            .client("pg_dump")
-            .args(["--data-only", "--inserts"])
-            .output()
-            .await
-            .context("running `pg_dump`")?;
-        let talk = String::from_utf8_lossy(&dump.stderr);
-        ensure!(dump.status.success(), "pg_dump of `{name}`: {talk}");
-        let rows = dump.stdout.split(|byte| *byte == b'\n');
-        let rows = rows.filter(|line| line.starts_with(b"INSERT INTO")).count();
+        let but = format!("--exclude-table-data={SETTINGS}");
+        let rows = dump(stage, name, &but).await?;
+        let count = rows.split(|byte| *byte == b'\n');
+        let count = count
+            .filter(|line| line.starts_with(b"INSERT INTO"))
+            .count();
         ensure!(
-            rows > 10,
-            "database `{name}` has {rows} rows: that is not the one in use"
+            count > 10,
+            "database `{name}` has {count} rows: that is not the one in use"
         );
-        note(leaks, secrets, &format!("database `{name}`"), dump.stdout);
+        note(leaks, secrets, &format!("database `{name}`"), rows);
     }
+    let settings = dump(stage, "mattermost", &format!("--table={SETTINGS}")).await?;
+    ensure!(
+        settings.windows(14).any(|part| part == b"PublicLinkSalt"),
+        "`{SETTINGS}` holds no settings"
+    );
+    let mut found = Vec::new();
+    note(&mut found, secrets, &format!("`{SETTINGS}`"), settings);
+    found.retain(|leak| !leak.starts_with(&format!("`{OWN_PASSWORD}` ")));
+    leaks.extend(found);
     Ok(())
+}
+
+async fn dump(stage: &Stage, name: &str, which: &str) -> anyhow::Result<Vec<u8>> {
+    let dump = stage
+        .database(name)
+        .await?
+        .client("pg_dump")
+        .args(["--data-only", "--inserts", which])
+        .output()
+        .await
+        .context("running `pg_dump`")?;
+    let talk = String::from_utf8_lossy(&dump.stderr);
+    ensure!(dump.status.success(), "pg_dump of `{name}`: {talk}");
+    Ok(dump.stdout)
 }
 
 /// Arguments of all, the environment of those that need none; no core file of ours.
