@@ -38,8 +38,9 @@ pub struct ConfigurationFile {
     pub digests: BTreeMap<String, String>,
     /// `FileSettings.Directory`; empty: the default.
     pub directory: String,
-    /// The bucket, where `FileSettings.DriverName` is `amazons3`.
-    pub bucket: Option<String>,
+    /// The bucket and what its keys begin with (empty, or with a slash at its end), where
+    /// `FileSettings.DriverName` is `amazons3`.
+    pub bucket: Option<(String, String)>,
 }
 
 impl ConfigurationFile {
@@ -59,11 +60,15 @@ impl ConfigurationFile {
             .map(|(name, value)| (name, hex::encode(Sha256::digest(value))))
             .collect();
         let in_bucket = text("FileSettings", "DriverName") == "amazons3";
+        let prefix = match text("FileSettings", "AmazonS3PathPrefix").trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
         Ok(Self {
             path: path.to_owned(),
             digests,
             directory: text("FileSettings", "Directory").to_owned(),
-            bucket: in_bucket.then(|| text("FileSettings", "AmazonS3Bucket").to_owned()),
+            bucket: in_bucket.then(|| (text("FileSettings", "AmazonS3Bucket").to_owned(), prefix)),
         })
     }
 

@@ -156,7 +156,7 @@ impl Coded for MoveError {
             }
             Self::Store(error) => error.hint(),
             Self::OtherBucket(_) => {
-                "name that bucket in `[files] bucket`: then nothing is copied".to_owned()
+                "name that bucket, and its prefix, in `[files]`: then nothing is copied".to_owned()
             }
             Self::Refused { .. } => "the server's log on the node has the reason".to_owned(),
             Self::Disk(_) => {

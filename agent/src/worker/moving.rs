@@ -26,7 +26,7 @@ use crate::file_store::{FileStoreError, Keys, Objects, Patience};
 use crate::install;
 use crate::moving::{self, ConfigurationFile, Copied, MoveError, Pass};
 use crate::service::{ServiceError, State};
-use crate::wanted::{ConfigurationStore, Copying, Moving, Serving};
+use crate::wanted::{ConfigurationStore, Copying, FileStore, Moving, Serving};
 
 /// Between tries of a copy beside the server: nobody waits for it yet.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -119,7 +119,13 @@ impl Worker {
         copying: &Copying,
         still: bool,
     ) -> Result<(), Box<dyn Coded + Send + Sync>> {
-        let root = self.files_root(wanted).map_err(boxed)?;
+        let Some(root) = self.files_root(wanted, &copying.to).map_err(boxed)? else {
+            log::info!("files are in bucket `{}` already", copying.to.bucket);
+            self.reporter.update(|report| {
+                report.moved = Some(Copied::default().to_wire(still));
+            });
+            return Ok(());
+        };
         let keys = if copying.to.own_keys {
             let environment = Environment::read(&self.layout)
                 .map_err(boxed)?
@@ -157,8 +163,9 @@ impl Worker {
         Ok(())
     }
 
-    /// The server's folder of files, as its settings say; refused when it keeps them elsewhere.
-    fn files_root(&self, wanted: &Serving) -> Result<PathBuf, MoveError> {
+    /// The server's folder of files, as its settings say; none when it keeps them where they go, refused
+    /// when it keeps them in another bucket.
+    fn files_root(&self, wanted: &Serving, to: &FileStore) -> Result<Option<PathBuf>, MoveError> {
         let mut file = ConfigurationFile::read(&self.configuration_path())?;
         let setting = |name: &str| wanted.settings.get(name);
         if let Some(directory) = setting("MM_FILESETTINGS_DIRECTORY") {
@@ -166,8 +173,11 @@ impl Worker {
         }
         let local = setting("MM_FILESETTINGS_DRIVERNAME").is_some_and(|driver| driver == "local");
         match file.bucket.take() {
-            Some(bucket) if !local => Err(MoveError::OtherBucket(bucket)),
-            _ => Ok(file.files(&self.layout.current())),
+            Some((bucket, prefix)) if !local && bucket == to.bucket && prefix == to.prefix => {
+                Ok(None)
+            }
+            Some((bucket, _)) if !local => Err(MoveError::OtherBucket(bucket)),
+            _ => Ok(Some(file.files(&self.layout.current()))),
         }
     }
 

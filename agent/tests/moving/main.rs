@@ -353,6 +353,16 @@ fn a_configuration_is_known_by_digests() {
         hex::encode(Sha256::digest(&salt))
     );
     assert!(!format!("{read:?}").contains(&salt));
+    assert_eq!(read.bucket, None);
+    for (prefix, keys) in [("", ""), ("/chat/", "chat/")] {
+        let files = serde_json::json!({
+            "DriverName": "amazons3", "AmazonS3Bucket": "theirs", "AmazonS3PathPrefix": prefix
+        });
+        let text = serde_json::json!({ "FileSettings": files }).to_string();
+        std::fs::write(&path, text).unwrap();
+        let bucket = ConfigurationFile::read(&path).unwrap().bucket;
+        assert_eq!(bucket, Some(("theirs".to_owned(), keys.to_owned())));
+    }
     assert_eq!(
         read.files(Path::new("/opt/x")),
         Path::new("/opt/x/./files/")
