@@ -213,6 +213,7 @@ impl Report {
             && database.is_none_or(|database| {
                 database.missing == 0 && database.duplicated == 0 && database.error.is_none()
             })
+            && self.files.as_ref().is_none_or(FilesReport::is_clean)
             && self.not_kept().is_empty()
     }
 
@@ -227,7 +228,7 @@ impl Report {
 
     /// What of that is broken, a line each; requests that failed are not in it.
     pub fn not_kept(&self) -> Vec<String> {
-        let files = self.files.iter().filter(|files| !files.is_clean());
+        let files = self.files.iter().filter(|files| !files.is_kept());
         let files = files.map(ToString::to_string);
         files.chain(self.details()).collect()
     }

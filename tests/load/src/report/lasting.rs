@@ -69,9 +69,13 @@ pub struct FilesReport {
 
 impl FilesReport {
     /// Something was uploaded, and all of it was there whenever it was read.
+    pub fn is_kept(&self) -> bool {
+        self.uploaded > 0 && [self.lost, self.late, self.corrupt] == [0; 3]
+    }
+
+    /// And every upload was taken: none was given up, as in a cutover's pause that outlasts its tries.
     pub fn is_clean(&self) -> bool {
-        let wrong = [self.lost, self.late, self.corrupt, self.abandoned];
-        self.uploaded > 0 && wrong == [0; 4]
+        self.is_kept() && self.abandoned == 0
     }
 
     /// How much was done, for people.
