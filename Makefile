@@ -47,7 +47,7 @@ test: build lint ## Lint, unit, store, lab, conformance, end to end
 	@# The machines' tests say so when they are skipped for want of it.
 	@[ "$$(id -u)" != 0 ] || tests/base-image.sh >/dev/null || true
 	@echo "== tests: streams side by side, for most of them wait; each is printed when it ends"
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-stages test-machines test-parts test-outside
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-stages test-machines test-parts test-outside
 	@$(MAKE) --no-print-directory demo
 
 # Tests of the whole product by name: the first ones beside the others. What is neither is a part's.

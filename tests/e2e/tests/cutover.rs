@@ -110,7 +110,14 @@ async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
     let mut options = load::Options::new(url);
     (options.clients, options.users) = (2, 2);
     (options.rate, options.get_rate) = (1.0, 1.0);
-    options.files = Some(load::FileOptions::default());
+    // Small and few: other tests run beside this one, and what is asked is whether all are there.
+    options.files = Some(load::FileOptions {
+        rate: 0.25,
+        read_rate: 0.5,
+        largest: 20_000,
+        large_every: 0,
+        ..load::FileOptions::default()
+    });
     let release = stage.releases.get(&stage.versions[0])?;
     options.lasting = Some(load::LastingOptions {
         plugin: load::Plugin::Release(release.file.clone()),

@@ -135,7 +135,8 @@ async fn a_node_with_two_thousand_clients_leaves_in_paced_batches() -> anyhow::R
         phases == ["serving", "draining", "drained"] || phases == ["draining", "drained"],
         "the phases of the leaving node were {phases:?}"
     );
-    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    // Patience, not a promise: on two busy cores two thousand hand-shakes take their time.
+    let until = tokio::time::Instant::now() + Duration::from_secs(90);
     while load.snapshot().connected < CLIENTS {
         ensure!(
             tokio::time::Instant::now() < until,
