@@ -40,14 +40,18 @@ pub fn begin(
     });
 }
 
+/// Shows how far an activity of a group that the caller holds is.
+pub fn progress_in(group: &mut Group, id: &str, status: &'static str, percent: i64) {
+    if let Some(activity) = group.activity(id) {
+        activity.status = status;
+        activity.progress = percent;
+    }
+}
+
 /// Shows how far an activity is.
 pub fn progress(lab: &Lab, key: &Key, id: &str, status: &'static str, percent: i64) {
-    lab.asg.with(key, |group| {
-        if let Some(activity) = group.activity(id) {
-            activity.status = status;
-            activity.progress = percent;
-        }
-    });
+    lab.asg
+        .with(key, |group| progress_in(group, id, status, percent));
 }
 
 /// Ends an activity of a group that the caller holds.

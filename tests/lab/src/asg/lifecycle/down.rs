@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hooks::wait_for_hooks;
-use super::{LOOK, Moved, step};
+use super::{LOOK, Moved, step_and_tell};
 use crate::asg::activity::{self, place_of};
 use crate::asg::model::{Group, Key, Lifecycle, Transition};
 use crate::{Lab, ec2, elbv2};
@@ -72,14 +72,14 @@ async fn go_down(lab: &Arc<Lab>, key: &Key, id: &str, activity: &str) -> Result<
     leave_target_groups(lab, key, id, Some(activity)).await;
     // ABANDON and CONTINUE both end the instance; ABANDON only stops the other hooks.
     wait_for_hooks(lab, key, id, Transition::Terminating, activity).await?;
-    step(
+    step_and_tell(
         lab,
         key,
         id,
         &[Lifecycle::Terminating, Lifecycle::TerminatingProceed],
         |member| member.state = Lifecycle::TerminatingProceed,
+        |group| activity::progress_in(group, activity, "InProgress", 80),
     )?;
-    activity::progress(lab, key, activity, "InProgress", 80);
     end_instance(lab, &key.0, id).await;
     let now = lab.clock.now();
     lab.asg.with(key, |group| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Moved, step};
+use super::{Moved, step, step_and_tell};
 use crate::Lab;
 use crate::asg::activity;
 use crate::asg::model::{ActionResult, Key, Lifecycle, PendingAction, Transition};
@@ -65,11 +65,17 @@ pub async fn wait_for_hooks(
     if actions.is_empty() {
         return Ok(HookOutcome::None);
     }
-    step(lab, key, id, &[before], |member| {
-        member.state = during;
-        member.actions = actions;
-    })?;
-    activity::progress(lab, key, activity, "MidLifecycleAction", 50);
+    step_and_tell(
+        lab,
+        key,
+        id,
+        &[before],
+        |member| {
+            member.state = during;
+            member.actions = actions;
+        },
+        |group| activity::progress_in(group, activity, "MidLifecycleAction", 50),
+    )?;
     let bell = lab.asg.bell(key).ok_or(Moved)?;
     bell.notify_waiters();
     let outcome = loop {

@@ -10,7 +10,7 @@ mod up;
 
 use std::time::Duration;
 
-use super::model::{Key, Lifecycle, Member};
+use super::model::{Group, Key, Lifecycle, Member};
 use crate::Lab;
 
 pub use down::{end_instance, leave_target_groups, terminate};
@@ -31,9 +31,25 @@ fn step<T>(
     expected: &[Lifecycle],
     change: impl FnOnce(&mut Member) -> T,
 ) -> Result<T, Moved> {
+    step_and_tell(lab, key, id, expected, change, |_| {})
+}
+
+/// As [`step`], and tells the group in the same moment: whoever sees the member's new state sees
+/// what its activity says of it.
+fn step_and_tell<T>(
+    lab: &Lab,
+    key: &Key,
+    id: &str,
+    expected: &[Lifecycle],
+    change: impl FnOnce(&mut Member) -> T,
+    tell: impl FnOnce(&mut Group),
+) -> Result<T, Moved> {
     lab.asg
-        .with_member(key, id, |member| {
-            expected.contains(&member.state).then(|| change(member))
+        .with(key, |group| {
+            let member = group.members.get_mut(id)?;
+            let changed = expected.contains(&member.state).then(|| change(member))?;
+            tell(group);
+            Some(changed)
         })
         .flatten()
         .ok_or(Moved)

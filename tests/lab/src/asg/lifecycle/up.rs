@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hooks::{HookOutcome, wait_for_hooks};
-use super::{LOOK, Moved, step, terminate};
+use super::{LOOK, Moved, step, step_and_tell, terminate};
 use crate::asg::activity::{self, moment};
 use crate::asg::model::{
     BackOff, Illness, Key, Launching, Lifecycle, Member, Process, Template, Transition,
@@ -186,7 +186,7 @@ pub async fn come_up(lab: &Arc<Lab>, key: &Key, id: &str, activity: &str) -> Res
         elbv2::register(lab, &key.0, arn, id, None).await;
     }
     let (now, lab_now) = (lab.clock.now(), lab.clock.lab_time());
-    step(
+    step_and_tell(
         lab,
         key,
         id,
@@ -198,10 +198,8 @@ pub async fn come_up(lab: &Arc<Lab>, key: &Key, id: &str, activity: &str) -> Res
             member.rebalancing = false;
             member.activity = None;
         },
+        |group| activity::end_in(group, activity, "Successful", None, now),
     )?;
-    lab.asg.with(key, |group| {
-        activity::end_in(group, activity, "Successful", None, now);
-    });
     lab.asg.ring(key);
     Ok(())
 }
