@@ -24,7 +24,9 @@ pub(super) fn database(spec: &Spec, document: &mut Document) {
                 if let Some(oldest) = oldest.filter(|oldest| major < oldest) {
                     document.refuse(
                         "database.engine_version",
-                        format!("is too old: Mattermost {mattermost} needs PostgreSQL {oldest} or newer"),
+                        format!(
+                            "is too old: Mattermost {mattermost} needs PostgreSQL {oldest} or newer"
+                        ),
                     );
                 }
             }
