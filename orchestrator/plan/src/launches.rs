@@ -48,7 +48,7 @@ impl<'a> FailedLaunches<'a> {
 }
 
 /// The group has fewer nodes than it should, and its launches fail.
-pub(crate) fn cannot_launch<'a>(group: &'a Group, live: usize) -> Option<FailedLaunches<'a>> {
+pub(crate) fn cannot_launch(group: &Group, live: usize) -> Option<FailedLaunches<'_>> {
     FailedLaunches::of(group)
         .filter(|failed| failed.in_a_row >= CANNOT_AFTER && (live as u32) < group.desired)
 }
