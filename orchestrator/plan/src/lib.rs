@@ -26,12 +26,14 @@ mod draft;
 mod equality;
 mod forecast;
 mod history;
+mod launches;
 mod licence;
 mod lifecycle;
 mod moving;
 mod nodes;
 mod stack;
 mod turns;
+mod versions;
 mod view;
 #[expect(
     clippy::assigning_clones,

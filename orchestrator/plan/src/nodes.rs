@@ -107,6 +107,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 sha256,
                 url,
                 migrate,
+                expected_migrations,
                 cluster,
                 scheduler,
                 settings,
@@ -122,6 +123,7 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 sha256: given_sha256,
                 url: given_url,
                 migrate: given_migrate,
+                expected_migrations: given_migrations,
                 cluster: given_cluster,
                 scheduler: given_scheduler,
                 settings: given_settings,
@@ -145,6 +147,8 @@ fn asks_the_same(wanted: &NodeGoal, given: &NodeGoal, node: &Node) -> bool {
                 && (files, copy) == (given_files, given_copy)
                 && (licence, started_after) == (given_licence, given_started_after)
                 && (migrate == given_migrate || (*given_migrate && served))
+                // More than there are is waited for without end.
+                && (*migrate || given_migrations <= expected_migrations)
         }
         (one, other) => one == other,
     }
@@ -213,10 +217,13 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             node.consecutive_ok
         ));
     }
-    if !migrate && node.migrations_applied < *expected_migrations {
+    // The count is SQL's: what a node says of it is a claim.
+    if let Some(applied) = view.observed.migrations_applied()
+        && !migrate
+        && applied < *expected_migrations
+    {
         return Err(format!(
-            "{instance} sees {} of {expected_migrations} migrations",
-            node.migrations_applied
+            "{instance} serves; SQL shows {applied} of {expected_migrations} migrations"
         ));
     }
     if *migrate && !node.migrated {
@@ -297,18 +304,22 @@ pub fn next_for_new_facts<'a>(
 }
 
 /// The goal of a node that is told of new facts: what it has migrated it is not told to migrate again.
-pub fn for_new_facts(goal: &NodeGoal, node: Option<&Node>) -> NodeGoal {
+/// How many migrations there are is SQL's count.
+pub fn for_new_facts(goal: &NodeGoal, instance: &str, observed: &Observed) -> NodeGoal {
     let mut goal = goal.clone();
     if let NodeGoal::Serve {
         migrate,
         expected_migrations,
         ..
     } = &mut goal
-        && let Some(node) = node.filter(|node| node.migrated)
         && *migrate
+        && observed
+            .nodes
+            .get(instance)
+            .is_some_and(|node| node.migrated)
     {
         *migrate = false;
-        *expected_migrations = node.migrations_applied;
+        *expected_migrations = observed.migrations_applied().unwrap_or(0);
     }
     goal
 }

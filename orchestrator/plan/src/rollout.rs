@@ -29,12 +29,13 @@ mod scene;
 mod shift;
 
 pub(crate) use preflight::connection_budget;
-pub use request::{Ask, Refused, Skew, request, skew};
+pub use request::{Ask, Refused, request};
 
 use jiff::Timestamp;
 
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent};
+use crate::launches::{GIVEN_UP_AFTER, cannot_launch};
 use crate::licence;
 use crate::nodes::{failure_lines, is_mismatch};
 use crate::stack::Base;
@@ -160,6 +161,16 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
         intent
             .verified
             .extend(scene.green_members.verified.iter().cloned());
+    }
+    if let (Phase::Prepared | Phase::Canary | Phase::Full, Some(green)) =
+        (&rollout.phase, scene.green)
+        && let Some(failed) = cannot_launch(green, scene.green_members.live.len())
+        && failed.in_a_row >= GIVEN_UP_AFTER
+    {
+        return Some(Step::Back(vec![format!(
+            "no green node comes: {}",
+            failed.words()
+        )]));
     }
     let lost = rollout
         .verified

@@ -27,6 +27,8 @@ pub use parse::{Problem, SpecError};
 pub use secret_ref::{SecretRef, SecretRefError};
 pub use template::{Answers, template};
 
+pub use crate::versions::VersionTables;
+
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +79,10 @@ pub struct Mattermost {
     /// Further releases that `rollout --mattermost` may name without `--sha256`: version to digest.
     #[serde(default)]
     pub releases: BTreeMap<String, String>,
+    /// Versions that came out after this build: which are extended support releases, the last minor of a
+    /// major, what PostgreSQL they need.
+    #[serde(default)]
+    pub versions: VersionTables,
     /// PEM file with extra roots for a mirror's TLS certificate.
     #[serde(default)]
     pub trust_file: Option<String>,

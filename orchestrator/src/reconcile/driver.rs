@@ -350,7 +350,7 @@ async fn carry_out(
     let next = plan::next_for_new_facts(&decision.nodes, observed, &names).filter(|_| !rang);
     for (instance, goal, digest) in &stale {
         if next == Some(instance.as_str()) {
-            let goal = plan::for_new_facts(goal, observed.nodes.get(*instance));
+            let goal = plan::for_new_facts(goal, instance, observed);
             core.store.set_goal(epoch, instance, &goal, digest).await?;
             rang = true;
         }

@@ -7,8 +7,9 @@ use crate::files::{FilesHome, LOSES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::moving::{destination, differing};
 use crate::observed::Observed;
-use crate::rollout::{Skew, connection_budget, skew, word};
+use crate::rollout::{connection_budget, word};
 use crate::stack::{launch_differences, proven_version};
+use crate::versions::Skew;
 use crate::view::{View, live_members};
 
 /// Seconds that a stop, a start and the switch of the listener take together, as a rule: a server is
@@ -107,11 +108,17 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
             format!("{one} → {other}")
         }
     };
-    let distance = skew(&from.version, &to.version);
+    let tables = &view.spec().mattermost.versions;
+    let distance = tables.skew(&from.version, &to.version);
     let mut facts = vec![
         fact("Mattermost", changed(&from.version, &to.version)),
         fact("image", changed(&from.image_id, &to.image_id)),
     ];
+    let notes = tables.notes_between(&from.version, &to.version);
+    if !notes.is_empty() {
+        let text = format!("read the upgrade notes of {} first", notes.join(", "));
+        facts.push(fact("notes", text));
+    }
     if from.settings != to.settings {
         let names: std::collections::BTreeSet<&String> = from
             .settings
@@ -153,7 +160,12 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
                 )
             }
             Mode::Move => "the same nodes: files are copied while the servers run; then, behind the maintenance page, the rest of them, and settings go from config.json into the database".to_owned(),
-            Mode::Cutover if distance == Ok(Skew::ExtendedSupport) => {
+            Mode::Cutover
+                if matches!(
+                    distance,
+                    Ok(Skew::SameWindow | Skew::NextExtendedSupport)
+                ) =>
+            {
                 "cutover: versions this far apart must not run together".to_owned()
             }
             Mode::Cutover => {
@@ -237,7 +249,7 @@ fn way_back(
     let promoted = word(&Phase::Promoted);
     let schema = match (migrates, distance) {
         (false, _) => String::new(),
-        (true, Some(Skew::Neighbours)) => {
+        (true, Some(Skew::Neighbours | Skew::SameWindow)) => {
             format!("; the schema stays, {} runs on it", rollout.from.version)
         }
         (true, _) => format!(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::launches;
 use crate::lifecycle::replace_failed;
 use crate::observed::ListenerAction;
 use crate::rollout::promote::delete_alarms;
@@ -62,6 +63,9 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         for why in &scene.blue_members.waits {
             text.push_str("; ");
             text.push_str(why);
+        }
+        if let Some(blue) = scene.blue {
+            launches::tell(&mut text, blue, scene.blue_members.live.len());
         }
         draft.wait("blue", text);
         return Step::Stay;

@@ -3,6 +3,7 @@
 
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::launches;
 use crate::rollout::back::close;
 use crate::rollout::green::grow;
 use crate::rollout::scene::Scene;
@@ -27,13 +28,14 @@ pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         })
         .count() as u32;
     if ready < size {
-        draft.wait(
-            "green_not_prepared",
-            format!(
-                "{ready} of {size} green nodes have {} installed",
-                scene.rollout.to.version
-            ),
+        let mut text = format!(
+            "{ready} of {size} green nodes have {} installed",
+            scene.rollout.to.version
         );
+        if let Some(green) = scene.green {
+            launches::tell(&mut text, green, scene.green_members.live.len());
+        }
+        draft.wait("green_not_prepared", text);
         return Step::Stay;
     }
     Step::Go(Phase::Closed)

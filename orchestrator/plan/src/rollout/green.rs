@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::launches;
 use crate::observed::{Group, ListenerAction};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, after, pin};
@@ -154,6 +155,9 @@ pub(super) fn wait_for_nodes(draft: &mut Draft, scene: &Scene<'_>, ready: usize,
         text.push_str("; ");
         text.push_str(why);
     }
+    if let Some(green) = scene.green {
+        launches::tell(&mut text, green, scene.green_members.live.len());
+    }
     for id in &scene.green_members.serving {
         if !scene.is_closed() && !scene.view.is_settled(scene.green_slot(), id) {
             let state = scene
@@ -188,7 +192,10 @@ pub(super) fn canary(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     if scene.needs_migration() {
         let Some(migrations) = scene.rollout.migrations else {
-            draft.wait("migration", "the migration is being written down");
+            draft.wait(
+                "migration",
+                "the migration is done, says its node; SQL's count is being read and written down",
+            );
             return Step::Stay;
         };
         match scene.view.observed.migrations_applied() {

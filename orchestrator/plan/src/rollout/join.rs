@@ -51,11 +51,13 @@ pub(super) fn joined(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Stay;
     }
     let alike = alike(draft, scene);
-    let heard = !view.spec().mattermost.cluster || chat_crosses(draft, scene);
+    let lost = scene.blue_is_lost();
+    let heard = lost || !view.spec().mattermost.cluster || chat_crosses(draft, scene);
     let probed = pin::suspend(view, draft, green, &[&["AZRebalance"]]);
     if alike && heard && probed {
-        let first = view.spec().rollout.weights.first().copied().unwrap_or(100);
-        Step::Go(Phase::Shifting { weight: first })
+        let first = view.spec().rollout.weights.first().copied();
+        let weight = first.filter(|_| !lost).unwrap_or(100);
+        Step::Go(Phase::Shifting { weight })
     } else {
         Step::Stay
     }

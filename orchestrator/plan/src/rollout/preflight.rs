@@ -3,9 +3,10 @@
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
+use crate::launches;
 use crate::rollout::Step;
-use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
+use crate::versions::Skew;
 use crate::view::{View, live_members};
 
 /// Seconds that a replica may be behind.
@@ -85,9 +86,10 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
         }
         Some(_) => {}
     }
-    match skew(&rollout.from.version, &rollout.to.version) {
+    let tables = &scene.view.spec().mattermost.versions;
+    match tables.skew(&rollout.from.version, &rollout.to.version) {
         Err(text) => found.push(text),
-        Ok(Skew::ExtendedSupport) if rollout.mode == Mode::Overlap => {
+        Ok(Skew::SameWindow | Skew::NextExtendedSupport) if rollout.mode == Mode::Overlap => {
             found.push(
                 "versions this far apart must not run together: only a cutover is allowed"
                     .to_owned(),
@@ -236,15 +238,19 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         .iter()
         .filter(|id| view.is_settled(scene.blue_slot(), id))
         .count() as u32;
-    if serving < blue.desired.max(scene.floor()) || blue.members.len() as u32 != blue.desired {
-        let mut text = format!(
-            "{serving} of {} blue nodes are verified and healthy",
-            blue.desired
-        );
+    let live = scene.blue_members.live.len() as u32;
+    // What cannot become whole is not waited for: another image or type is the way out.
+    let wanted = match scene.blue_cannot_launch() {
+        Some(_) if !scene.is_move() => live,
+        _ => blue.desired.max(scene.floor()),
+    };
+    if serving < wanted || blue.members.len() as u32 != wanted.min(blue.desired) {
+        let mut text = format!("{serving} of {wanted} blue nodes are verified and healthy");
         for why in &scene.blue_members.waits {
             text.push_str("; ");
             text.push_str(why);
         }
+        launches::tell(&mut text, blue, scene.blue_members.live.len());
         draft.wait("blue", text);
     }
     let alarm = view.names.cpu_high_alarm(&blue.name);

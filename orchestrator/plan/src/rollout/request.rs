@@ -9,6 +9,7 @@ use crate::moving::{self, too_old, unmoved};
 use crate::observed::Observed;
 use crate::spec::is_version;
 use crate::stack::{launch_differences, proven_version};
+use crate::versions::Skew;
 
 /// What the operator names; the rest stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +103,10 @@ pub fn request(
     {
         return refused(code, text);
     }
-    let skew = skew(&from.version, &to.version).or_else(|text| refused("version_skew", text))?;
+    let tables = &intent.spec.mattermost.versions;
+    let skew = tables
+        .skew(&from.version, &to.version)
+        .or_else(|text| refused("version_skew", text))?;
     Ok(row(intent, mode(intent, skew), from, to, now))
 }
 
@@ -276,102 +280,5 @@ fn mode(intent: &Intent, skew: Skew) -> Mode {
         Mode::Overlap
     } else {
         Mode::Cutover
-    }
-}
-
-/// How far two versions are apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skew {
-    /// One minor release at most: both may share a cluster and a schema for the time of an upgrade.
-    Neighbours,
-    /// From one extended support release to the next: a cutover only.
-    ExtendedSupport,
-}
-
-/// Extended support releases in their order (mattermost.md; Mattermost's release policy).
-const ESR: [(u32, u32); 8] = [
-    (7, 1),
-    (7, 8),
-    (8, 1),
-    (9, 5),
-    (9, 11),
-    (10, 5),
-    (10, 11),
-    (11, 7),
-];
-/// Last minor release of a major version: the next one is its neighbour.
-const LAST_MINOR: [(u32, u32); 4] = [(7, 10), (8, 1), (9, 11), (10, 12)];
-
-/// Whether one may go from one version to the other, or why not.
-pub fn skew(from: &str, to: &str) -> Result<Skew, String> {
-    let (Some(from_minor), Some(to_minor)) = (minor_of(from), minor_of(to)) else {
-        return Err(format!("`{from}` or `{to}` is not a version"));
-    };
-    if from_minor == to_minor || is_next(from_minor, to_minor) || is_next(to_minor, from_minor) {
-        return Ok(Skew::Neighbours);
-    }
-    let place = |version| ESR.iter().position(|esr| *esr == version);
-    if let (Some(one), Some(other)) = (place(from_minor), place(to_minor))
-        && other == one + 1
-    {
-        return Ok(Skew::ExtendedSupport);
-    }
-    if to_minor < from_minor {
-        return Err(format!(
-            "{to} is more than one minor release older than {from}: the schema does not go back; the way back is the snapshot"
-        ));
-    }
-    let hint = ESR
-        .iter()
-        .find(|esr| **esr > from_minor && **esr <= to_minor)
-        .filter(|_| place(from_minor).is_some())
-        .map_or_else(
-            || format!("go by {}.{}", from_minor.0, from_minor.1 + 1),
-            |esr| {
-                format!(
-                    "go by {}.{}, the next extended support release",
-                    esr.0, esr.1
-                )
-            },
-        );
-    Err(format!(
-        "{to} is more than one minor release from {from}: {hint}"
-    ))
-}
-
-fn minor_of(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.split('.');
-    let minor = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next()?.parse::<u32>().ok()?;
-    Some(minor)
-}
-
-fn is_next(one: (u32, u32), other: (u32, u32)) -> bool {
-    other == (one.0, one.1 + 1) || (LAST_MINOR.contains(&one) && other == (one.0 + 1, 0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_one_minor_apart_or_one_esr_apart() {
-        for (from, to, expected) in [
-            ("11.10.0", "11.10.3", Some(Skew::Neighbours)),
-            ("11.10.0", "11.11.0", Some(Skew::Neighbours)),
-            ("11.11.0", "11.10.0", Some(Skew::Neighbours)),
-            ("10.12.1", "11.0.0", Some(Skew::Neighbours)),
-            ("10.11.4", "11.7.9", Some(Skew::ExtendedSupport)),
-            ("10.5.0", "11.7.9", None),
-            ("11.1.0", "11.4.0", None),
-            ("11.7.9", "10.11.4", None),
-            ("11.7", "11.8.0", None),
-        ] {
-            assert_eq!(skew(from, to).ok(), expected, "{from} -> {to}");
-        }
-        assert_eq!(
-            skew("10.11.0", "11.9.0").unwrap_err(),
-            "11.9.0 is more than one minor release from 10.11.0: go by 11.7, the next extended support release"
-        );
     }
 }

@@ -3,12 +3,13 @@
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Slot};
+use crate::launches::{FailedLaunches, cannot_launch};
 use crate::lifecycle::{Members, tend};
 use crate::nodes::{Colour, failure_of};
 use crate::observed::{Group, ListenerAction, Node};
 use crate::rollout::moving;
-use crate::rollout::request::{Skew, skew};
 use crate::stack::{Balancer, Base, observed_balancer};
+use crate::versions::Skew;
 use crate::view::{View, live_members};
 
 /// Everything that a phase looks at.
@@ -77,6 +78,16 @@ impl<'a> Scene<'a> {
     /// The same nodes before and after.
     pub fn is_move(&self) -> bool {
         self.rollout.mode == Mode::Move
+    }
+
+    /// Blue has fewer nodes than it should, and Auto Scaling cannot launch them.
+    pub fn blue_cannot_launch(&self) -> Option<FailedLaunches<'_>> {
+        cannot_launch(self.blue?, self.blue_members.live.len())
+    }
+
+    /// Nobody serves, and blue cannot change that: green alone can.
+    pub fn blue_is_lost(&self) -> bool {
+        self.blue_members.live.is_empty() && self.blue_cannot_launch().is_some()
     }
 
     /// Green is the recorded owner.
@@ -158,15 +169,13 @@ impl<'a> Scene<'a> {
             }
             if self.needs_migration()
                 && rollout.migrations.is_none()
-                && let Some(node) = self.migrator.as_ref().and_then(|id| {
-                    self.green_members
-                        .verified
-                        .contains(id)
-                        .then(|| self.view.node(id))
-                        .flatten()
-                })
+                && self
+                    .migrator
+                    .as_ref()
+                    .is_some_and(|id| self.green_members.verified.contains(id))
             {
-                rollout.migrations = Some(node.migrations_applied);
+                // SQL's count: the node's own word for it is a claim.
+                rollout.migrations = self.view.observed.migrations_applied();
             }
         }
     }
@@ -213,7 +222,8 @@ impl<'a> Scene<'a> {
     /// Blue's release runs on the schema as it is. None: the schema could not be read.
     pub fn blue_fits_the_schema(&self) -> Option<bool> {
         let (from, to) = (&self.rollout.from.version, &self.rollout.to.version);
-        if !self.needs_migration() || skew(from, to) == Ok(Skew::Neighbours) {
+        let skew = self.view.spec().mattermost.versions.skew(from, to);
+        if !self.needs_migration() || matches!(skew, Ok(Skew::Neighbours | Skew::SameWindow)) {
             return Some(true);
         }
         let applied = self.view.observed.migrations_applied()?;

@@ -89,6 +89,12 @@ MM_TEAMSETTINGS_ENABLEOPENSERVER = "false"
 [mattermost.releases]
 # "11.11.0" = "<64 hexadecimal digits>"
 
+# What came out after this build, so that rollouts to it are judged rightly.
+[mattermost.versions]
+# extended_support = ["12.4"]
+# last_minor = ["11.12"]
+# oldest_postgresql = { "12" = 15 }
+
 [database]
 class = "db.m7g.large"
 # PostgreSQL, major or major.minor. Default: the newest major that RDS offers, up to 17.

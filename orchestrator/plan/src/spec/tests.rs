@@ -66,7 +66,7 @@ weigths = [10]
     mattermost.toml:2: `zones = ["us-east-1a"]` names 1 zone(s) of the home region `us-east-1`: load balancer and DB subnet group need at least two, for example `us-east-1a` and `us-east-1b`
     mattermost.toml:4: `mattermost.version = "11.10"` is not a version of the form `11.10.0`
     mattermost.toml:5: `mattermost.sha256 = "abc"` is not a SHA-256: give 64 hexadecimal digits
-    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, trust_file, signature, licence_secret, cluster, accept_unlicensed_nodes, settings, secrets
+    mattermost.toml:6: `mattermost.colour = "blue"` is not known here: known are version, sha256, url, edition, releases, versions, trust_file, signature, licence_secret, cluster, accept_unlicensed_nodes, settings, secrets
     mattermost.toml:8: `fleet.image = "ami-1"` is neither an AMI id (`ami-` and 17 hexadecimal digits) nor an AMI name (3 to 128 characters)
     mattermost.toml:10: `fleet.max = 2` is less than `min` (3): give 3 or more
     mattermost.toml:10: `fleet.max = 2` 2 nodes need a cluster licence: nodes without one silently lose messages between them. Give max = 1; or name the licence in `mattermost.licence_secret` and set `mattermost.cluster = true`; or set `mattermost.accept_unlicensed_nodes = true`

@@ -19,17 +19,22 @@ pub(super) fn resolve(view: &View<'_>, draft: &mut Draft) -> Option<String> {
         .as_ref()
         .map(|proven| proven.image_id.clone());
     let named = &view.spec().fleet.image;
-    let id = recorded
-        .or_else(|| view.record().image_id.clone())
-        .or_else(|| named.starts_with("ami-").then(|| named.clone()))
-        .or_else(|| newest(view, named));
     let home = view.spec().home_region();
+    // Until something is proven the file decides: an id at once, a name once, unless its image went.
+    let resolved = view.record().image_id.clone().filter(|id| {
+        let images = view.observed.images.get(&home);
+        images.is_some_and(|images| images.contains_key(id))
+    });
+    let id = recorded
+        .or_else(|| named.starts_with("ami-").then(|| named.clone()))
+        .or(resolved)
+        .or_else(|| newest(view, named));
     let Some(id) = id else {
         draft.stick("image", format!("no image of this account in `{home}` is named `{named}`: build one with Packer, or name another in `fleet.image`"));
         return None;
     };
     home_image(view, draft, &id)?;
-    if draft.record.image_id.is_none() {
+    if view.record().proven.is_none() || draft.record.image_id.is_none() {
         draft.record.image_id = Some(id.clone());
     }
     Some(id)
@@ -63,9 +68,15 @@ pub(crate) fn home_image<'a>(view: &View<'a>, draft: &mut Draft, id: &str) -> Op
             None
         }
         None => {
+            let way_out = if view.record().proven.is_some() {
+                // The file does not decide what serves.
+                "no node can be launched; `orchestrator rollout --image AMI` brings one that is there"
+            } else {
+                "name one that is in `fleet.image`, and restart"
+            };
             draft.stick(
                 "image",
-                format!("image `{id}` is not in `{home}`: name one that is in `fleet.image`"),
+                format!("image `{id}` is not in `{home}`: {way_out}"),
             );
             None
         }

@@ -3,6 +3,7 @@
 use crate::configuration::has_first_row;
 use crate::draft::Draft;
 use crate::intent::Target;
+use crate::launches;
 use crate::lifecycle::{Members, tend};
 use crate::nodes::{Colour, failure_of};
 use crate::observed::Group;
@@ -12,6 +13,12 @@ use crate::view::{View, live_members};
 pub(super) fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &Target) -> Members {
     let colour = Colour::serving(view, target, view.record());
     draft.record.configuration = Some(colour.configuration);
+    if let (Some(recorded), Some(applied)) =
+        (view.record().migrations, view.observed.migrations_applied())
+        && recorded != applied
+    {
+        draft.record.migrations = Some(applied);
+    }
     if view.record().migrations.is_some() || view.record().proven.is_some() {
         return tend(view, draft, group, |_| colour.serve(false));
     }
@@ -26,7 +33,13 @@ pub(super) fn nodes(view: &View<'_>, draft: &mut Draft, group: &Group, target: &
     });
     if let Some(migrator) = migrator.filter(|migrator| members.verified.contains(migrator)) {
         if has_first_row(view) {
-            draft.record.migrations = view.node(&migrator).map(|node| node.migrations_applied);
+            match view.observed.migrations_applied() {
+                Some(applied) => draft.record.migrations = Some(applied),
+                None => draft.wait(
+                    "migration",
+                    "the schema could not be read back by SQL yet: no other server starts before",
+                ),
+            }
         } else {
             draft.wait(
                 "first_configuration",
@@ -76,21 +89,15 @@ pub(super) fn serves(
             text.push_str("; ");
             text.push_str(why);
         }
-        if members.live.is_empty()
-            && let Some(message) = group
-                .activities
-                .iter()
-                .find(|activity| activity.status == "Failed")
-                .and_then(|activity| activity.message.as_ref())
-        {
-            text.push_str("; Auto Scaling says: ");
-            text.push_str(message);
+        launches::tell(&mut text, group, members.live.len());
+        if launches::cannot_launch(group, members.live.len()).is_some() {
+            text.push_str("; hint: `orchestrator rollout --image AMI` or with another instance type, image or profile in the file is a way out, also without a whole group");
         }
         draft.wait("nodes", text);
         return false;
     }
     if view.record().proven.is_none() {
-        if !has_first_row(view) {
+        if !has_first_row(view) || draft.record.migrations.is_none() {
             return false;
         }
         draft.record.proven = Some(Target {

@@ -91,7 +91,7 @@ fn delay(decision: &Decision) -> Option<&str> {
     })
 }
 
-/// 75 connections a second are closed where 100 clients may come back.
+/// 60 connections a second are closed where 100 clients may come back.
 #[test]
 fn the_load_balancer_waits_for_the_node_with_the_most_connections() {
     let (mut world, intent) = ready(&clustered(2));
@@ -100,14 +100,14 @@ fn the_load_balancer_waits_for_the_node_with_the_most_connections() {
         world.observed.nodes.get_mut(&id).unwrap().connections = connections;
         plan(&intent, &world.observed, world.now)
     };
-    assert_eq!(delay(&hold(&mut world, 2_500)), None, "60 s are enough");
-    assert_eq!(delay(&hold(&mut world, 10_000)), Some("180"));
+    assert_eq!(delay(&hold(&mut world, 2_000)), None, "60 s are enough");
+    assert_eq!(delay(&hold(&mut world, 8_000)), Some("180"));
     assert_eq!(delay(&hold(&mut world, 1_000_000)), Some("3600"));
 
     for group in world.observed.target_groups.values_mut() {
         group.attributes.insert(DELAY.to_owned(), "180".to_owned());
     }
-    assert_eq!(delay(&hold(&mut world, 10_000)), None);
+    assert_eq!(delay(&hold(&mut world, 8_000)), None);
     // Somebody leaves: what it was promised is not taken back.
     let group = world.observed.groups.get_mut("demo-g1").unwrap();
     let member = group.members.values_mut().next().unwrap();

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::action::{LAUNCH_HOOK, TERMINATE_HOOK};
-use crate::observed::{Instance, ListenerAction, Member};
+use crate::observed::{Activity, Instance, ListenerAction, Member};
 use crate::view::is_leaving;
 
 impl World {
@@ -150,6 +150,20 @@ impl World {
             .map(|(id, _)| id.clone())
             .collect();
         let (version, zones) = (group.template_version, self.spec.zones.clone());
+        if live.len() < wanted && !self.can_launch(version) {
+            let failed = Activity {
+                status: "Failed".to_owned(),
+                description: "Launching a new EC2 instance".to_owned(),
+                message: Some(
+                    "The image id does not exist.  Launching EC2 instance failed.".to_owned(),
+                ),
+                at: Some(self.now),
+            };
+            if let Some(group) = self.observed.groups.get_mut(name) {
+                group.activities.insert(0, failed);
+            }
+            return;
+        }
         for _ in live.len()..wanted {
             let mut number = self.next();
             while self.observed.instances.contains_key(&instance_id(number)) {
@@ -189,6 +203,13 @@ impl World {
                 group.members.remove(id);
             }
         }
+    }
+
+    /// The version's image is there still.
+    fn can_launch(&self, version: u64) -> bool {
+        let image = self.image_of(version);
+        let mut images = self.observed.images.values();
+        images.any(|images| images.contains_key(&image))
     }
 
     fn image_of(&self, version: u64) -> String {

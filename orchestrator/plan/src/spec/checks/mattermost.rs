@@ -4,6 +4,7 @@ use super::is_digest;
 use super::node_settings::unreachable;
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
+use crate::versions::{VersionTables, parse_minor};
 
 pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
     let ours = &spec.mattermost;
@@ -28,6 +29,7 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
             document.refuse(&path, "is not a SHA-256: give 64 hexadecimal digits");
         }
     }
+    versions(&ours.versions, document);
     if let Some(url) = &ours.url {
         if !is_https(url) {
             document.refuse(
@@ -95,6 +97,32 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
             "mattermost.cluster",
             "is not possible with Team Edition: use edition = \"enterprise\"",
         );
+    }
+}
+
+/// What came out after this build.
+fn versions(tables: &VersionTables, document: &mut Document) {
+    for (path, minors) in [
+        (
+            "mattermost.versions.extended_support",
+            &tables.extended_support,
+        ),
+        ("mattermost.versions.last_minor", &tables.last_minor),
+    ] {
+        if let Some(wrong) = minors.iter().find(|text| parse_minor(text).is_none()) {
+            document.refuse(
+                path,
+                format!("names `{wrong}`, which is not a minor release of the form `12.4`"),
+            );
+        }
+    }
+    for (major, oldest) in &tables.oldest_postgresql {
+        if major.parse::<u32>().is_err() || !(13..=99).contains(oldest) {
+            document.refuse(
+                "mattermost.versions.oldest_postgresql",
+                "is not a table of major versions: `{ \"12\" = 15 }`",
+            );
+        }
     }
 }
 

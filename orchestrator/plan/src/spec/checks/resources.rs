@@ -19,10 +19,14 @@ pub(super) fn database(spec: &Spec, document: &mut Document) {
         let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
         match numbers.as_deref() {
             Some([major] | [major, _]) if (13..=17).contains(major) => {
-                if *major < 14 && major_of(&spec.mattermost.version) >= 11 {
+                let mattermost = major_of(&spec.mattermost.version);
+                let oldest = spec.mattermost.versions.oldest_postgresql(mattermost);
+                if let Some(oldest) = oldest.filter(|oldest| major < oldest) {
                     document.refuse(
                         "database.engine_version",
-                        "is too old: Mattermost 11 needs PostgreSQL 14 or newer",
+                        format!(
+                            "is too old: Mattermost {mattermost} needs PostgreSQL {oldest} or newer"
+                        ),
                     );
                 }
             }
