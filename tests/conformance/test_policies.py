@@ -69,7 +69,7 @@ certificate_arn = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-
 [orchestrator]
 addresses = ["127.0.0.1:7443"]
 """
-SECRETS = "\n".join(f'MM_PLUGIN_KEY{it} = "chat/{it:0>35}#key"' for it in range(9))
+SECRETS = "\n".join(f'MM_PLUGIN_KEY{it} = "chat/{it:0>35}#key"' for it in range(14))
 LONG = {"licence": "l" * 60, "prefix": "f" * 512, "profile": "p" * 64, "secrets": SECRETS}
 
 # Types that the reference calls required, though a call names one of them and no other.
