@@ -47,7 +47,7 @@ const OURS: [&str; 34] = [
 /// What Elastic Load Balancing and RDS read in EC2 with the rights of who has a load balancer, a target group
 /// or an instance made, and this crate does not (ELB user guide, "Elastic Load Balancing API permissions";
 /// schema of `AWS::RDS::DBInstance`, the permissions of its handlers). `doctor` asks for each by a dry run.
-pub(super) const OF_SERVICES: [&str; 5] = [
+const OF_SERVICES: [&str; 5] = [
     "ec2:DescribeAccountAttributes",
     "ec2:DescribeAddresses",
     "ec2:DescribeAvailabilityZones",

@@ -107,7 +107,7 @@ fn every_policy_fits_with_as_many_secrets_as_a_specification_may_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Names and whole ARNs of any length, some of them too many: what is not refused fits.
     #[test]
