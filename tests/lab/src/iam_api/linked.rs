@@ -23,7 +23,7 @@ pub(crate) struct Linked {
     by: &'static [&'static str],
 }
 
-const ROLES: [Linked; 3] = [
+const ROLES: [Linked; 4] = [
     Linked {
         service: "autoscaling.amazonaws.com",
         name: "AWSServiceRoleForAutoScaling",
@@ -45,6 +45,13 @@ const ROLES: [Linked; 3] = [
             "CreateDBInstanceReadReplica",
             "CreateDBSubnetGroup",
         ],
+    },
+    // Nothing here asks for Spot instances, so that only an administrator makes it.
+    Linked {
+        service: "spot.amazonaws.com",
+        name: "AWSServiceRoleForEC2Spot",
+        of: Service::Ec2,
+        by: &[],
     },
 ];
 
