@@ -64,6 +64,7 @@ def test_network(ec2, refused):
     assert attribute["EnableDnsHostnames"]["Value"]
     ec2.describe_route_tables()
     ec2.describe_internet_gateways()
+    assert ec2.describe_addresses()["Addresses"] == []
     refused("DependencyViolation", ec2.delete_vpc, VpcId=vpc["VpcId"])
     ec2.delete_subnet(SubnetId=subnet["SubnetId"])
     ec2.delete_vpc(VpcId=vpc["VpcId"])
@@ -349,7 +350,7 @@ def test_instance_types(ec2):
         ("InvalidInstanceID.NotFound", "describe_instances", {"InstanceIds": ["i-12345678901234567"]}),
         ("InvalidInstanceID.Malformed", "describe_instances", {"InstanceIds": ["x"]}),
         ("InvalidParameterValue", "describe_instances", {"Filters": [{"Name": "bogus", "Values": ["1"]}]}),
-        ("InvalidAction", "describe_addresses", {}),
+        ("InvalidAction", "describe_nat_gateways", {}),
         ("InvalidAction", "create_nat_gateway", {"SubnetId": "subnet-1"}),
     ],
 )

@@ -123,6 +123,21 @@ def test_roles_and_profiles(lab, refused, wait):
     refused("NoSuchEntity", iam.get_role, 404, **role)
 
 
+def test_a_service_linked_role_is_made_once_and_by_nobody_changed(lab, refused):
+    iam = lab.client("iam")
+    # One that no other test has a service make.
+    service = {"AWSServiceName": "spot.amazonaws.com"}
+    made = iam.create_service_linked_role(**service, Description="a test")["Role"]
+    assert made["Path"] == "/aws-service-role/spot.amazonaws.com/"
+    refused("InvalidInput", iam.create_service_linked_role, 400, **service)
+    role = {"RoleName": made["RoleName"]}
+    refused("UnmodifiableEntity", iam.delete_role, 400, **role)
+    inline = {"PolicyName": "inline", "PolicyDocument": json.dumps(ACCESS)}
+    refused("UnmodifiableEntity", iam.put_role_policy, 400, **role, **inline)
+    refused("UnmodifiableEntity", iam.attach_role_policy, 400, **role, PolicyArn=POLICY)
+    refused("InvalidInput", iam.create_service_linked_role, 400, AWSServiceName="no.amazonaws.com")
+
+
 def test_a_role_is_taken_and_judged(lab, refused):
     iam, sts = lab.client("iam"), lab.client("sts")
     account = sts.get_caller_identity()["Account"]

@@ -4,6 +4,8 @@
 //! of them harmless reads are tried, which shows whether the service is reachable and readable at all.
 //! An effect's permission is `Unknown` there until it is made.
 
+mod reads;
+
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData, ResourceType};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, join};
@@ -32,6 +34,9 @@ pub enum Verdict {
     Unknown(String),
 }
 
+/// A permission, and the call that shows whether we have it.
+type Probe<'a> = (&'static str, BoxFuture<'a, Result<(), Failure>>);
+
 /// A limit of the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -49,7 +54,7 @@ impl Cloud {
     pub async fn dry_run_permissions(&self, vpc: Option<&str>) -> Vec<Permission> {
         let look = self.look();
         let (ec2, elb, rds) = (&look.ec2, &look.elb, &look.rds);
-        let mut probes: Vec<(&'static str, BoxFuture<'_, Result<(), Failure>>)> = Vec::new();
+        let mut probes: Vec<Probe<'_>> = reads::of_services(ec2, vpc);
         macro_rules! probe {
             ($name:literal, $call:expr) => {
                 probes.push((

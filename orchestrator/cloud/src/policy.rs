@@ -10,6 +10,8 @@
 mod data;
 mod files;
 mod named;
+mod reads;
+mod roles;
 
 use std::collections::BTreeMap;
 
@@ -36,14 +38,17 @@ pub struct Policies {
 /// The policies for this specification, in the account `account` (twelve digits).
 pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     let home = spec.zones.first().map(|zone| region_of(zone));
+    let home = home.unwrap_or_default();
     let place = Place {
         stack: &spec.stack,
-        home: home.unwrap_or_default(),
+        partition: partition_of(&home),
+        home,
         account,
     };
-    let mut fleet_policy = reads(spec);
+    let mut fleet_policy = reads::reads(spec);
     fleet_policy.extend(fleet(&place));
-    fleet_policy.push(pass_role(spec, &place));
+    fleet_policy.push(roles::of_nodes(spec, &place));
+    fleet_policy.push(roles::of_services(&place));
     let mut network = security_groups(spec, &place);
     network.extend(templates(&place));
     network.extend(images(&place));
@@ -69,16 +74,36 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
 
 struct Place<'a> {
     stack: &'a str,
+    partition: &'static str,
     home: String,
     account: &'a str,
 }
 
+/// The partition that a region lies in. An ARN with another one matches nothing there.
+fn partition_of(region: &str) -> &'static str {
+    match region {
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ if region.starts_with("cn-") => "aws-cn",
+        _ => "aws",
+    }
+}
+
 impl Place<'_> {
+    /// A resource of the home region and the account.
     fn arn(&self, service: &str, resource: &str) -> String {
-        format!(
-            "arn:aws:{service}:{}:{}:{resource}",
-            self.home, self.account
-        )
+        let (home, account) = (&self.home, self.account);
+        self.arn_in(service, home, account, resource)
+    }
+
+    /// A resource of another region or account, or of none (empty) or of all (`*`).
+    fn arn_in(&self, service: &str, region: &str, account: &str, resource: &str) -> String {
+        let partition = self.partition;
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+
+    /// Images and snapshots are of no account. Both are made in every region of the stack.
+    fn images(&self) -> [String; 2] {
+        ["image/*", "snapshot/*"].map(|kind| self.arn_in("ec2", "*", "", kind))
     }
 
     /// The resource carries our tag.
@@ -107,62 +132,6 @@ fn allow(sid: &str, actions: &[&str], resource: &Value, condition: Option<Value>
         statement["Condition"] = condition;
     }
     statement
-}
-
-fn reads(spec: &Spec) -> Vec<Value> {
-    let mut regions: Vec<String> = spec.zones.iter().map(|zone| region_of(zone)).collect();
-    regions.sort();
-    regions.dedup();
-    let mut statements = vec![allow(
-        "Look",
-        &[
-            "autoscaling:DescribeAccountLimits",
-            "autoscaling:DescribeAutoScalingGroups",
-            "autoscaling:DescribeAutoScalingInstances",
-            "autoscaling:DescribeLifecycleHooks",
-            "autoscaling:DescribePolicies",
-            "autoscaling:DescribeScalingActivities",
-            "cloudwatch:DescribeAlarms",
-            "cloudwatch:GetMetricData",
-            "cloudwatch:ListTagsForResource",
-            "ec2:DescribeImages",
-            "ec2:DescribeInstances",
-            "ec2:DescribeLaunchTemplateVersions",
-            "ec2:DescribeLaunchTemplates",
-            "ec2:DescribeSecurityGroupRules",
-            "ec2:DescribeSecurityGroups",
-            "ec2:DescribeSubnets",
-            "ec2:DescribeVpcs",
-            "elasticloadbalancing:DescribeAccountLimits",
-            "elasticloadbalancing:DescribeListeners",
-            "elasticloadbalancing:DescribeLoadBalancerAttributes",
-            "elasticloadbalancing:DescribeLoadBalancers",
-            "elasticloadbalancing:DescribeTags",
-            "elasticloadbalancing:DescribeTargetGroupAttributes",
-            "elasticloadbalancing:DescribeTargetGroups",
-            "elasticloadbalancing:DescribeTargetHealth",
-            "rds:DescribeAccountAttributes",
-            "rds:DescribeDBEngineVersions",
-            "rds:DescribeDBInstances",
-            "rds:DescribeDBParameterGroups",
-            "rds:DescribeDBParameters",
-            "rds:DescribeDBSnapshots",
-            "rds:DescribeDBSubnetGroups",
-            "rds:ListTagsForResource",
-            "secretsmanager:ListSecrets",
-        ],
-        &json!("*"),
-        Some(json!({ "StringEquals": { "aws:RequestedRegion": regions } })),
-    )];
-    if let Some(certificate) = &spec.load_balancer.certificate_arn {
-        statements.push(allow(
-            "LookAtCertificate",
-            &["acm:DescribeCertificate"],
-            &json!(certificate),
-            None,
-        ));
-    }
-    statements
 }
 
 fn security_groups(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
@@ -226,7 +195,7 @@ fn templates(place: &Place<'_>) -> Vec<Value> {
             "LaunchWhatItNames",
             &["ec2:RunInstances"],
             &json!([
-                format!("arn:aws:ec2:{}::image/*", place.home),
+                place.arn_in("ec2", &place.home, "", "image/*"),
                 place.arn("ec2", "instance/*"),
                 place.arn("ec2", "network-interface/*"),
                 place.arn("ec2", "security-group/*"),
@@ -241,38 +210,32 @@ fn templates(place: &Place<'_>) -> Vec<Value> {
 }
 
 fn images(place: &Place<'_>) -> Vec<Value> {
+    let both = place.images();
+    let [images, snapshots] = &both;
     vec![
-        allow(
-            "CopyImages",
-            &["ec2:CopyImage"],
-            &json!(["arn:aws:ec2:*::image/*", "arn:aws:ec2:*::snapshot/*"]),
-            None,
-        ),
+        allow("CopyImages", &["ec2:CopyImage"], &json!(both), None),
         allow(
             "DeleteImages",
             &["ec2:DeregisterImage"],
-            &json!("arn:aws:ec2:*::image/*"),
+            &json!(images),
             Some(place.ours("aws:ResourceTag")),
         ),
         allow(
             "DeleteSnapshotsOfImages",
             &["ec2:DeleteSnapshot"],
-            &json!("arn:aws:ec2:*::snapshot/*"),
+            &json!(snapshots),
             Some(place.ours("aws:ResourceTag")),
         ),
     ]
 }
 
 fn tag_at_creation(place: &Place<'_>) -> Value {
-    let account = place.account;
+    let [images, snapshots] = place.images();
+    let others = place.arn_in("ec2", "*", place.account, "*/*");
     allow(
         "TagAtCreation",
         &["ec2:CreateTags"],
-        &json!([
-            format!("arn:aws:ec2:*:{account}:*/*"),
-            "arn:aws:ec2:*::image/*",
-            "arn:aws:ec2:*::snapshot/*"
-        ]),
+        &json!([others, images, snapshots]),
         Some(json!({ "StringEquals": {
             "ec2:CreateAction": [
                 "CopyImage", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"
@@ -376,18 +339,6 @@ fn load_balancing(place: &Place<'_>) -> Vec<Value> {
             Some(place.ours("aws:ResourceTag")),
         ),
     ]
-}
-
-fn pass_role(spec: &Spec, place: &Place<'_>) -> Value {
-    allow(
-        "GiveNodesTheirRole",
-        &["iam:PassRole"],
-        &json!(format!(
-            "arn:aws:iam::{}:role/{}",
-            place.account, spec.fleet.instance_profile
-        )),
-        Some(json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })),
-    )
 }
 
 #[cfg(test)]

@@ -243,7 +243,7 @@ impl Lab {
 /// Sends a call to its service, when its caller may make it.
 pub(crate) async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     authorize::check(lab, call)?;
-    match call.service {
+    let reply = match call.service {
         Service::Ec2 => ec2::dispatch(lab, call).await,
         Service::AutoScaling => asg::dispatch(lab, call).await,
         Service::Elbv2 => elbv2::dispatch(lab, call).await,
@@ -254,5 +254,7 @@ pub(crate) async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiEr
         Service::SecretsManager => secrets::dispatch(lab, call).await,
         Service::Acm => acm::dispatch(lab, call).await,
         Service::Kms => kms::dispatch(lab, call),
-    }
+    }?;
+    iam_api::linked::made(lab, call);
+    Ok(reply)
 }

@@ -40,7 +40,7 @@ fn bucket(spec: &Spec, place: &Place<'_>) -> Option<String> {
         return None;
     }
     let name = spec.files_bucket(place.account)?;
-    Some(format!("arn:aws:s3:::{name}"))
+    Some(place.arn_in("s3", "", "", &name))
 }
 
 /// Makes, looks at and mends the stack's own bucket; of one that the file names it only looks. No
@@ -53,7 +53,6 @@ pub(super) fn orchestrator(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     if spec.files.is_own_bucket() {
         actions.extend(KEEPS);
     }
-    // One statement: a role's inline policies have little room.
     vec![allow("Files", &actions, &json!(bucket), None)]
 }
 

@@ -11,18 +11,14 @@ use super::{Place, allow};
 pub(super) fn secrets(spec: &Spec, place: &Place<'_>) -> Option<Value> {
     // Secrets Manager puts a hyphen and six characters behind a name: six question marks match these and
     // no longer name, as `*` would.
-    let arn_of = |name: &str| place.arn("secretsmanager", &format!("secret:{name}-??????"));
-    let licence = spec.mattermost.licence_secret.as_deref();
-    let settings = spec.secret_settings();
-    let resources: BTreeSet<String> = settings
-        .values()
-        .map(|reference| {
-            reference
-                .arn()
-                .map_or_else(|| arn_of(reference.secret_id()), str::to_owned)
-        })
-        .chain(licence.map(arn_of))
-        .collect();
+    let arn_of = |id: &str| {
+        if id.starts_with("arn:") {
+            id.to_owned()
+        } else {
+            place.arn("secretsmanager", &format!("secret:{id}-??????"))
+        }
+    };
+    let resources: BTreeSet<String> = spec.named_secrets().into_iter().map(arn_of).collect();
     (!resources.is_empty()).then(|| {
         allow(
             "ReadNamedSecrets",

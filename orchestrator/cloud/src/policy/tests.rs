@@ -1,5 +1,7 @@
 //! The policies against the calls of this crate.
 
+mod size;
+
 use std::collections::BTreeSet;
 
 use plan::Spec;
@@ -98,6 +100,7 @@ fn the_policy_allows_what_is_called_and_little_else() {
         "ec2:DeleteSnapshot",
         "ec2:RunInstances",
         "elasticloadbalancing:AddTags",
+        "iam:CreateServiceLinkedRole",
         "iam:PassRole",
         "rds:AddTagsToResource",
         "s3:TagResource",
@@ -150,39 +153,49 @@ fn exactly_the_secrets_that_the_specification_names_may_be_read() {
 }
 
 #[test]
+fn arns_lie_in_the_partition_of_the_home_region() {
+    let arns = |home: &str| {
+        let mut spec = spec();
+        spec.zones = vec![format!("{home}a"), format!("{home}b")];
+        spec.load_balancer.certificate_arn = None;
+        let policies = iam_policies(&spec, "123456789012");
+        let all = policies.orchestrator.values().chain([&policies.node]);
+        let text: String = all.map(Value::to_string).collect();
+        let arns = text.split('"').filter(|part| part.starts_with("arn:"));
+        let partitions = arns.filter_map(|arn| arn.split(':').nth(1).map(str::to_owned));
+        partitions.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(arns("eu-central-1"), ["aws".to_owned()].into());
+    assert_eq!(arns("us-gov-west-1"), ["aws-us-gov".to_owned()].into());
+    assert_eq!(arns("cn-north-1"), ["aws-cn".to_owned()].into());
+}
+
+#[test]
+fn services_make_their_own_roles_and_no_others() {
+    let statement = orchestrators(&spec())
+        .into_iter()
+        .find(|statement| statement["Sid"] == "LetServicesMakeTheirRoles")
+        .expect("a statement");
+    let services = statement["Condition"]["StringEquals"]["iam:AWSServiceName"].clone();
+    let resources = statement["Resource"].as_array().expect("resources");
+    for (service, arn) in services.as_array().expect("services").iter().zip(resources) {
+        let prefix = format!(
+            "arn:aws:iam::123456789012:role/aws-service-role/{}/AWSServiceRoleFor",
+            service.as_str().expect("a name")
+        );
+        assert!(
+            arn.as_str().is_some_and(|arn| arn.starts_with(&prefix)),
+            "{arn}"
+        );
+    }
+    assert_eq!(resources.len(), 3);
+}
+
+#[test]
 fn no_change_is_allowed_on_everything() {
     for statement in orchestrators(&spec()) {
         let bare = statement["Resource"] == "*" && statement.get("Condition").is_none();
         assert!(!bare, "{statement}");
-    }
-}
-
-#[test]
-fn every_policy_fits_a_managed_one_for_the_longest_names() {
-    let mut spec = spec();
-    spec.stack = "a-stack-of-20-letter".to_owned();
-    spec.zones = ["ap-southeast-2a", "ap-northeast-1a", "us-gov-west-1a"]
-        .map(str::to_owned)
-        .into();
-    spec.fleet.instance_profile = "p".repeat(64);
-    spec.files.prefix = Some("f".repeat(100));
-    spec.files.kms_key = Some(format!(
-        "arn:aws:kms:ap-southeast-2:123456789012:key/{}",
-        "1".repeat(36)
-    ));
-    spec.mattermost.licence_secret = Some("l".repeat(128));
-    for number in 0..8 {
-        let reference = SecretRef::parse(&format!("{}{number}", "s".repeat(127)));
-        spec.mattermost.secrets.insert(
-            format!("MM_SECTION_KEY{number}"),
-            reference.expect("a reference"),
-        );
-    }
-    let policies = iam_policies(&spec, "123456789012");
-    let all = policies.orchestrator.values();
-    for policy in all.chain([&policies.node]).chain(&policies.delete_files) {
-        let length = policy.to_string().len();
-        assert!(length <= 6_144, "{length} characters: {policy}");
     }
 }
 

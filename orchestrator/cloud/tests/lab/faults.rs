@@ -239,7 +239,14 @@ async fn identities_come_from_sts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn permissions_and_quotas_are_told() {
     let world = World::start().await;
-    for permission in world.cloud.dry_run_permissions(None).await {
+    // With a VPC more is asked than without one.
+    let network = world.look().await.network.expect("the default VPC");
+    let permissions = world.cloud.dry_run_permissions(Some(&network.vpc_id)).await;
+    let names: Vec<&str> = permissions.iter().map(|it| it.name).collect();
+    for read in ["ec2:DescribeVpcAttribute", "ec2:DescribeInternetGateways"] {
+        assert!(names.contains(&read), "{names:?}");
+    }
+    for permission in permissions {
         assert_eq!(permission.verdict, Verdict::Allowed, "{permission:?}");
     }
     world.lab.faults.add(fault(

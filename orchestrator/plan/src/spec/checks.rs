@@ -3,6 +3,7 @@
 mod files;
 mod mattermost;
 mod node_settings;
+mod policy_room;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     resources::load_balancer(spec, document);
     rollout(spec, document);
     orchestrator(spec, document);
+    policy_room::policies(spec, document);
 }
 
 fn stack_and_zones(spec: &Spec, document: &mut Document) {
@@ -78,11 +80,17 @@ fn stack_and_zones(spec: &Spec, document: &mut Document) {
     }
 }
 
+/// AWS's longest has 15 (`us-isof-south-1`); policies name regions, and have little room.
+const REGION_LENGTH: usize = 20;
+
 /// `us-east-1a`, `us-gov-west-1b`: a region, and one letter.
 fn is_zone(text: &str) -> bool {
     let Some(region) = text.strip_suffix(|c: char| c.is_ascii_lowercase()) else {
         return false;
     };
+    if region.len() > REGION_LENGTH {
+        return false;
+    }
     let parts: Vec<&str> = region.split('-').collect();
     let Some((number, words)) = parts.split_last() else {
         return false;
@@ -94,6 +102,18 @@ fn is_zone(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
         && !number.is_empty()
         && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `aws`, `aws-us-gov`: the first part of an ARN's place.
+fn is_partition(text: &str) -> bool {
+    text.starts_with("aws")
+        && text.len() <= 16
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// Of a certificate, or a key of KMS: a UUID, or one behind `mrk-`.
+fn is_key_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 fn is_digest(text: &str) -> bool {

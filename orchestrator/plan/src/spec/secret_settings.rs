@@ -3,7 +3,7 @@
 //! One list for all who need it: the reader of the values, the gate that names what is missing, `doctor`,
 //! and the orchestrator's policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{SecretRef, Spec};
 use crate::files::{ACCESS_KEY, SECRET_KEY};
@@ -21,6 +21,17 @@ impl Spec {
         let settings = &self.mattermost.secrets;
         let settings = settings.iter().map(|(name, it)| (name.as_str(), it));
         settings.chain(files).collect()
+    }
+
+    /// Name or ARN of every secret that the file names, the licence's too, each once.
+    pub fn named_secrets(&self) -> BTreeSet<&str> {
+        let settings = self.secret_settings();
+        let licence = self.mattermost.licence_secret.as_deref();
+        settings
+            .into_values()
+            .map(SecretRef::secret_id)
+            .chain(licence)
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::wildcard;
 
 /// Keys that the lab fills; those that end with `/` or `:` are followed by a name, of a tag for example.
 /// Lower case: names of keys are compared without regard to it.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "aws:requesttag/",
     "aws:resourcetag/",
     "aws:tagkeys",
@@ -29,6 +29,7 @@ const KEYS: [&str; 20] = [
     "ec2:launchtemplate",
     "ec2:islaunchtemplateresource",
     "elasticloadbalancing:createaction",
+    "iam:awsservicename",
     "iam:passedtoservice",
 ];
 

@@ -3,19 +3,19 @@
 //! ```text
 //!   Call ── table: which actions on which resources, with which condition keys ──► Ask, Ask, …
 //!                                                                                     │ every one
-//!   role's inline policies ── document: statements ──────────────────────► evaluate ──┘
+//!   role's own policies ───── document: statements ──────────────────────► evaluate ──┘
 //!                                                                              │
 //!                     explicit denial · allowed, by statement · nothing allows it
 //! ```
 //!
-//! The operator's key is an administrator's and is not judged. A role has what its inline policies allow;
+//! The operator's key is an administrator's and is not judged. A role has what its policies allow;
 //! without one it may ask `sts:GetCallerIdentity`, which needs no permission, and nothing else. An action
 //! that the table does not know is refused and logged, never allowed by accident.
 //!
 //! S3 and KMS judge by [`judge`], since a bucket's and a key's own policy have their say there.
 //!
 //! docs/lab/iam.md says what of IAM's evaluation is not here: boundaries, session policies, organizations,
-//! managed policies, resource policies of other services.
+//! resource policies of other services.
 
 mod condition;
 mod document;
@@ -94,6 +94,13 @@ fn refusal(lab: &Lab, call: &Call, ask: &Ask, decision: &Decision) -> ApiError {
     if let Some(role) = &call.caller.role {
         let what = format!("{} on {}", ask.action, ask.resource);
         lab.directory.refused(role, what);
+    }
+    // RDS alone does not say which permission it lacked (RDS user guide, "Using service-linked roles").
+    if call.service == Service::Rds && ask.action == "iam:CreateServiceLinkedRole" {
+        return ApiError::new(
+            "InvalidParameterValue",
+            "Unable to create the resource. Verify that you have permission to create service linked role. Otherwise wait and try again later",
+        );
     }
     match call.service.protocol() {
         Protocol::Ec2Query => ApiError::new(

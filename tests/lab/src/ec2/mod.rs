@@ -114,6 +114,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "DescribeRegions" => network::regions(lab, call),
         "DescribeAvailabilityZones" => network::zones(lab, call),
         "DescribeAccountAttributes" => network::account_attributes(lab, call),
+        "DescribeAddresses" => network::addresses(call),
         "DescribeVpcs" => network::vpcs(lab, call),
         "CreateVpc" => network::create_vpc(lab, call),
         "DeleteVpc" => network::delete_vpc(lab, call),

@@ -13,6 +13,7 @@ use crate::authorize::{self, Document, Of};
 use crate::iam::ACCOUNT;
 
 use super::judged::Attached;
+use super::linked::check_modifiable;
 use super::policies::{length, with_role};
 use super::{State, check_name, conflict, long_id, parse_tags, tag_list};
 
@@ -174,6 +175,7 @@ pub(super) fn attach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         }
     };
     with_role(lab, &role, |role| {
+        check_modifiable(role)?;
         if role.attached.len() >= MOST_ATTACHED && !role.attached.contains_key(&arn) {
             return Err(quota("PoliciesPerRole", MOST_ATTACHED));
         }

@@ -5,6 +5,7 @@
 
 pub(crate) mod credentials;
 mod judged;
+pub(crate) mod linked;
 mod managed;
 mod policies;
 mod profiles;
@@ -88,6 +89,7 @@ impl Directory {
 pub fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     match call.action.as_str() {
         "CreateRole" => roles::create(lab, call),
+        "CreateServiceLinkedRole" => linked::create(lab, call),
         "GetRole" => roles::get(lab, call),
         "ListRoles" => roles::list(lab, call),
         "DeleteRole" => roles::delete(lab, call),

@@ -11,6 +11,7 @@ use crate::api::{ApiError, Call, Reply, Xml};
 use crate::authorize::{self, Of};
 
 use super::judged::Inline;
+use super::linked::check_modifiable;
 use super::{RoleRecord, no_entity, page};
 
 /// Characters of a role's inline policies together, white space not counted (IAM user guide, "IAM and AWS
@@ -48,6 +49,7 @@ pub(super) fn put(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         used: BTreeSet::new(),
     };
     with_role(lab, &role, |role| {
+        check_modifiable(role)?;
         let others = role.inline.iter().filter(|(name, _)| **name != policy);
         let others: usize = others.map(|(_, other)| length(&other.text)).sum();
         if others + length(&inline.text) > MOST_INLINE {

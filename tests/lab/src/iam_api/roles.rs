@@ -9,6 +9,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::authorize::{self, Of};
 
+use super::linked::check_modifiable;
 use super::{
     RoleRecord, check_name, conflict, exists, long_id, no_entity, page, parse_tags, tag_list,
 };
@@ -97,6 +98,7 @@ pub(super) fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         .roles
         .get(&name)
         .ok_or_else(|| no_entity("The role with name", &name))?;
+    check_modifiable(role)?;
     if !role.inline.is_empty() || !role.attached.is_empty() {
         return Err(conflict(
             "Cannot delete entity, must delete policies first.",

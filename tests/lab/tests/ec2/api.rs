@@ -243,7 +243,7 @@ async fn what_is_not_known_is_refused_by_name() {
     let code = "InvalidParameterValue";
     world.refused(400, code, "DescribeInstances", &filter).await;
     world
-        .refused(400, "InvalidAction", "DescribeAddresses", &[])
+        .refused(400, "InvalidAction", "DescribeNatGateways", &[])
         .await;
     world.lab.stop().await;
 }

@@ -252,6 +252,15 @@ async fn a_group_from_a_template_needs_what_its_launches_need() {
             ]),
             "iam:PassRole",
         ),
+        (
+            json!([
+                all("autoscaling:*"),
+                launch,
+                all("ec2:CreateTags"),
+                pass("ec2.amazonaws.com")
+            ]),
+            "iam:CreateServiceLinkedRole",
+        ),
     ] {
         put(statements).await;
         let answer = session
@@ -268,7 +277,8 @@ async fn a_group_from_a_template_needs_what_its_launches_need() {
         all("autoscaling:*"),
         launch,
         all("ec2:CreateTags"),
-        pass("ec2.amazonaws.com")
+        pass("ec2.amazonaws.com"),
+        all("iam:CreateServiceLinkedRole")
     ]))
     .await;
     let made = session

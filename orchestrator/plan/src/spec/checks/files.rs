@@ -146,10 +146,10 @@ fn key_of_kms(spec: &Spec, document: &mut Document) {
     let parts: Vec<&str> = key.splitn(6, ':').collect();
     match parts.as_slice() {
         ["arn", partition, "kms", there, account, resource]
-            if partition.starts_with("aws")
+            if super::is_partition(partition)
                 && account.len() == 12
                 && account.bytes().all(|b| b.is_ascii_digit())
-                && resource.strip_prefix("key/").is_some_and(is_key_id) =>
+                && resource.strip_prefix("key/").is_some_and(super::is_key_id) =>
         {
             if *there != region {
                 document.refuse(
@@ -163,10 +163,6 @@ fn key_of_kms(spec: &Spec, document: &mut Document) {
             "is not the ARN of a key (`arn:aws:kms:<region>:<account>:key/<id>`): an alias may point elsewhere tomorrow, and the nodes' policy names the key",
         ),
     }
-}
-
-fn is_key_id(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// `us-east-1`, `us-gov-west-1`.

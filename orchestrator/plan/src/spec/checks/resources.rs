@@ -264,8 +264,12 @@ pub(super) fn load_balancer(spec: &Spec, document: &mut Document) {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
         let home = spec.home_region();
         match parts.as_slice() {
-            ["arn", partition, "acm", region, _, resource]
-                if partition.starts_with("aws") && resource.starts_with("certificate/") =>
+            ["arn", partition, "acm", region, account, resource]
+                if super::is_partition(partition)
+                    && account.len() == 12
+                    && resource
+                        .strip_prefix("certificate/")
+                        .is_some_and(super::is_key_id) =>
             {
                 if *region != home {
                     document.refuse(

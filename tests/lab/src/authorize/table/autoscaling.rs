@@ -62,6 +62,7 @@ impl Asking<'_> {
         // policy which passes here has it.
         asks.extend(self.tagging("autoscaling:CreateOrUpdateTags", arn, &tags));
         asks.extend(launch::asks(self, &self.subnets(None)));
+        asks.extend(self.service_linked_role());
         asks
     }
 

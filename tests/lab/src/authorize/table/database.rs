@@ -1,8 +1,23 @@
 //! RDS: a call is asked on everything that it names, and on the default option group where it names none,
 //! which the reference requires of replicas and the user guide's example policies name for instances.
+//!
+//! Where an instance is to lie the service reads in EC2 with the caller's rights: the permissions that AWS's
+//! own resource provider asks for so that it may make one (the schema of `AWS::RDS::DBInstance`,
+//! aws-cloudformation/aws-cloudformation-resource-providers-rds#94).
 
 use super::Asking;
 use crate::authorize::evaluate::Ask;
+
+/// For an instance.
+const READS_OF_INSTANCE: [&str; 7] = [
+    "DescribeAccountAttributes",
+    "DescribeAvailabilityZones",
+    "DescribeInternetGateways",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+];
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
     Some(match it.call.action.as_str() {
@@ -37,7 +52,9 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         }
         "CreateDBSubnetGroup" => {
             let named = vec![it.new_db("subgrp", "DBSubnetGroupName")];
-            it.tagged_creation(named, "subgrp", "DBSubnetGroupName")
+            let mut asks = it.tagged_creation(named, "subgrp", "DBSubnetGroupName");
+            asks.extend(it.service_linked_role());
+            asks
         }
         "CreateDBSnapshot" => {
             let named = vec![
@@ -49,6 +66,7 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         "ModifyDBInstance" => {
             let mut asks = vec![it.on_db("db", "DBInstanceIdentifier")];
             asks.extend(it.named("pg", "DBParameterGroupName"));
+            asks.extend(it.reads_of_ec2(&READS_OF_INSTANCE));
             asks
         }
         "DeleteDBInstance" => it.deletion(),
@@ -125,6 +143,10 @@ impl Asking<'_> {
         let mut asks: Vec<Ask> = asks.collect();
         let made = self.rds(kind, parameter);
         asks.extend(self.tagging("rds:AddTagsToResource", made, &tags));
+        if kind == "db" {
+            asks.extend(self.reads_of_ec2(&READS_OF_INSTANCE));
+            asks.extend(self.service_linked_role());
+        }
         asks
     }
 

@@ -6,19 +6,29 @@ use crate::ec2::Regional;
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
     Some(match it.call.action.as_str() {
-        "DescribeAvailabilityZones"
+        "DescribeAccountAttributes"
+        | "DescribeAddresses"
+        | "DescribeAvailabilityZones"
         | "DescribeImages"
         | "DescribeInstanceStatus"
+        | "DescribeInstanceTypeOfferings"
+        | "DescribeInstanceTypes"
         | "DescribeInstances"
+        | "DescribeInternetGateways"
+        | "DescribeKeyPairs"
         | "DescribeLaunchTemplateVersions"
         | "DescribeLaunchTemplates"
         | "DescribeRegions"
+        | "DescribeRouteTables"
         | "DescribeSecurityGroupRules"
         | "DescribeSecurityGroups"
         | "DescribeSnapshots"
         | "DescribeSubnets"
         | "DescribeTags"
-        | "DescribeVpcs" => it.anything(),
+        | "DescribeVolumes"
+        | "DescribeVpcs"
+        | "GetEbsEncryptionByDefault" => it.anything(),
+        "DescribeVpcAttribute" => vec![it.on("vpc", &it.text("VpcId"))],
         "CreateSecurityGroup" => {
             let vpc = it.params.given("VpcId").or_else(|| it.default_vpc());
             let vpc = it.on("vpc", vpc.as_deref().unwrap_or("*"));

@@ -19,6 +19,7 @@ use super::evaluate::Ask;
 use crate::Lab;
 use crate::api::{Call, Params, Service};
 use crate::iam::ACCOUNT;
+use crate::iam_api::linked;
 
 /// Tags as requests send them.
 type SentTags = Vec<(String, String)>;
@@ -80,6 +81,27 @@ impl Asking<'_> {
     /// The action by which what a call makes is tagged as it is made; none when it is not.
     fn tagging(&self, action: &str, made: impl Into<String>, tags: &SentTags) -> Option<Ask> {
         (!tags.is_empty()).then(|| self.other(action, made).requesting(tags))
+    }
+
+    /// Reads of EC2 that the service makes with the caller's rights.
+    fn reads_of_ec2(&self, actions: &[&str]) -> Vec<Ask> {
+        let ask = |action: &&str| {
+            // The one of them that can be narrowed.
+            let resource = match *action {
+                "DescribeVpcAttribute" => self.ec2("vpc", "*"),
+                _ => "*".to_owned(),
+            };
+            self.other(&format!("ec2:{action}"), resource)
+        };
+        actions.iter().map(ask).collect()
+    }
+
+    /// The service's own role, which the first call of an account makes with the caller's rights; none when
+    /// it is there.
+    fn service_linked_role(&self) -> Option<Ask> {
+        let missing = linked::missing(self.lab, self.call)?;
+        let ask = self.other("iam:CreateServiceLinkedRole", missing.arn());
+        Some(ask.with("iam:AWSServiceName", missing.service))
     }
 
     /// The call's own action where nobody can narrow it.

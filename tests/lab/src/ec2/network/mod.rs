@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use crate::Lab;
 use crate::api::{ApiError, Params};
 
-pub(crate) use regions::{account_attributes, regions, zones};
+pub(crate) use regions::{account_attributes, addresses, regions, zones};
 pub(crate) use routes::{internet_gateways, route_tables};
 pub(crate) use subnets::{create_subnet, delete_subnet, modify_subnet_attribute, subnets};
 pub(crate) use vpcs::{create_vpc, delete_vpc, modify_vpc_attribute, vpc_attribute, vpcs};

@@ -107,6 +107,28 @@ pub(crate) fn zones(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         .into())
 }
 
+/// DescribeAddresses: nobody here has an Elastic IP address.
+pub(crate) fn addresses(call: &Call) -> Result<Reply, ApiError> {
+    let p = &call.params;
+    let named = [
+        (
+            "AllocationId",
+            "InvalidAllocationID.NotFound",
+            "allocation ID",
+        ),
+        ("PublicIp", "InvalidAddress.NotFound", "address"),
+    ];
+    for (parameter, code, what) in named {
+        if let Some(name) = p.list(parameter).first() {
+            let message = format!("The {what} '{name}' does not exist");
+            return Err(ApiError::new(code, message));
+        }
+    }
+    Filters::parse(p, &["allocation-id", "domain", "instance-id", "public-ip"])?;
+    proceed(p)?;
+    Ok(Xml::new().list("addressesSet", "item", []).into())
+}
+
 /// DescribeAccountAttributes.
 pub(crate) fn account_attributes(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
