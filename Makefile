@@ -78,7 +78,7 @@ test-unit: ## What needs no more than its own process
 	$(TEST) --lib --bins
 	$(TEST) --doc
 
-test-conformance: ## The lab, judged by boto3, the AWS CLI and moto
+test-conformance: ## The lab, judged by boto3, the AWS CLI and moto; policies, by policy_sentry and parliament
 	LAB_BINARY=$(BIN)/lab $(VENV)/bin/python -m pytest -q tests/conformance
 
 test-image:
