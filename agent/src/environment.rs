@@ -30,6 +30,21 @@ const CONFIGURATION: &str = "MM_CONFIG";
 /// Decided here, or not at all: custom defaults would be written into the stack's first configuration by
 /// one node, and change nothing afterwards.
 const RESERVED: [&str; 2] = [CONFIGURATION, "MM_CUSTOM_DEFAULTS_PATH"];
+/// What the one start in local mode keeps; `*` stands for any end. They say where things are, and what the
+/// server needs to start as it did: a site URL, without which it refuses some settings of `config.json`,
+/// whether plugins run, and the licence, which is no setting.
+const KEPT_IN_LOCAL_MODE: [&str; 8] = [
+    "MM_LICENSE",
+    "MM_SQLSETTINGS_*",
+    "MM_FILESETTINGS_DRIVERNAME",
+    "MM_FILESETTINGS_DIRECTORY",
+    "MM_FILESETTINGS_AMAZONS3*",
+    "MM_SERVICESETTINGS_LISTENADDRESS",
+    "MM_SERVICESETTINGS_SITEURL",
+    "MM_PLUGINSETTINGS_ENABLE",
+];
+/// The one key among these: the file's is to reach the database.
+const LEFT_TO_THE_FILE: &str = "MM_SQLSETTINGS_ATRESTENCRYPTKEY";
 /// Of a file store with keys of its own.
 const FILE_STORE_KEYS: [&str; 2] = [
     "MM_FILESETTINGS_AMAZONS3ACCESSKEYID",
@@ -163,8 +178,13 @@ impl Environment {
 
     /// For the one start of a server that brings its configuration into the database: an administrator's
     /// socket, no jobs and no cluster. It belongs to no configuration, so that no node serves with it.
+    ///
+    /// Of what an environment overrides, Mattermost writes into the database what the *database* had before
+    /// (a default), not what the file has. So the specification's settings are left out of this start, or
+    /// the values that the file has beneath them would be lost.
     #[must_use]
     pub fn for_local_mode(mut self, socket: &Path) -> Self {
+        self.variables.retain(|name, _| is_kept_in_local_mode(name));
         for (name, value) in [
             ("MM_SERVICESETTINGS_ENABLELOCALMODE", "true".to_owned()),
             (
@@ -254,6 +274,15 @@ impl Environment {
         }
         text
     }
+}
+
+/// See [`KEPT_IN_LOCAL_MODE`].
+fn is_kept_in_local_mode(name: &str) -> bool {
+    let kept = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == *pattern,
+    };
+    name != LEFT_TO_THE_FILE && KEPT_IN_LOCAL_MODE.iter().any(kept)
 }
 
 fn check(name: &str, value: &SecretString) -> Result<(), EnvironmentError> {

@@ -37,6 +37,7 @@ pub use read::Local;
 pub use walk::Stamp;
 
 use crate::file_store::FileStoreError;
+use crate::steps::{Step, reached};
 use ledger::Ledger;
 use place::{Placed, place};
 
@@ -127,6 +128,7 @@ pub async fn copy(
     bucket: &dyn Bucket,
     mut told: impl FnMut(&Copied),
 ) -> Result<Copied, MoveError> {
+    ledger::take_up(pass.ledger, pass.destination)?;
     let known = ledger::Reader::open(pass.ledger, pass.destination)?;
     let mut fresh = Ledger::begin(pass.ledger, pass.destination)?;
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -145,6 +147,9 @@ pub async fn copy(
                 copied.files += 1;
                 copied.bytes += file.stamp.size;
                 copied.sent += u64::from(sent);
+                if sent {
+                    reached(Step::FileCopied);
+                }
                 list(&mut here, &file.key, file.stamp.size, &file.sha256);
                 list(&mut there, &file.key, seen.0, &seen.1);
                 fresh.write(&file)?;
@@ -153,14 +158,20 @@ pub async fn copy(
             Placed::Removed => copied.removed += 1,
             Placed::Kept(line) => fresh.keep(&line)?,
             Placed::Nothing => {}
-            Placed::Moving(path) if pass.still => return Err(MoveError::Changing(path)),
-            Placed::Moving(_) => copied.moving += 1,
+            Placed::Moving(path, _) if pass.still => return Err(MoveError::Changing(path)),
+            Placed::Moving(_, before) => {
+                copied.moving += 1;
+                if let Some(line) = before {
+                    fresh.keep(&line)?;
+                }
+            }
         }
         told(&copied);
     }
     // The stream ended, so the thread did: a panic there is one here.
     reader.await.map_err(|_| MoveError::Interrupted)?;
     fresh.finish()?;
+    reached(Step::FilesRecorded);
     copied.digest = hex::encode(here.finalize());
     copied.bucket_digest = hex::encode(there.finalize());
     if copied.digest != copied.bucket_digest {

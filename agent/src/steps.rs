@@ -96,6 +96,20 @@ steps! {
     ConnectionsClosed,
     /// The server is stopped.
     Stopped,
+    /// A move: nothing says any more which server runs; it is started on `config.json` next.
+    MoverDue,
+    /// That server runs, for itself alone.
+    MoverStarted,
+    /// Its settings are in the database.
+    ConfigurationMoved,
+    /// It is stopped again.
+    MoverStopped,
+    /// A file of users' is in the bucket; nothing says so yet.
+    FileCopied,
+    /// All of them are, and that is recorded.
+    FilesRecorded,
+    /// All of it is where it lasts.
+    Moved,
 }
 
 type Observer = Box<dyn Fn(Step) + Send + Sync>;

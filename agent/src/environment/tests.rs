@@ -188,3 +188,38 @@ fn keys_of_a_store_that_has_its_own_are_both_needed() {
     assert_eq!(with(&[secret]).unwrap_err(), id);
     assert_eq!(with(&[id]).unwrap_err(), secret);
 }
+
+#[test]
+fn what_the_file_has_beneath_the_settings_reaches_the_database() {
+    let kept = [
+        "MM_FILESETTINGS_AMAZONS3BUCKET",
+        "MM_FILESETTINGS_DIRECTORY",
+        "MM_LICENSE",
+        "MM_PLUGINSETTINGS_ENABLE",
+        "MM_SERVICESETTINGS_LISTENADDRESS",
+        "MM_SERVICESETTINGS_SITEURL",
+        "MM_SQLSETTINGS_DATASOURCE",
+        "MM_SQLSETTINGS_MAXOPENCONNS",
+    ];
+    let left_out = [
+        "MM_CLUSTERSETTINGS_CLUSTERNAME",
+        "MM_EMAILSETTINGS_INVITESALT",
+        "MM_FILESETTINGS_PUBLICLINKSALT",
+        "MM_PLUGINSETTINGS_ENABLEUPLOADS",
+        "MM_SQLSETTINGS_ATRESTENCRYPTKEY",
+        "MM_TEAMSETTINGS_SITENAME",
+    ];
+    let all = kept.iter().chain(&left_out);
+    let variables = all.map(|name| ((*name).to_owned(), "x".to_owned()));
+    let once = environment(variables.collect()).for_local_mode(Path::new("/s"));
+    let mut expected = kept.to_vec();
+    expected.extend([
+        "MM_CLUSTERSETTINGS_ENABLE",
+        "MM_JOBSETTINGS_RUNSCHEDULER",
+        "MM_SERVICESETTINGS_ENABLELOCALMODE",
+        "MM_SERVICESETTINGS_LOCALMODESOCKETLOCATION",
+    ]);
+    expected.sort_unstable();
+    let names: Vec<&str> = once.variables().map(|(name, _)| name).collect();
+    assert_eq!(names, expected);
+}

@@ -1,11 +1,12 @@
 //! What the last pass copied, in the order of keys, so that the next one reads both side by side.
 //!
 //! It saves work and proves nothing: a ledger that is damaged, or of another bucket, is one that knows
-//! nothing. A new one takes the old one's place when its pass is over.
+//! nothing. A new one takes the old one's place when its pass is over. Of a pass that failed, or died, the
+//! next one takes up the lines: a file that was copied by it and is removed here must be removed there.
 
 use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -94,9 +95,36 @@ impl Reader {
     }
 }
 
-/// The ledger of the pass under way.
+/// Puts what an unfinished pass wrote before the rest of the ledger that it was to replace: it came as far
+/// as its last line.
+pub(super) fn take_up(path: &Path, destination: &str) -> Result<(), DiskError> {
+    let unfinished = path.with_extension(FRESH);
+    let mut began = Reader::open(&unfinished, destination)?;
+    let mut before = Reader::open(path, destination)?;
+    if began.next.is_none() {
+        return Ok(());
+    }
+    let mut joined = Ledger::create(path.with_extension("joined"), path, destination)?;
+    let mut last = String::new();
+    while let Some(line) = began.before(None) {
+        joined.keep(&line)?;
+        last = line.key;
+    }
+    while let Some(line) = before.before(None) {
+        if line.key > last {
+            joined.keep(&line)?;
+        }
+    }
+    joined.finish()
+}
+
+/// Ending of the name of a ledger whose pass is under way.
+const FRESH: &str = "new";
+
+/// The ledger of the pass under way. Each line is written at once: it is little beside the requests that it
+/// stands for.
 pub(super) struct Ledger {
-    file: BufWriter<File>,
+    file: File,
     fresh: PathBuf,
     path: PathBuf,
 }
@@ -104,7 +132,10 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Beside the last one. Names of users' files stand in it: root's alone.
     pub(super) fn begin(path: &Path, destination: &str) -> Result<Self, DiskError> {
-        let fresh = path.with_extension("new");
+        Self::create(path.with_extension(FRESH), path, destination)
+    }
+
+    fn create(fresh: PathBuf, path: &Path, destination: &str) -> Result<Self, DiskError> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -113,7 +144,7 @@ impl Ledger {
             .open(&fresh)
             .map_err(at("create", &fresh))?;
         let mut ledger = Self {
-            file: BufWriter::new(file),
+            file,
             fresh,
             path: path.to_owned(),
         };
@@ -142,11 +173,8 @@ impl Ledger {
     }
 
     /// Takes the last one's place.
-    pub(super) fn finish(mut self) -> Result<(), DiskError> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(at("write", &self.fresh))?;
+    pub(super) fn finish(self) -> Result<(), DiskError> {
+        self.file.sync_all().map_err(at("write", &self.fresh))?;
         fs::rename(&self.fresh, &self.path).map_err(at("rename into", &self.path))?;
         sync_directory(self.path.parent().unwrap_or(Path::new("/")))
     }

@@ -24,8 +24,8 @@ pub(super) enum Placed {
     Nothing,
     /// It vanished here and stays there, remembered: another node may have it.
     Kept(Line),
-    /// It changed under our hands.
-    Moving(PathBuf),
+    /// It changed under our hands; an earlier state of it may be in the bucket.
+    Moving(PathBuf, Option<Line>),
 }
 
 /// Looks, puts where that is due, and looks again.
@@ -35,7 +35,7 @@ pub(super) async fn place(
     item: Result<Item, MoveError>,
 ) -> Result<Placed, MoveError> {
     match item? {
-        Item::Moving(path) => Ok(Placed::Moving(path)),
+        Item::Moving(path, before) => Ok(Placed::Moving(path, before)),
         Item::Vanished(line) => remove(pass, bucket, line).await,
         Item::File(file) => put(bucket, file).await,
     }
@@ -48,8 +48,8 @@ async fn put(bucket: &dyn Bucket, file: Local) -> Result<Placed, MoveError> {
             return Ok(Placed::There { file, seen, sent });
         }
         match object.modified_ms {
-            None if !file.was_copied => return Err(MoveError::Occupied(file.key)),
-            Some(theirs) if !file.was_copied && theirs > file.stamp.modified_ms() => {
+            None if file.before.is_none() => return Err(MoveError::Occupied(file.key)),
+            Some(theirs) if file.before.is_none() && theirs > file.stamp.modified_ms() => {
                 return Ok(Placed::Superseded);
             }
             _ => {}
@@ -63,7 +63,7 @@ async fn put(bucket: &dyn Bucket, file: Local) -> Result<Placed, MoveError> {
         });
     }
     if bucket.put(&file).await?.is_none() {
-        return Ok(Placed::Moving(file.path));
+        return Ok(Placed::Moving(file.path, file.before));
     }
     let seen = match bucket.look(&file.key).await? {
         Some(object) => same(bucket, &file, &object).await?,

@@ -26,8 +26,8 @@ pub struct Local {
     pub stamp: Stamp,
     /// Of its content.
     pub sha256: [u8; 32],
-    /// The last pass left a copy of an earlier state of it, or of this one, in the bucket.
-    pub was_copied: bool,
+    /// What an earlier pass left in the bucket: a copy of an earlier state of it, or of this one.
+    pub(super) before: Option<Line>,
 }
 
 impl Local {
@@ -49,8 +49,8 @@ pub(super) enum Item {
     File(Local),
     /// In the ledger, and not on the disk any more.
     Vanished(Line),
-    /// It changed or vanished while it was read.
-    Moving(PathBuf),
+    /// It changed or vanished while it was read; what an earlier pass left of it.
+    Moving(PathBuf, Option<Line>),
 }
 
 /// Until all is read, or nobody listens any more.
@@ -70,7 +70,7 @@ pub(super) fn read(root: &Path, mut known: Reader, to: &Sender<Result<Item, Move
             }
         }
         let line = known.at(&found.key);
-        let item = hashed(&found, line.as_ref(), &mut buffer);
+        let item = hashed(&found, line, &mut buffer);
         let failed = item.is_err();
         if to.blocking_send(item).is_err() || failed {
             return;
@@ -83,16 +83,17 @@ pub(super) fn read(root: &Path, mut known: Reader, to: &Sender<Result<Item, Move
     }
 }
 
-fn hashed(found: &Found, line: Option<&Line>, buffer: &mut [u8]) -> Result<Item, MoveError> {
+fn hashed(found: &Found, line: Option<Line>, buffer: &mut [u8]) -> Result<Item, MoveError> {
     let Found { key, path } = found;
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Item::Moving(path.clone()));
+            return Ok(Item::Moving(path.clone(), line));
         }
         file => file.map_err(at("open", path))?,
     };
     let stamp = stamp(&file, path)?;
     let unchanged = line
+        .as_ref()
         .filter(|line| line.stamp == stamp)
         .and_then(Line::sha256);
     let sha256 = match unchanged {
@@ -108,7 +109,7 @@ fn hashed(found: &Found, line: Option<&Line>, buffer: &mut [u8]) -> Result<Item,
                 }
             }
             if self::stamp(&file, path)? != stamp {
-                return Ok(Item::Moving(path.clone()));
+                return Ok(Item::Moving(path.clone(), line));
             }
             hash.finalize().into()
         }
@@ -118,7 +119,7 @@ fn hashed(found: &Found, line: Option<&Line>, buffer: &mut [u8]) -> Result<Item,
         path: path.clone(),
         stamp,
         sha256,
-        was_copied: line.is_some(),
+        before: line,
     }))
 }
 

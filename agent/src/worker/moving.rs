@@ -26,6 +26,7 @@ use crate::file_store::{FileStoreError, Keys, Objects, Patience};
 use crate::install;
 use crate::moving::{self, ConfigurationFile, Copied, MoveError, Pass};
 use crate::service::{ServiceError, State};
+use crate::steps::{Step, reached};
 use crate::wanted::{ConfigurationStore, Copying, FileStore, Moving, Serving};
 
 /// Between tries of a copy beside the server: nobody waits for it yet.
@@ -109,6 +110,7 @@ impl Worker {
             }
         });
         self.reporter.reach(Phase::Moved);
+        reached(Step::Moved);
         Ok(())
     }
 
@@ -188,6 +190,7 @@ impl Worker {
         let socket = self.socket_path();
         // What ran before is not known to run any more, whatever becomes of this.
         self.record_running("", "").map_err(at())?;
+        reached(Step::MoverDue);
         let environment = self.environment(wanted).await?.for_local_mode(&socket);
         environment
             .write(&self.layout)
@@ -201,6 +204,7 @@ impl Worker {
             .stop()
             .await
             .map_err(Failed::at(Phase::Moving))?;
+        reached(Step::MoverStopped);
         if let Err(error) = remove_file(&socket) {
             log::debug!("{}", chain(&error));
         }
@@ -241,6 +245,7 @@ impl Worker {
                 ..Failed::at(Phase::Moving)(error)
             });
         }
+        reached(Step::MoverStarted);
         let file = ConfigurationFile::read(path).map_err(Failed::at(Phase::Moving))?;
         file.check().map_err(Failed::at(Phase::Moving))?;
         let source = environment.data_source().ok_or(MoveError::NoDataSource);
@@ -248,6 +253,7 @@ impl Worker {
         moving::migrate(socket, path, source)
             .await
             .map_err(Failed::at(Phase::Moving))?;
+        reached(Step::ConfigurationMoved);
         let after = ConfigurationFile::read(path).map_err(Failed::at(Phase::Moving))?;
         after.unchanged(&file).map_err(Failed::at(Phase::Moving))?;
         if self.service.status().borrow().state != State::Active {

@@ -31,6 +31,8 @@ struct Memory {
     forgets: AtomicBool,
     /// It keeps other bytes than it is given.
     lies: AtomicBool,
+    /// It does not take this key.
+    refuses: Mutex<&'static str>,
 }
 
 impl Memory {
@@ -77,6 +79,12 @@ impl Bucket for Memory {
     }
 
     async fn put(&self, file: &Local) -> Result<Option<()>, FileStoreError> {
+        if *self.refuses.lock().unwrap() == file.key {
+            return Err(FileStoreError::NoKeys {
+                bucket: "bucket".to_owned(),
+                name: "KEY",
+            });
+        }
         let mut content = std::fs::read(&file.path).unwrap();
         let found: [u8; 32] = Sha256::digest(&content).into();
         if found != file.sha256 {
@@ -268,6 +276,28 @@ async fn of_two_nodes_files_the_newer_stays() {
     assert_eq!((copied.files, copied.superseded), (5, 1));
     assert_ne!(node.bucket.content("a.txt").unwrap(), b"older");
     assert_eq!(node.bucket.content("z").unwrap(), b"newer");
+}
+
+#[tokio::test]
+async fn what_a_pass_that_failed_had_copied_is_known_to_the_next() {
+    let node = filled();
+    *node.bucket.refuses.lock().unwrap() = "users/ü/profile.png";
+    node.pass().await.unwrap_err();
+    let plugin = "plugins/com.example.tar.gz";
+    assert!(node.bucket.content(plugin).is_some());
+    // A pass that fails earlier forgets nothing of it.
+    *node.bucket.refuses.lock().unwrap() = "a.txt";
+    node.write("a.txt", b"other");
+    node.pass().await.unwrap_err();
+    std::fs::remove_file(node.data().join(plugin)).unwrap();
+    *node.bucket.refuses.lock().unwrap() = "";
+    let copied = node.pass().await.unwrap();
+    assert_eq!((copied.files, copied.removed), (5, 1));
+    assert_eq!(
+        node.bucket.content(plugin),
+        None,
+        "it would be installed again"
+    );
 }
 
 #[tokio::test]

@@ -24,13 +24,15 @@ struct Stage {
 }
 
 impl Stage {
-    /// Serving as before; none without the stand-in's binary.
-    async fn new(address: &str) -> Option<Self> {
+    /// Serving as before; none without the stand-in's binary. A mortal agent kills itself (see `kills.rs`).
+    async fn new(address: &str, mortal: bool) -> Option<Self> {
         let binary = binary()?;
         let postgres = Postgres::start().await;
         postgres.provision().await;
         let bucket = Bucket::start().await;
-        let node = Scenario::new(address).await;
+        let mut node = Scenario::before_boot(address).await;
+        node.mortal = mortal;
+        node.start_agent();
         let folder = tempfile::tempdir().unwrap();
         let good = "good".parse().unwrap();
         let packed = pack(&binary, "11.10.0".parse().unwrap(), good, folder.path()).unwrap();
@@ -163,7 +165,7 @@ impl Stage {
 
 #[tokio::test]
 async fn what_lies_on_a_node_is_brought_to_where_it_lasts() {
-    let Some(mut stage) = Stage::new("127.77.9.1").await else {
+    let Some(mut stage) = Stage::new("127.77.9.1", false).await else {
         return;
     };
     stage.write("20260801/teams/t/a.txt", b"first");
@@ -236,7 +238,7 @@ async fn what_lies_on_a_node_is_brought_to_where_it_lasts() {
 
 #[tokio::test]
 async fn a_bucket_that_refuses_leaves_the_node_as_it_was() {
-    let Some(mut stage) = Stage::new("127.77.9.2").await else {
+    let Some(mut stage) = Stage::new("127.77.9.2", false).await else {
         return;
     };
     stage.write("a.txt", b"first");
@@ -269,4 +271,90 @@ async fn a_bucket_that_refuses_leaves_the_node_as_it_was() {
         std::fs::read(stage.node.path(DATA).join("a.txt")).unwrap(),
         b"first"
     );
+}
+
+/// The agent dies after each effect of a move: the next one ends the move, and the way back from there is
+/// open as well.
+#[tokio::test]
+async fn killed_at_every_step_of_a_move_the_next_start_ends_it() {
+    let Some(mut stage) = Stage::new("127.77.9.3", true).await else {
+        return;
+    };
+    stage.write("20260801/teams/t/a.txt", b"first");
+    let mut generation = 1;
+    for step in crate::kills::steps_of_a_move() {
+        let when = step.name();
+        // Something to send, each time.
+        stage.write(&format!("20260801/{when}.txt"), when.as_bytes());
+        crate::kills::order(stage.node.root.path(), step);
+        generation += 1;
+        stage.node.orchestrator.want(Desired {
+            generation,
+            goal: Goal::Move.into(),
+            migration: Some(Stage::waiting()),
+            r#move: Some(stage.order(true)),
+            ..stage.before.clone()
+        });
+        stage.node.agent_died(when).await;
+        // What the dead one said last.
+        while stage.node.orchestrator.reports.try_recv().is_ok() {}
+        stage.node.start_agent();
+        let report = stage.until(generation, Phase::Moved).await;
+        assert_eq!(report.failure, None, "{when}");
+        let moved = report.moved.unwrap();
+        assert!(moved.complete && moved.configuration, "{when}");
+        assert_eq!(moved.digest, moved.bucket_digest, "{when}");
+        assert_eq!(stage.bucket.keys(), stage.here(), "{when}");
+        let server = stage.node.path("run/mattermost/server.pid");
+        assert!(!server.exists(), "{when}: a server runs");
+        let file: BTreeMap<String, String> = report.configuration_file.into_iter().collect();
+        for (name, digest) in stage.row().await {
+            assert_eq!(file.get(&name), Some(&digest), "{when}: {name}");
+        }
+        generation += 1;
+        stage.node.orchestrator.want(Desired {
+            generation,
+            migration: Some(Stage::waiting()),
+            ..stage.before.clone()
+        });
+        let back = stage.until(generation, Phase::Serving).await;
+        let again: BTreeMap<String, String> = back.configuration_file.into_iter().collect();
+        assert_eq!(again, file, "{when}: it serves from its own file again");
+    }
+}
+
+/// What the specification sets wins over what the file has, and hides it; it must not replace it.
+#[tokio::test]
+async fn a_site_name_in_the_specification_leaves_the_files_own_as_it_was() {
+    let Some(mut stage) = Stage::new("127.77.9.4", false).await else {
+        return;
+    };
+    let path = stage.node.path("opt/mattermost/shared/config/config.json");
+    let mut file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    file["TeamSettings"]["SiteName"] = "Set in the System Console".into();
+    std::fs::write(&path, file.to_string()).unwrap();
+    let overriding = [
+        ("MM_SQLSETTINGS_MAXOPENCONNS", "3"),
+        ("MM_TEAMSETTINGS_SITENAME", "Set in the specification"),
+    ];
+    let settings = overriding.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    stage.node.orchestrator.want(Desired {
+        generation: 2,
+        goal: Goal::Move.into(),
+        settings: settings.into(),
+        configuration_digest: "ef".repeat(32),
+        migration: Some(Stage::waiting()),
+        r#move: Some(stage.order(true)),
+        ..stage.before.clone()
+    });
+    let report = stage.until(2, Phase::Moved).await;
+    assert_eq!(report.failure, None);
+    let file: BTreeMap<String, String> = report.configuration_file.into_iter().collect();
+    let row = stage.row().await;
+    let expected = crate::releases::sha256(b"Set in the System Console");
+    assert_eq!(row["TeamSettings.SiteName"], expected);
+    for (name, digest) in row {
+        assert_eq!(file.get(&name), Some(&digest), "{name}");
+    }
 }
