@@ -1,13 +1,11 @@
-//! Users' files in another place: from the stack's own bucket to one of another region, below a prefix, copied
-//! with the AWS CLI as docs/operate.md says; then that bucket refuses the nodes, and everybody; in the end
-//! servers sign with keys of their own. What users made is there all the time.
+//! Users' files in other places than the stack's own bucket: first in a bucket of another region, below a
+//! prefix, with keys of its own; then moved to the stack's own with the AWS CLI, as docs/operate.md says; then
+//! that bucket refuses the nodes, and everybody. What users made is there all the time.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::{Program, left_behind};
-use e2e::secrets::Secrets;
 use e2e::{Ended, Options, Orchestrator, Stage, binaries, role};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -16,6 +14,8 @@ const BUCKET: &str = "chat-files-in-the-west";
 const WEST: &str = "us-west-2";
 const PREFIX: &str = "chat/files";
 const KEYS: &str = "demo/files";
+/// The statement that refuses.
+const REFUSES: &str = "Refuses";
 /// So many files are uploaded, then only read: what is written during a move is copied a third time.
 const FILES: usize = 12;
 /// For one verb, or one thing that a node does; all take seconds on an idle machine.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ROLLOUT: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_move_to_another_region_and_outlive_a_bucket_that_refuses() -> anyhow::Result<()> {
+async fn files_move_between_regions_and_outlive_a_bucket_that_refuses() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
     options.octet = 150;
     options.speed = 120.0;
@@ -33,24 +33,24 @@ async fn files_move_to_another_region_and_outlive_a_bucket_that_refuses() -> any
             .to_owned();
     let stage = Stage::set(options).await?;
     let orchestrator = &stage.orchestrator;
+    let plain = std::fs::read_to_string(&orchestrator.spec)?;
+    name_the_west(&stage, &plain).await?;
     orchestrator.run(&["up"], ROLLOUT).await?.expect(0)?;
     let mut serve = orchestrator.serve().await?;
     let url = serves(orchestrator).await?;
     let users = users(&stage, &url).await?;
     all_uploaded(&users).await?;
+    looks_well(&stage).await?;
 
     serve.stop(PATIENCE).await?;
-    serve = move_to_the_west(&stage).await?;
+    std::fs::write(&orchestrator.spec, plain)?;
+    let (mut serve, own) = move_home(&stage).await?;
     kept(&users, "after the move").await?;
 
-    refuse_the_nodes(&stage).await?;
-    refuse_everybody(&stage).await?;
-    forgive(&stage).await?;
+    refuse_the_nodes(&stage, &own).await?;
+    refuse_everybody(&stage, &own).await?;
+    forgive(&stage, &own).await?;
     kept(&users, "after the bucket refused").await?;
-
-    serve.stop(PATIENCE).await?;
-    serve = sign_with_own_keys(&stage).await?;
-    kept(&users, "with keys of its own").await?;
     let report = users.finish().await;
     ensure!(
         report.not_kept().is_empty()
@@ -63,7 +63,7 @@ async fn files_move_to_another_region_and_outlive_a_bucket_that_refuses() -> any
         report.not_kept()
     );
     serve.stop(PATIENCE).await?;
-    strike(stage).await
+    strike(stage, &own).await
 }
 
 /// Waits until the one node serves; gives the address.
@@ -120,32 +120,45 @@ async fn kept(users: &load::Running, when: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes these lines at the beginning of `[files]`.
-fn edit_files(stage: &Stage, lines: &str) -> anyhow::Result<()> {
-    let path = &stage.orchestrator.spec;
-    let spec = std::fs::read_to_string(path)?;
-    ensure!(spec.contains("\n[files]\n"));
-    let with = spec.replace("\n[files]\n", &format!("\n[files]\n{lines}"));
-    Ok(std::fs::write(path, with)?)
+/// A bucket in the west, below a prefix, with keys of its own: the nodes' role has no right in it.
+async fn name_the_west(stage: &Stage, plain: &str) -> anyhow::Result<()> {
+    let place = format!("LocationConstraint={WEST}");
+    let create = ["s3api", "create-bucket", "--bucket", BUCKET];
+    let create = [&create[..], &["--create-bucket-configuration", &place]].concat();
+    stage.aws_in(WEST, &create).await?;
+    let given = |name: &str| {
+        let mut environment = stage.region.environment.iter();
+        let found = environment.find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).context("no keys")
+    };
+    let keys = json!({
+        "key": given("AWS_ACCESS_KEY_ID")?, "secret": given("AWS_SECRET_ACCESS_KEY")?,
+    });
+    let create = ["secretsmanager", "create-secret", "--name", KEYS];
+    let create = [&create[..], &["--secret-string", &keys.to_string()]].concat();
+    stage.aws(&create).await?;
+    ensure!(plain.contains("\n[files]\n"));
+    let files = format!(
+        "\n[files]\nbucket = \"{BUCKET}\"\nregion = \"{WEST}\"\nprefix = \"{PREFIX}\"\n\
+         access_key = \"{KEYS}#key\"\nsecret_key = \"{KEYS}#secret\"\n"
+    );
+    std::fs::write(
+        &stage.orchestrator.spec,
+        plain.replace("\n[files]\n", &files),
+    )?;
+    put_policies(stage, "data-west").await
 }
 
-/// The policies that the edited specification needs: `data` for the control host, as a second document; and
-/// the nodes', to be put in force by the caller.
-async fn policies(stage: &Stage, name: &str) -> anyhow::Result<String> {
-    let policies = stage
-        .orchestrator
-        .run(&["iam-policy", "--output", "json"], PATIENCE)
-        .await?
-        .expect(0)?
-        .json()?;
+/// The policies that the present specification needs: `data` for the control host, as one more document, and
+/// the nodes' instead of what they had.
+async fn put_policies(stage: &Stage, name: &str) -> anyhow::Result<()> {
+    let policies = verb(stage, &["iam-policy", "--output", "json"], 0).await?;
+    let policies = policies.json()?;
     let data = policies["orchestrator"]["data"].to_string();
     role::attach(&stage.region, role::ROLE, name, &data).await?;
-    Ok(policies["node"].to_string())
-}
-
-async fn put_node_policy(stage: &Stage, name: &str, document: &str) -> anyhow::Result<()> {
     let put = ["iam", "put-role-policy", "--role-name", role::NODE_ROLE];
-    let more = ["--policy-name", name, "--policy-document", document];
+    let node = policies["node"].to_string();
+    let more = ["--policy-name", "stack", "--policy-document", &node];
     stage.aws(&[&put[..], &more[..]].concat()).await.map(drop)
 }
 
@@ -154,22 +167,34 @@ async fn verb(stage: &Stage, arguments: &[&str], code: i32) -> anyhow::Result<En
     ended.expect(code)
 }
 
-/// As docs/operate.md says, "To another place".
-async fn move_to_the_west(stage: &Stage) -> anyhow::Result<Program> {
-    let own = stage.aws(&["s3api", "list-buckets"]).await?;
-    let own = own["Buckets"][0]["Name"].as_str();
-    let own = own.context("the stack has no bucket")?.to_owned();
-    let place = format!("LocationConstraint={WEST}");
-    let create = ["s3api", "create-bucket", "--bucket", BUCKET];
-    let create = [&create[..], &["--create-bucket-configuration", &place]].concat();
-    stage.aws_in(WEST, &create).await?;
-    let place = format!("bucket = \"{BUCKET}\"\nregion = \"{WEST}\"\nprefix = \"{PREFIX}\"\n");
-    edit_files(stage, &place)?;
-    let node = policies(stage, "data-west").await?;
-    put_node_policy(stage, "stack-new", &node).await?;
+/// Every key lies below the prefix; `doctor` tried the store with its keys, and `plan` has nothing to do.
+async fn looks_well(stage: &Stage) -> anyhow::Result<()> {
+    let list = ["s3api", "list-objects-v2", "--bucket", BUCKET];
+    let list = stage.aws_in(WEST, &list).await?;
+    let keys = list["Contents"].as_array().context("no object")?;
+    let below = format!("{PREFIX}/");
+    let is_below = |key: &Value| {
+        key["Key"]
+            .as_str()
+            .is_some_and(|key| key.starts_with(&below))
+    };
+    ensure!(keys.len() >= FILES && keys.iter().all(is_below), "{list:#}");
+    let doctor = doctor(stage, 0).await?;
+    for (name, result) in [("files endpoint", "ok"), ("files rights", "skip")] {
+        let found = |row: &Value| row["check"] == name && row["result"] == result;
+        ensure!(doctor.iter().any(found), "{name}: {doctor:#?}");
+    }
+    let plan = verb(stage, &["plan"], 0).await?.stdout;
+    ensure!(plan.contains("nothing to do"), "{plan}");
+    Ok(())
+}
+
+/// As docs/operate.md says, "To another place": to the stack's own bucket, which the nodes' role opens.
+async fn move_home(stage: &Stage) -> anyhow::Result<(Program, String)> {
+    put_policies(stage, "data-home").await?;
     let serve = stage.orchestrator.serve().await?;
     serves(&stage.orchestrator).await?;
-
+    let own = own_bucket(stage).await?;
     let plan = verb(stage, &["plan"], 0).await?.stdout;
     ensure!(
         plan.contains("orchestrator rollout --files-moved"),
@@ -177,53 +202,37 @@ async fn move_to_the_west(stage: &Stage) -> anyhow::Result<Program> {
     );
     let refused = verb(stage, &["rollout", "--yes"], 3).await?.stderr;
     ensure!(
-        refused.contains(&format!("bucket `{own}`")) && refused.contains("--files-moved"),
+        refused.contains(&format!("bucket `{BUCKET}` below `{PREFIX}/`"))
+            && refused.contains("--files-moved"),
         "{refused}"
     );
-    let (from, to) = (format!("s3://{own}"), format!("s3://{BUCKET}/{PREFIX}"));
-    let sync = ["s3", "sync", &from, &to, "--source-region", "us-east-1"];
+    let (from, to) = (format!("s3://{BUCKET}/{PREFIX}"), format!("s3://{own}"));
+    let sync = ["s3", "sync", &from, &to, "--source-region", WEST];
     let sync = [&sync[..], &["--only-show-errors"]].concat();
-    stage.aws_in(WEST, &sync).await?;
-    stage.aws_in(WEST, &sync).await?;
+    stage.aws(&sync).await?;
     let moved = ["rollout", "--files-moved", "--yes", "--output", "json"];
     let moved = verb(stage, &moved, 0).await?.json()?;
     ensure!(moved["outcome"] == "done", "{moved:#}");
-    stage.aws_in(WEST, &sync).await?;
-    put_node_policy(stage, "stack", &node).await?;
-    let delete = ["iam", "delete-role-policy", "--policy-name", "stack-new"];
-    let delete = [&delete[..], &["--role-name", role::NODE_ROLE]].concat();
-    stage.aws(&delete).await?;
-    looks_well(stage).await?;
-    Ok(serve)
-}
-
-/// `doctor` and `plan` of a named bucket in another region.
-async fn looks_well(stage: &Stage) -> anyhow::Result<()> {
+    stage.aws(&sync).await?;
     serves(&stage.orchestrator).await?;
-    let doctor = doctor(stage, 0).await?;
-    let found = |name: &str| {
-        let row = doctor.iter().find(|row| row["check"] == name);
-        row.map(|row| (row["result"].as_str(), row["detail"].as_str().unwrap_or("")))
-    };
-    let place = format!("`{BUCKET}` in {WEST}");
-    ensure!(
-        found("files bucket") == Some((Some("ok"), &*place)),
-        "{doctor:#?}"
-    );
-    let results = [
-        ("files public access", "ok"),
-        ("files versioning", "warn"),
-        ("files owner", "ok"),
-        ("files endpoint", "ok"),
-        ("files rights", "skip"),
-    ];
-    for (name, result) in results {
-        let seen = found(name).and_then(|(result, _)| result);
-        ensure!(seen == Some(result), "{name}: {doctor:#?}");
-    }
     let plan = verb(stage, &["plan"], 0).await?.stdout;
     ensure!(plan.contains("nothing to do"), "{plan}");
-    Ok(())
+    Ok((serve, own))
+}
+
+/// Waits until the stack has made its own bucket.
+async fn own_bucket(stage: &Stage) -> anyhow::Result<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let all = stage.aws(&["s3api", "list-buckets"]).await?;
+        let names = all["Buckets"].as_array().into_iter().flatten();
+        let mut names = names.filter_map(|bucket| bucket["Name"].as_str());
+        if let Some(own) = names.find(|name| *name != BUCKET) {
+            return Ok(own.to_owned());
+        }
+        ensure!(Instant::now() < until, "the stack makes no bucket: {all}");
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn doctor(stage: &Stage, code: i32) -> anyhow::Result<Vec<Value>> {
@@ -231,34 +240,53 @@ async fn doctor(stage: &Stage, code: i32) -> anyhow::Result<Vec<Value>> {
     Ok(serde_json::from_value(said.json()?)?)
 }
 
-/// The bucket's policy denies these actions to these roles.
-async fn deny(stage: &Stage, roles: &[&str], actions: &[&str]) -> anyhow::Result<()> {
+/// The bucket's policy, without what [`deny`] added.
+async fn policy(stage: &Stage, own: &str) -> anyhow::Result<Value> {
+    let get = ["s3api", "get-bucket-policy", "--bucket", own];
+    let answer = stage.aws(&get).await?;
+    let text = answer["Policy"].as_str().context("no policy")?;
+    let mut policy: Value = serde_json::from_str(text)?;
+    let statements = policy["Statement"].as_array_mut();
+    let statements = statements.context("no statements")?;
+    statements.retain(|statement| statement["Sid"] != REFUSES);
+    Ok(policy)
+}
+
+async fn put_policy(stage: &Stage, own: &str, policy: &Value) -> anyhow::Result<()> {
+    let put = ["s3api", "put-bucket-policy", "--bucket", own];
+    let put = [&put[..], &["--policy", &policy.to_string()]].concat();
+    stage.aws(&put).await.map(drop)
+}
+
+/// The bucket's policy denies these actions to these roles, too.
+async fn deny(stage: &Stage, own: &str, roles: &[&str], actions: &[&str]) -> anyhow::Result<()> {
     let identity = stage.aws(&["sts", "get-caller-identity"]).await?;
     let account = identity["Account"].as_str().context("no account")?;
     let roles: Vec<String> = roles
         .iter()
         .map(|role| format!("arn:aws:iam::{account}:role/{role}"))
         .collect();
-    let bucket = format!("arn:aws:s3:::{BUCKET}");
-    let policy = json!({ "Version": "2012-10-17", "Statement": [{
+    let mut policy = policy(stage, own).await?;
+    let bucket = format!("arn:aws:s3:::{own}");
+    let statements = policy["Statement"].as_array_mut();
+    statements.context("no statements")?.push(json!({
+        "Sid": REFUSES,
         "Effect": "Deny",
         "Principal": { "AWS": roles },
         "Action": actions,
         "Resource": [bucket, format!("{bucket}/*")],
-    }] });
-    let put = ["s3api", "put-bucket-policy", "--bucket", BUCKET];
-    let put = [&put[..], &["--policy", &policy.to_string()]].concat();
-    stage.aws_in(WEST, &put).await.map(drop)
+    }));
+    put_policy(stage, own, &policy).await
 }
 
 /// The nodes' role may not write: a rollout is turned back before anybody is sent away.
-async fn refuse_the_nodes(stage: &Stage) -> anyhow::Result<()> {
-    deny(stage, &[role::NODE_ROLE], &["s3:PutObject"]).await?;
+async fn refuse_the_nodes(stage: &Stage, own: &str) -> anyhow::Result<()> {
+    deny(stage, own, &[role::NODE_ROLE], &["s3:PutObject"]).await?;
     let rollout = ["rollout", "--mattermost", "11.9.0", "--yes"];
     let rollout = [&rollout[..], &["--output", "json"]].concat();
     let ended = verb(stage, &rollout, 4).await?.json()?;
     let told = ended["failure"].to_string();
-    for part in ["file_store_denied", BUCKET, "AccessDenied", "s3:PutObject"] {
+    for part in ["file_store_denied", own, "AccessDenied", "s3:PutObject"] {
         ensure!(told.contains(part), "{part} is not told: {told}");
     }
     let phases = ended["phases"].to_string();
@@ -269,113 +297,58 @@ async fn refuse_the_nodes(stage: &Stage) -> anyhow::Result<()> {
     serves(&stage.orchestrator).await.map(drop)
 }
 
-/// Nobody may look into it: everything that a person reads names the bucket, and the server serves on.
-async fn refuse_everybody(stage: &Stage) -> anyhow::Result<()> {
+/// Nobody may look into it: whatever a person reads names the bucket, and the server serves on.
+async fn refuse_everybody(stage: &Stage, own: &str) -> anyhow::Result<()> {
     let roles = [role::NODE_ROLE, role::ROLE];
-    deny(stage, &roles, &["s3:PutObject", "s3:ListBucket"]).await?;
+    deny(stage, own, &roles, &["s3:PutObject", "s3:ListBucket"]).await?;
     let status = stage
         .orchestrator
         .until("the node says why", PATIENCE, |status| {
             let note = status["nodes"][0]["note"].as_str().unwrap_or_default();
-            note.contains(BUCKET) && note.contains("AccessDenied")
+            note.contains(own) && note.contains("AccessDenied")
         })
         .await?;
     ensure!(status["nodes"][0]["phase"] == "serving", "{status:#}");
-    let failed = doctor(stage, 3).await?;
-    let failed: Vec<&Value> = failed
+    let doctor = doctor(stage, 3).await?;
+    let failed: Vec<&Value> = doctor
         .iter()
         .filter(|row| row["result"] == "fail")
         .collect();
-    let names = |row: &Value| {
+    let names = |row: &&Value| {
         let detail = row["detail"].as_str().unwrap_or_default();
-        detail.contains(BUCKET) && (detail.contains("403") || detail.contains("AccessDenied"))
+        detail.contains(own) && (detail.contains("403") || detail.contains("AccessDenied"))
     };
     ensure!(
-        !failed.is_empty() && failed.iter().all(|row| names(row)),
+        !failed.is_empty() && failed.iter().all(names),
         "{failed:#?}"
     );
     let plan = verb(stage, &["plan"], 5).await?.stdout;
     ensure!(
-        plan.contains(&format!("bucket `{BUCKET}` of `files.bucket` answers 403")),
+        plan.contains(&format!("bucket `{own}` answers 403")),
         "{plan}"
     );
     Ok(())
 }
 
-async fn forgive(stage: &Stage) -> anyhow::Result<()> {
-    let delete = ["s3api", "delete-bucket-policy", "--bucket", BUCKET];
-    stage.aws_in(WEST, &delete).await?;
+async fn forgive(stage: &Stage, own: &str) -> anyhow::Result<()> {
+    let without = policy(stage, own).await?;
+    put_policy(stage, own, &without).await?;
     stage
         .orchestrator
         .until("the node is well again", PATIENCE, |status| {
-            status["nodes"][0]["note"] == "" && status["phase"] == "ready"
+            status["nodes"][0]["note"] == ""
         })
-        .await
-        .map(drop)
-}
-
-/// The same bucket with keys of its own, by reference: no rollout, the server restarts. The nodes' role loses
-/// its rights, so that nothing but the keys can sign.
-async fn sign_with_own_keys(stage: &Stage) -> anyhow::Result<Program> {
-    let given = |name: &str| {
-        let environment = stage.region.environment.iter();
-        let mut found = environment.filter(|(key, _)| key == name);
-        found
-            .next()
-            .map(|(_, value)| value.clone())
-            .context("no keys")
-    };
-    let key = given("AWS_ACCESS_KEY_ID")?;
-    let value = json!({ "key": key, "secret": given("AWS_SECRET_ACCESS_KEY")? }).to_string();
-    let create = ["secretsmanager", "create-secret", "--name", KEYS];
-    let create = [&create[..], &["--secret-string", &value]].concat();
-    stage.aws(&create).await?;
-    edit_files(
-        stage,
-        &format!("access_key = \"{KEYS}#key\"\nsecret_key = \"{KEYS}#secret\"\n"),
-    )?;
-    let node = policies(stage, "data-keys").await?;
-    let serve = stage.orchestrator.serve().await?;
-    let mut secrets = Secrets::default();
-    secrets.add("the store's key", &key)?;
-    let until = Instant::now() + PATIENCE;
-    while !has_keys(stage, &secrets).await? {
-        ensure!(Instant::now() < until, "the node was not told the keys");
-        sleep(Duration::from_millis(200)).await;
-    }
-    put_node_policy(stage, "stack", &node).await?;
+        .await?;
     serves(&stage.orchestrator).await?;
-    let doctor = doctor(stage, 0).await?;
-    let well = |row: &Value| row["check"] == "files endpoint" && row["result"] == "ok";
-    ensure!(doctor.iter().any(well), "{doctor:#?}");
     let plan = verb(stage, &["plan"], 0).await?.stdout;
     ensure!(plan.contains("nothing to do"), "{plan}");
-    Ok(serve)
-}
-
-/// Whether a node's server has the keys in its environment.
-async fn has_keys(stage: &Stage, secrets: &Secrets) -> anyhow::Result<bool> {
-    let all: Vec<Value> = serde_json::from_value(stage.region.read("ec2/instances").await?)?;
-    let mut folders = all
-        .iter()
-        .filter(|instance| instance["state"] == "running")
-        .filter_map(|instance| instance["directory"].as_str().map(PathBuf::from));
-    folders.try_fold(false, |found, folder| {
-        let kept = secrets.found_below(&folder, &["opt"])?;
-        let environment = kept
-            .iter()
-            .any(|kept| kept.path.ends_with("mattermost.env"));
-        Ok(found || environment)
-    })
+    Ok(())
 }
 
 /// As [`Stage::strike`]; only the bucket may have refused the product's roles anything.
-async fn strike(stage: Stage) -> anyhow::Result<()> {
+async fn strike(stage: Stage, own: &str) -> anyhow::Result<()> {
     let refused = role::refused(&stage.region).await?;
-    let strange: Vec<&String> = refused
-        .iter()
-        .filter(|what| !what.contains(BUCKET))
-        .collect();
+    let strange: Vec<&String> = refused.iter().filter(|what| !what.contains(own)).collect();
     ensure!(
         strange.is_empty(),
         "the policies do not suffice: {strange:?}"

@@ -271,6 +271,36 @@ fn a_move_is_refused_until_it_is_said_to_be_made() {
 }
 
 #[test]
+fn another_way_to_the_same_place_waits_for_a_rollout_without_a_flag() {
+    let named = [
+        ("# bucket = \"example-chat-files\"", "bucket = \"theirs\""),
+        ("store = \"s3\"", "endpoint = \"https://minio.example\""),
+    ];
+    let mut spec = spec(&named);
+    let mut observed = empty_account();
+    observed.files_bucket = Some(FilesBucket {
+        name: "theirs".to_owned(),
+        region: "us-east-1".to_owned(),
+        ..FilesBucket::default()
+    });
+    let mut world = World::new(&spec, &observed, epoch());
+    let mut intent = wanting(&spec);
+    until(&mut world, &mut intent, 300, |phase| *phase == Phase::Ready);
+    let secret = |text| crate::spec::SecretRef::parse(text).ok();
+    (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
+    intent.spec = spec;
+    let told = text(&plan(&intent, &world.observed, world.now));
+    assert!(
+        told.contains(
+            "(keys of its own for the store of users' files): `orchestrator rollout` brings it"
+        ),
+        "{told}"
+    );
+    let rollout = request(&intent, &world.observed, &Ask::default(), world.now).unwrap();
+    assert!(matches!(&rollout.to.files, Some(FilesHome::S3(home)) if home.own_keys));
+}
+
+#[test]
 fn files_on_the_disk_are_lost_only_when_that_was_said() {
     let (world, intent) = ready(&local());
     assert!(world.observed.files_bucket.is_none());
