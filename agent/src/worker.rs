@@ -159,7 +159,7 @@ impl Worker {
         let wanted = Wanted::parse(desired).map_err(Failed::at(Phase::Configured))?;
         match wanted {
             Wanted::Prepared(wanted) => {
-                self.install(&wanted).await?;
+                self.prepare(&wanted).await?;
                 Ok(Settled::Idle)
             }
             Wanted::Serving(wanted) => {

@@ -1,5 +1,5 @@
-//! The node's own probe of the bucket of users' files: before a server counts as verified, and when the
-//! server says that its file store is not well, to tell people why.
+//! The node's own probe of the bucket of users' files: before a prepared node counts as installed, before a
+//! server counts as verified, and when the server says that its file store is not well, to tell people why.
 
 use fleet_proto::v1::Phase;
 
@@ -16,36 +16,72 @@ impl Worker {
         wanted: &Serving,
         patience: Patience,
     ) -> Result<(), Failed> {
-        let failed = || Failed::at(Phase::Starting);
         let Some(store) = &wanted.file_store else {
             return Ok(());
         };
-        let bucket = || store.bucket.clone();
-        let credentials = if store.own_keys {
-            Environment::read(&self.layout)
-                .map_err(Failed::at(Phase::Starting))?
-                .ok_or(ServiceError::NoEnvironment)
-                .map_err(Failed::at(Phase::Starting))?
-                .file_store_keys()
-                .map_err(|name| FileStoreError::NoKeys {
-                    bucket: bucket(),
-                    name,
-                })
+        let environment = if store.own_keys {
+            let there = Environment::read(&self.layout).map_err(Failed::at(Phase::Starting))?;
+            let there = there.ok_or(ServiceError::NoEnvironment);
+            Some(there.map_err(Failed::at(Phase::Starting))?)
         } else {
-            let found = self.imds.credentials().await;
-            found.map_err(|source| FileStoreError::Credentials(bucket(), source))
+            None
+        };
+        self.probe_file_store(store, environment.as_ref(), patience)
+            .await
+            .map_err(Failed::at(Phase::Starting))
+    }
+
+    /// The same of a node that is prepared and starts no server yet. The phase of its failure is the one
+    /// before `Installed`, which it does not reach.
+    pub(super) async fn prove_file_store_before_start(
+        &self,
+        wanted: &Serving,
+    ) -> Result<(), Failed> {
+        let Some(store) = &wanted.file_store else {
+            return Ok(());
+        };
+        let environment = if store.own_keys {
+            Some(self.environment(wanted).await?)
+        } else {
+            None
+        };
+        self.probe_file_store(store, environment.as_ref(), Patience::default())
+            .await
+            .map_err(Failed::at(Phase::Verified))
+    }
+
+    /// With the keys of the environment, or with the role's.
+    async fn probe_file_store(
+        &self,
+        store: &FileStore,
+        keys: Option<&Environment>,
+        patience: Patience,
+    ) -> Result<(), FileStoreError> {
+        let bucket = || store.bucket.clone();
+        let credentials = match keys {
+            Some(environment) => {
+                environment
+                    .file_store_keys()
+                    .map_err(|name| FileStoreError::NoKeys {
+                        bucket: bucket(),
+                        name,
+                    })?
+            }
+            None => self
+                .imds
+                .credentials()
+                .await
+                .map_err(|source| FileStoreError::Credentials(bucket(), source))?,
         };
         Probe::new(
             store,
             &self.instance.id,
-            credentials.map_err(failed())?,
+            credentials,
             self.file_store_roots.as_deref(),
             patience,
-        )
-        .map_err(failed())?
+        )?
         .check()
         .await
-        .map_err(failed())
     }
 
     /// The server calls its file store unhealthy: what the node itself finds is the error, or the note.

@@ -67,6 +67,21 @@ impl Worker {
     }
 
     pub(super) async fn install(&self, wanted: &Serving) -> Result<(), Failed> {
+        self.unpack(wanted).await?;
+        self.reporter.reach(Phase::Installed);
+        Ok(())
+    }
+
+    /// Installed, and this node can use the place of users' files: where both servers must not run at once,
+    /// nobody is sent away for a server that would not be verified.
+    pub(super) async fn prepare(&self, wanted: &Serving) -> Result<(), Failed> {
+        self.unpack(wanted).await?;
+        self.prove_file_store_before_start(wanted).await?;
+        self.reporter.reach(Phase::Installed);
+        Ok(())
+    }
+
+    async fn unpack(&self, wanted: &Serving) -> Result<(), Failed> {
         self.reporter.reach(Phase::Configured);
         let reporter = self.reporter.clone();
         let step = move |step| {
@@ -78,15 +93,14 @@ impl Worker {
         self.installer
             .ensure_installed(&wanted.artefact, step)
             .await
+            .map(drop)
             .map_err(|error: InstallError| {
                 let phase = match self.reporter.current().phase() {
                     phase @ (Phase::Fetched | Phase::Verified) => phase,
                     _ => Phase::Configured,
                 };
                 Failed::at(phase)(error)
-            })?;
-        self.reporter.reach(Phase::Installed);
-        Ok(())
+            })
     }
 
     /// From the file when it is of this configuration, else with secrets from the orchestrator.

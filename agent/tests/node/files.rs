@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use fleet_proto::v1::{Desired, FileStore, Phase};
+use fleet_proto::v1::{Desired, FileStore, Goal, Phase};
 use mattermost_agent::coded::Coded;
 use mattermost_agent::file_store::{FileStoreError, Patience, Probe};
 use mattermost_agent::wanted::{self, Wanted};
@@ -169,6 +169,62 @@ async fn a_server_serves_only_when_its_node_can_use_the_bucket() {
         assert!(header("authorization").contains("Credential=ASIAEXAMPLE/"));
     }
     assert!(!node.log().contains("role-secret-key") && !node.log().contains("role-token"));
+}
+
+#[tokio::test]
+async fn a_prepared_node_has_tried_the_bucket_and_starts_nothing() {
+    let mut node = Scenario::new("127.77.5.6").await;
+    let bucket = Bucket::start().await;
+    bucket.becomes(Mood::Denied("PUT"));
+    let prepare = |generation, own_keys| Desired {
+        goal: Goal::Prepare.into(),
+        configuration_digest: format!("{generation}").repeat(64),
+        file_store: Some(FileStore {
+            own_keys,
+            ..bucket.wanted("chat/")
+        }),
+        ..node.release(generation, "11.10.0")
+    };
+    let (with_role, with_keys) = (prepare(1, false), prepare(2, true));
+    node.orchestrator.want(with_role);
+    let report = node
+        .orchestrator
+        .until("failed", |report| report.phase() == Phase::Failed)
+        .await;
+    let failure = report.failure.unwrap();
+    assert_eq!(
+        (failure.phase(), failure.code.as_str()),
+        (Phase::Verified, "file_store_denied")
+    );
+    // Healed by a person: tried again without another order.
+    bucket.becomes(Mood::Good);
+    let report = node
+        .orchestrator
+        .until("installed", |report| report.phase() == Phase::Installed)
+        .await;
+    assert!(report.failure.is_none());
+    assert_eq!(bucket.keys(), [""; 0], "nothing is left behind");
+
+    // Keys of its own come with the secrets, before there is a server.
+    let keys = ["ACCESSKEYID", "SECRETACCESSKEY"]
+        .map(|key| (format!("MM_FILESETTINGS_AMAZONS3{key}"), "OWNKEY".into()));
+    let shared = std::sync::Arc::clone(&node.orchestrator.shared);
+    shared.secrets.lock().unwrap().extend(keys);
+    let before = bucket.asked().len();
+    node.orchestrator.want(with_keys);
+    node.orchestrator
+        .until("installed again", |report| {
+            report.phase() == Phase::Installed && bucket.asked().len() == before + 3
+        })
+        .await;
+    for one in &bucket.asked()[before..] {
+        let authorization = one.headers["authorization"].to_str().unwrap();
+        assert!(
+            authorization.contains("Credential=OWNKEY/"),
+            "{authorization}"
+        );
+    }
+    assert!(!node.path("run/mattermost/server.pid").exists());
 }
 
 #[tokio::test]

@@ -266,15 +266,20 @@ impl Services {
             ec2: aws_sdk_ec2::Client::new(config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(config),
             rds: aws_sdk_rds::Client::new(config),
-            s3: aws_sdk_s3::Client::from_conf(
-                aws_sdk_s3::config::Builder::from(config)
-                    .force_path_style(path_style(config))
-                    .build(),
-            ),
+            s3: s3_client(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
         }
     }
+}
+
+/// S3 in the configuration's region.
+pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(
+        aws_sdk_s3::config::Builder::from(config)
+            .force_path_style(path_style(config))
+            .build(),
+    )
 }
 
 /// Behind an endpoint that is not AWS's own, a bucket's name before the host's need not resolve.

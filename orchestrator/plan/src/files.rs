@@ -117,6 +117,21 @@ impl FilesHome {
         }
     }
 
+    /// What differs between two ways to the same place; none: nothing.
+    pub(crate) fn other_way_to(&self, wanted: &Self) -> Option<&'static str> {
+        match (self, wanted) {
+            (Self::S3(one), Self::S3(other)) if one.own_keys != other.own_keys => {
+                Some(if other.own_keys {
+                    "keys of its own for the store of users' files"
+                } else {
+                    "the nodes' role for the bucket of users' files"
+                })
+            }
+            (one, other) if one != other => Some("region or endpoint of users' files"),
+            _ => None,
+        }
+    }
+
     /// The server's settings for it, without secrets. Keys of one's own are not among them; without
     /// them they are empty, so that the server asks for its node's role whatever the System Console says.
     pub fn settings(&self) -> BTreeMap<String, String> {

@@ -10,7 +10,7 @@ use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::moving::unmoved;
-use crate::nodes::{failure_of, settled_goal, verified};
+use crate::nodes::{failure_of, serves_without_files, settled_goal, verified};
 use crate::observed::{Failure, Group};
 use crate::view::{View, is_leaving, later, live_members};
 
@@ -136,7 +136,11 @@ pub(crate) fn replace_failed(view: &View<'_>, draft: &mut Draft, group: &Group, 
     if !view.is_closed() || !settled {
         return;
     }
-    if let Some((instance, failure)) = members.failed.first() {
+    let lost = members.failed.iter().find(|(instance, _)| {
+        let node = view.node(instance);
+        !node.is_some_and(serves_without_files)
+    });
+    if let Some((instance, failure)) = lost {
         // What people made lies on it alone.
         if let Some(unmoved) = unmoved(view.record(), view.spec()) {
             draft.wait(

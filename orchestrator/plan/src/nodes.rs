@@ -246,6 +246,15 @@ pub(crate) fn failure_of(node: &Node) -> Option<Failure> {
     (node.phase == "failed" && node.current).then(|| node.failure.clone().unwrap_or_default())
 }
 
+/// Whether its server answers users and only the place of their files is of no use to it: chat goes on there,
+/// and another node would meet the same. The agent looks at that place after the server's health.
+pub(crate) fn serves_without_files(node: &Node) -> bool {
+    node.connected
+        && failure_of(node).is_some_and(|failure| {
+            failure.phase == "starting" && failure.code.starts_with("file_store")
+        })
+}
+
 /// A failure as lines for people: phase, code, error, hint, last journal lines.
 pub(crate) fn failure_lines(instance: &str, failure: &Failure) -> Vec<String> {
     let mut lines = vec![format!(

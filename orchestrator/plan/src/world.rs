@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub spec: Spec,
     /// Releases that crash at their start.
     pub bad: BTreeSet<String>,
+    /// Pages of versions in the stack's bucket, each deleted by one effect.
+    pub bucket_pages: u32,
+    /// Buckets that no node can use.
+    pub unusable: BTreeSet<String>,
     /// Nodes whose files cannot be copied once their server is stopped.
     pub unmovable: BTreeSet<String>,
     /// Agents that are cut off, and for how many ticks: the server runs, nobody hears of it.
@@ -62,6 +66,8 @@ impl World {
             now,
             spec: spec.clone(),
             bad: BTreeSet::new(),
+            bucket_pages: 1,
+            unusable: BTreeSet::new(),
             unmovable: BTreeSet::new(),
             silent: BTreeMap::new(),
             migrations: Vec::new(),

@@ -12,7 +12,7 @@ mod files;
 struct Check {
     #[serde(rename = "check")]
     name: String,
-    /// `ok`, `warn`, `fail`.
+    /// `ok`, `warn`, `fail`; `skip`: not looked at, and the detail says what shows it instead.
     result: &'static str,
     detail: String,
 }

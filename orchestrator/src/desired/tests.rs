@@ -6,6 +6,8 @@ use super::*;
 use crate::licence::Licences;
 use crate::store::Access;
 
+mod files;
+
 const PASSWORD: &str = "p@ss:w/or d'%41";
 const LICENCE: &str = "the licence's text";
 const NOBODY: Release<'_> = Release {

@@ -240,6 +240,10 @@ fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
     assert_eq!(*listed, serde_json::json!(["chat", "chat/", "chat/*"]));
     assert_eq!(by_sid("EncryptFiles")["Resource"], key);
     assert_eq!(
+        by_sid("EncryptFiles")["Action"],
+        serde_json::json!(["kms:Decrypt", "kms:GenerateDataKey"])
+    );
+    assert_eq!(
         by_sid("EncryptFiles")["Condition"]["StringEquals"]["kms:ViaService"],
         "s3.us-east-1.amazonaws.com"
     );
@@ -263,6 +267,32 @@ fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
         !text.contains("s3:*") && !text.contains("DeleteObjectVersion"),
         "{text}"
     );
+}
+
+#[test]
+fn a_named_buckets_key_is_used_through_s3_of_the_buckets_region() {
+    let mut spec = spec();
+    let key = "arn:aws:kms:us-west-2:123456789012:key/12345678-1234-1234-1234-123456789012";
+    spec.files.bucket = Some("theirs".to_owned());
+    spec.files.region = Some("us-west-2".to_owned());
+    spec.files.kms_key = Some(key.to_owned());
+    let policies = iam_policies(&spec, "123456789012");
+    let statements = policies.node["Statement"].as_array().expect("statements");
+    let encrypts = statements
+        .iter()
+        .find(|statement| statement["Sid"] == "EncryptFiles")
+        .expect("the key");
+    assert_eq!(encrypts["Resource"], key);
+    assert_eq!(
+        encrypts["Condition"]["StringEquals"]["kms:ViaService"],
+        "s3.us-west-2.amazonaws.com"
+    );
+    // Keys of its own: the role has nothing to do with the bucket.
+    let secret = |text| plan::spec::SecretRef::parse(text).ok();
+    spec.files.kms_key = None;
+    (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
+    let text = iam_policies(&spec, "123456789012").node.to_string();
+    assert!(!text.contains("s3:") && !text.contains("theirs"), "{text}");
 }
 
 #[test]

@@ -49,6 +49,20 @@ impl Cloud {
         }
     }
 
+    /// The client for reads of a bucket that the specification names. Its region need be none of the
+    /// stack's: then a client is made for it.
+    pub(crate) fn s3_in(&self, region: &str) -> Client {
+        if let Some(known) = self.region(region) {
+            return known.look.s3.clone();
+        }
+        let config = self
+            .config()
+            .to_builder()
+            .region(aws_config::Region::new(region.to_owned()))
+            .build();
+        crate::connect::s3_client(&config)
+    }
+
     /// The client for effects on it.
     pub(crate) fn s3_act(&self, bucket: &BucketRef) -> &Client {
         let services = self

@@ -70,11 +70,9 @@ impl Cloud {
             self.look_at(asked, &mut seen, true, scope.deletes_files)
                 .await;
         } else {
-            let client = self
-                .region(&region)
-                .map_or_else(|| &self.look().s3, |region| &region.look.s3);
+            let client = self.s3_in(&region);
             let asked = Asked {
-                client,
+                client: &client,
                 name: &name,
                 owner: None,
             };
@@ -86,11 +84,9 @@ impl Cloud {
     /// A bucket with every setting, whoever owns it: for `doctor`.
     pub async fn look_at_bucket(&self, name: &str, region: &str) -> FilesSeen {
         let mut seen = FilesSeen::default();
-        let client = self
-            .region(region)
-            .map_or_else(|| &self.look().s3, |region| &region.look.s3);
+        let client = self.s3_in(region);
         let asked = Asked {
-            client,
+            client: &client,
             name,
             owner: None,
         };
@@ -105,11 +101,9 @@ impl Cloud {
         region: &str,
         account: &str,
     ) -> Result<bool, ReadError> {
-        let client = self
-            .region(region)
-            .map_or_else(|| &self.look().s3, |region| &region.look.s3);
+        let client = self.s3_in(region);
         let asked = Asked {
-            client,
+            client: &client,
             name,
             owner: Some(account),
         };

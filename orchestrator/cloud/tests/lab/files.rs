@@ -9,7 +9,9 @@ use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use plan::Action;
 use plan::action::{BucketRef, BucketSetting};
 
-use crate::support::{HOME, World, connect};
+use crate::support::{AWAY, HOME, World, cloud_of, connect};
+
+mod settings;
 
 const ACCOUNT: &str = "123456789012";
 
@@ -23,10 +25,15 @@ fn bucket(world: &World) -> BucketRef {
 
 /// A client of a user's, not the product's.
 fn client(world: &World) -> Client {
+    client_in(world, HOME)
+}
+
+fn client_in(world: &World, region: &'static str) -> Client {
     Client::from_conf(
         Builder::new()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(HOME))
+            .region(Region::new(region))
+            .force_path_style(true)
             .endpoint_url(&world.endpoint)
             .credentials_provider(Credentials::new(
                 OPERATOR_KEY,
@@ -56,7 +63,7 @@ async fn settled(world: &World) -> Vec<String> {
     panic!("the bucket does not settle: {made:?}");
 }
 
-fn bucket_actions(world: &World, seen: &plan::Observed) -> Vec<Action> {
+fn decided(world: &World, seen: &plan::Observed) -> plan::Decision {
     let intent = plan::Intent {
         spec: world.scope.spec.clone(),
         want: plan::Want::Up,
@@ -66,6 +73,10 @@ fn bucket_actions(world: &World, seen: &plan::Observed) -> Vec<Action> {
         ca_sha256: None,
     };
     plan::plan(&intent, seen, world.lab.clock.now())
+}
+
+fn bucket_actions(world: &World, seen: &plan::Observed) -> Vec<Action> {
+    decided(world, seen)
         .actions
         .into_iter()
         .filter(|action| {
@@ -103,37 +114,141 @@ async fn a_bucket_is_made_mended_and_kept() {
     ] {
         assert_eq!(world.once(&action).await, Outcome::Unchanged, "{action:?}");
     }
-    // Somebody changes three settings.
+    // Somebody changes every setting.
     let client = client(&world);
-    let suspended = aws_sdk_s3::types::VersioningConfiguration::builder()
-        .status(aws_sdk_s3::types::BucketVersioningStatus::Suspended)
-        .build();
-    client
-        .put_bucket_versioning()
-        .bucket(&bucket.name)
-        .versioning_configuration(suspended)
-        .send()
-        .await
-        .expect("suspended");
     let name = &bucket.name;
-    client
-        .delete_bucket_policy()
-        .bucket(name)
-        .send()
-        .await
-        .expect("no policy");
-    client
-        .delete_bucket_lifecycle()
-        .bucket(name)
-        .send()
-        .await
-        .expect("no life-cycle");
+    settings::undo_all(&client, name).await;
     let word = |setting: &str| format!("set_bucket/{name}/{setting}");
+    let all = [
+        "public_access_blocked",
+        "ownership",
+        "encryption",
+        "versioning",
+        "lifecycle",
+        "policy",
+    ];
+    assert_eq!(settled(&world).await, all.map(word));
+    world.stop().await;
+}
+
+/// A key of KMS is the bucket's default, with a bucket key, and so is S3's own when it is taken away again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_encrypts_with_the_key_that_the_specification_names() {
+    let mut world = World::start().await;
+    let key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012";
+    world.scope.spec.files.kms_key = Some(key.to_owned());
+    settled(&world).await;
+    let bucket = bucket(&world);
+    let encryption = BucketSetting::Encryption {
+        kms_key: Some(key.to_owned()),
+    };
+    assert_eq!(
+        world.once(&set(&bucket, encryption)).await,
+        Outcome::Unchanged
+    );
+    // As a client that is not ours reads it.
+    let (algorithm, named, bucket_key) = settings::encryption(&client(&world), &bucket.name).await;
+    assert_eq!(
+        (&*algorithm, named.as_deref(), bucket_key),
+        ("aws:kms", Some(key), Some(true))
+    );
+    world.scope.spec.files.kms_key = None;
     assert_eq!(
         settled(&world).await,
-        [word("versioning"), word("lifecycle"), word("policy")]
+        [format!("set_bucket/{}/encryption", bucket.name)]
     );
+    let (algorithm, named, _) = settings::encryption(&client(&world), &bucket.name).await;
+    assert_eq!((&*algorithm, named), ("AES256", None));
     world.stop().await;
+}
+
+/// The tag alone says that it is ours: without it nothing of a bucket with files is touched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_lost_its_tags_is_adopted_only_while_it_is_empty() {
+    let world = World::start().await;
+    let bucket = bucket(&world);
+    settled(&world).await;
+    let client = client(&world);
+    settings::delete_tags(&client, &bucket.name).await;
+    assert_eq!(
+        settled(&world).await,
+        [format!("ensure_bucket/{}", bucket.name)]
+    );
+    put(&client, &bucket.name, "20260101/a.txt").await;
+    settings::delete_tags(&client, &bucket.name).await;
+    let seen = world.look().await;
+    let found = seen.files_bucket.as_ref().expect("the bucket");
+    assert_eq!((found.tags.len(), found.empty), (0, Some(false)));
+    assert_eq!(bucket_actions(&world, &seen), []);
+    assert!(stuck(&world, &seen).contains("does not carry the tag"));
+    let versioning = set(&bucket, BucketSetting::Versioning);
+    assert!(matches!(
+        world.attempt(&versioning).await,
+        Err(EffectError::NotOurs { .. })
+    ));
+    world.stop().await;
+}
+
+/// Another account took the name: seen before it is made, or only when it is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_account_took_is_said() {
+    let world = World::start().await;
+    let bucket = bucket(&world);
+    settings::give_away(&world, &bucket.name).await;
+    let seen = world.look().await;
+    assert!(seen.files_bucket.as_ref().is_some_and(|seen| seen.denied));
+    assert_eq!(bucket_actions(&world, &seen), []);
+    let said = stuck(&world, &seen);
+    assert!(
+        said.contains(&bucket.name) && said.contains("another account has taken the name"),
+        "{said}"
+    );
+    // It was free a moment before.
+    world.lab.faults.add(lab::fault::Fault {
+        service: Some("s3".to_owned()),
+        action: Some("HeadBucket".to_owned()),
+        effect: settings::no_such_bucket(),
+        times: 1,
+    });
+    let ensure = Action::EnsureBucket {
+        bucket: bucket.clone(),
+    };
+    let refused = world.attempt(&ensure).await.expect_err("taken");
+    assert!(
+        matches!(&refused, EffectError::Refused { code, .. } if code == "BucketAlreadyExists"),
+        "{refused:?}"
+    );
+    let said = refused.to_string();
+    assert!(said.contains("choose another stack name"), "{said}");
+    world.stop().await;
+}
+
+/// Its region is none of the stack's, and need not be: everything is read there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_bucket_is_read_in_its_own_region() {
+    let world = World::start().await;
+    settings::create_in(&client_in(&world, AWAY), "theirs", AWAY).await;
+    let at_home = cloud_of(&world.endpoint, &[HOME]);
+    let seen = at_home.look_at_bucket("theirs", AWAY).await;
+    assert_eq!(seen.unknown, std::collections::BTreeMap::new());
+    let found = seen.bucket.expect("the bucket");
+    assert_eq!(found.region, AWAY);
+    assert!(found.public_access_blocked && found.versioning.is_none());
+    let owned = |account| at_home.bucket_is_owned_by("theirs", AWAY, account);
+    assert!(owned(ACCOUNT).await.expect("an answer"));
+    assert!(!owned("999999999999").await.expect("an answer"));
+    // Another region than the file says: that is seen, whoever is asked.
+    let seen = at_home.look_at_bucket("theirs", HOME).await;
+    assert_eq!(seen.bucket.expect("the bucket").region, AWAY);
+    world.stop().await;
+}
+
+/// Why the planner stops.
+fn stuck(world: &World, seen: &plan::Observed) -> String {
+    match decided(world, seen).next {
+        plan::intent::Phase::Stuck { reason } => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn set(bucket: &BucketRef, setting: BucketSetting) -> Action {

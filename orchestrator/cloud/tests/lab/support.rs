@@ -147,10 +147,20 @@ impl World {
 }
 
 pub fn connect(stack: &str, endpoint: &str) -> Cloud {
+    connect_in(stack, endpoint, &[HOME, AWAY])
+}
+
+/// The stack `demo`, in these regions.
+pub fn cloud_of(endpoint: &str, regions: &[&str]) -> Cloud {
+    connect_in("demo", endpoint, regions)
+}
+
+fn connect_in(stack: &str, endpoint: &str, regions: &[&str]) -> Cloud {
+    let regions: Vec<String> = regions.iter().map(|region| (*region).to_owned()).collect();
     Cloud::connect_with(
         stack,
         HOME,
-        &[HOME.to_owned(), AWAY.to_owned()],
+        &regions,
         endpoint,
         &Credentials {
             access_key_id: OPERATOR_KEY.to_owned(),

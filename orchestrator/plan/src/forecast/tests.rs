@@ -45,6 +45,36 @@ fn down_names_what_goes() {
     insta::assert_snapshot!(forecast(&intent, &world.observed, world.now).to_string());
 }
 
+#[test]
+fn down_with_files_names_the_bucket() {
+    let (world, mut intent) = ready(&unlicensed());
+    intent.want = Want::Down {
+        delete_database: false,
+        delete_files: true,
+    };
+    insta::assert_snapshot!(forecast(&intent, &world.observed, world.now).to_string());
+}
+
+#[test]
+fn a_rollout_to_another_place_of_files_says_from_where_to_where() {
+    let (world, mut intent) = ready(&unlicensed());
+    intent.spec.files.bucket = Some("theirs".to_owned());
+    intent.spec.files.region = Some("eu-west-1".to_owned());
+    intent.spec.files.prefix = Some("chat".to_owned());
+    let ask = Ask {
+        files_moved: true,
+        ..Ask::default()
+    };
+    let rollout = request(&intent, &world.observed, &ask, world.now).unwrap();
+    let text = forecast_rollout(&intent, &rollout, &world.observed, world.now).to_string();
+    assert!(
+        text.contains(
+            "  files        bucket `demo-files-123456789012-us-east-1` → bucket `theirs` below `chat/`\n"
+        ),
+        "{text}"
+    );
+}
+
 fn rollout(intent: &Intent, world: &World, version: &str) -> String {
     let ask = Ask {
         version: Some(version.to_owned()),

@@ -1,6 +1,8 @@
 //! Who may carry traffic, and how small a group that does may become.
 
 use super::{Judge, Verdict};
+use crate::intent::Phase;
+use crate::nodes::serves_without_files;
 use crate::observed::{ListenerAction, Node};
 
 impl Judge<'_> {
@@ -18,7 +20,7 @@ impl Judge<'_> {
     }
 
     /// Traffic goes only where enough targets are healthy; out of a maintenance page, where nobody is
-    /// probed, where enough nodes vouch for themselves.
+    /// probed, where enough nodes vouch for themselves. On the way back chat without files is more than that page.
     pub(super) fn can_carry(&self, arn: &str) -> Verdict {
         let floor = self.intent.spec.fleet.min;
         let Some(group) = self
@@ -42,6 +44,9 @@ impl Judge<'_> {
             .listeners
             .values()
             .any(|listener| matches!(listener.action, ListenerAction::Fixed(..)));
+        let live = self.intent.rollout.as_ref();
+        let returns = live.is_some_and(|rollout| rollout.phase == Phase::ReturningTraffic);
+        let answers = |node: &Node| serves(node) || (returns && serves_without_files(node));
         let serving = self
             .observed
             .groups
@@ -49,7 +54,7 @@ impl Judge<'_> {
             .filter(|seen| seen.target_groups.contains(arn))
             .flat_map(|seen| seen.members.iter())
             .filter(|(id, member)| {
-                member.lifecycle == "InService" && self.observed.nodes.get(*id).is_some_and(serves)
+                member.lifecycle == "InService" && self.observed.nodes.get(*id).is_some_and(answers)
             })
             .count() as u32;
         if closed && serving >= floor {

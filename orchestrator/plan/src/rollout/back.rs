@@ -7,6 +7,7 @@ use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::launches;
 use crate::lifecycle::replace_failed;
+use crate::nodes::serves_without_files;
 use crate::observed::ListenerAction;
 use crate::rollout::promote::delete_alarms;
 use crate::rollout::scene::Scene;
@@ -48,7 +49,7 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     // The load balancer's probes are enough on the way back to what was proven, also when the nodes cannot
     // reach us. While the listener answers itself nobody probes: then the nodes' own word is all there is.
     let able = if scene.is_closed() {
-        scene.blue_members.serving.len() as u32
+        (scene.blue_members.serving.len() + without_files(draft, scene)) as u32
     } else {
         scene
             .blue_members
@@ -76,6 +77,27 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     };
     draft.set(view, "weights", "all weight goes back to blue", action);
     Step::Stay
+}
+
+/// Blue nodes whose server answers and cannot use the place of users' files: chat without files is more than
+/// the maintenance page. How many.
+fn without_files(draft: &mut Draft, scene: &Scene<'_>) -> usize {
+    let found: Vec<&String> = scene
+        .blue_members
+        .live
+        .iter()
+        .filter(|id| scene.view.node(id).is_some_and(serves_without_files))
+        .collect();
+    if let Some(first) = found.first() {
+        draft.wait(
+            "files",
+            format!(
+                "{} blue node(s) get traffic although they cannot use the place of users' files, {first} among them: uploads fail until that is mended",
+                found.len()
+            ),
+        );
+    }
+    found.len()
 }
 
 /// Cutover: nobody is served while one server makes room for the other. None: blue may be weighed.

@@ -135,10 +135,14 @@ fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &Te
             differs.push("settings".to_owned());
         }
         let files = FilesHome::wanted(view.spec(), view.observed.account.as_deref());
-        let moves = files.filter(|files| !FilesHome::of(target).is_same_place(files));
-        if let Some(files) = moves {
-            differs.push(format!("files in {}", files.words()));
-            command.push_str(" --files-moved");
+        if let Some(files) = files {
+            let serving = FilesHome::of(target);
+            if !serving.is_same_place(&files) {
+                differs.push(format!("files in {}", files.words()));
+                command.push_str(" --files-moved");
+            } else if target.files.is_some() {
+                differs.extend(serving.other_way_to(&files).map(str::to_owned));
+            }
         }
         if target.version != ours.version {
             differs.push(format!("Mattermost {} → {}", target.version, ours.version));

@@ -4,6 +4,7 @@ use super::{begin, phases};
 use crate::decision::NodeGoal;
 use crate::fixtures::{ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase};
+use crate::observed::ListenerAction;
 use crate::plan;
 use crate::rollout::word;
 use crate::spec::Spec;
@@ -98,6 +99,82 @@ fn a_blue_node_that_dies_behind_the_closed_door_is_replaced_on_the_way_back() {
         Some("rolled_back")
     );
     until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+}
+
+const BUCKET: &str = "demo-files-123456789012-us-east-1";
+
+#[test]
+fn a_bucket_that_green_cannot_use_turns_back_before_anybody_is_sent_away() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    world.unusable.insert(BUCKET.to_owned());
+    begin(&mut intent, &world, "11.11.0");
+    let blue = world.observed.groups["demo-g1"].members.clone();
+    let seen = phases(&mut world, &mut intent, 2000);
+    assert_eq!(
+        seen[4..],
+        [
+            "prepared",
+            "returning_traffic",
+            "removing_green",
+            "rolled_back"
+        ],
+        "{seen:?}"
+    );
+    let failure = intent.rollout.as_ref().unwrap().failure.join("\n");
+    assert!(
+        failure.contains("(file_store_denied): S3 answered 403"),
+        "{failure}"
+    );
+    // Blue was never stopped, so it still serves.
+    assert_eq!(world.observed.groups["demo-g1"].members, blue);
+    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
+}
+
+#[test]
+fn blue_comes_back_also_when_its_bucket_is_of_no_use() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    world.bad.insert("11.11.0".to_owned());
+    begin(&mut intent, &world, "11.11.0");
+    until(&mut world, &mut intent, 300, |phase| {
+        *phase == Phase::Snapshot
+    });
+    world.unusable.insert(BUCKET.to_owned());
+    let blue: Vec<String> = world.observed.groups["demo-g1"]
+        .members
+        .keys()
+        .cloned()
+        .collect();
+    let mut told = String::new();
+    for _ in 0..2000 {
+        let decision = turn(&mut world, &mut intent);
+        for reason in decision.reasons {
+            told.push_str(&reason.text);
+        }
+        if decision.next == Phase::RolledBack {
+            break;
+        }
+        assert!(
+            !matches!(decision.next, Phase::Stuck { .. }),
+            "{:?}",
+            decision.next
+        );
+    }
+    assert!(told.contains("uploads fail until that is mended"), "{told}");
+    // The same node answers, and the load balancer sends users to it.
+    let members = &world.observed.groups["demo-g1"].members;
+    assert!(members.keys().eq(blue.iter()), "{members:?}");
+    assert_eq!(world.observed.nodes[&blue[0]].phase, "failed");
+    let closed = world
+        .observed
+        .listeners
+        .values()
+        .any(|seen| matches!(seen.action, ListenerAction::Fixed(..)));
+    assert!(!closed, "{:?}", world.observed.listeners);
+    // Mended: it is what was proven again.
+    world.unusable.clear();
+    let node = world.observed.nodes.get_mut(&blue[0]).unwrap();
+    (node.phase, node.failure) = ("starting".to_owned(), None);
+    until(&mut world, &mut intent, 40, |phase| *phase == Phase::Ready);
 }
 
 /// RDS takes its time, and the prepared node waits in its launch hook meanwhile.

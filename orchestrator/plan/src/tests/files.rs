@@ -11,6 +11,8 @@ use crate::spec::Spec;
 use crate::world::World;
 use crate::{Action, Decision, lint, plan};
 
+mod end;
+
 const BUCKET: &str = "demo-files-123456789012-us-east-1";
 
 fn first_look(spec: &Spec, change: impl FnOnce(&mut crate::Observed)) -> (Decision, Intent) {
@@ -269,6 +271,36 @@ fn a_move_is_refused_until_it_is_said_to_be_made() {
 }
 
 #[test]
+fn another_way_to_the_same_place_waits_for_a_rollout_without_a_flag() {
+    let named = [
+        ("# bucket = \"example-chat-files\"", "bucket = \"theirs\""),
+        ("store = \"s3\"", "endpoint = \"https://minio.example\""),
+    ];
+    let mut spec = spec(&named);
+    let mut observed = empty_account();
+    observed.files_bucket = Some(FilesBucket {
+        name: "theirs".to_owned(),
+        region: "us-east-1".to_owned(),
+        ..FilesBucket::default()
+    });
+    let mut world = World::new(&spec, &observed, epoch());
+    let mut intent = wanting(&spec);
+    until(&mut world, &mut intent, 300, |phase| *phase == Phase::Ready);
+    let secret = |text| crate::spec::SecretRef::parse(text).ok();
+    (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
+    intent.spec = spec;
+    let told = text(&plan(&intent, &world.observed, world.now));
+    assert!(
+        told.contains(
+            "(keys of its own for the store of users' files): `orchestrator rollout` brings it"
+        ),
+        "{told}"
+    );
+    let rollout = request(&intent, &world.observed, &Ask::default(), world.now).unwrap();
+    assert!(matches!(&rollout.to.files, Some(FilesHome::S3(home)) if home.own_keys));
+}
+
+#[test]
 fn files_on_the_disk_are_lost_only_when_that_was_said() {
     let (world, intent) = ready(&local());
     assert!(world.observed.files_bucket.is_none());
@@ -295,18 +327,35 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
 }
 
 #[test]
-fn down_keeps_the_bucket_unless_its_deletion_was_asked_for() {
+fn a_key_of_kms_is_the_buckets_default_with_a_bucket_key() {
+    let key = "arn:aws:kms:us-east-1:123456789012:key/1-2";
     let (mut world, mut intent) = ready(&clustered(2));
-    let down = |delete_files| Want::Down {
-        delete_database: false,
-        delete_files,
+    intent.spec.files.kms_key = Some(key.to_owned());
+    let wanted = Action::SetBucket {
+        bucket: crate::action::BucketRef {
+            name: BUCKET.to_owned(),
+            region: "us-east-1".to_owned(),
+            owner: "123456789012".to_owned(),
+        },
+        setting: crate::action::BucketSetting::Encryption {
+            kms_key: Some(key.to_owned()),
+        },
     };
-    intent.want = down(false);
-    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
-    assert!(world.observed.files_bucket.is_some());
-    intent.want = down(true);
-    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
-    assert!(world.observed.files_bucket.is_none());
+    // Another algorithm, another key, none for the bucket: each is set anew, and nothing else.
+    let changes: [Change; 3] = [
+        |_| (),
+        |seen| {
+            let encryption = seen.encryption.as_mut().expect("encryption");
+            encryption.kms_key = Some("arn:aws:kms:us-east-1:123456789012:key/3-4".to_owned());
+        },
+        |seen| seen.encryption.as_mut().expect("encryption").bucket_key = false,
+    ];
+    for change in changes {
+        change(world.observed.files_bucket.as_mut().expect("a bucket"));
+        let decision = turn(&mut world, &mut intent);
+        assert_eq!(decision.actions, std::slice::from_ref(&wanted));
+        assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
+    }
 }
 
 #[test]

@@ -77,3 +77,14 @@ fn down() {
     };
     insta::assert_snapshot!(course(&mut world, &mut intent, 200));
 }
+
+#[test]
+fn down_with_files() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    world.bucket_pages = 2;
+    intent.want = Want::Down {
+        delete_database: false,
+        delete_files: true,
+    };
+    insta::assert_snapshot!(course(&mut world, &mut intent, 200));
+}

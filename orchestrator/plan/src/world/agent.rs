@@ -3,6 +3,7 @@
 use super::World;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
+use crate::files::FilesHome;
 use crate::moving::MoveOrder;
 use crate::observed::{Configuration, Failure, Moved, Node, ServerLicence};
 use crate::view::is_leaving;
@@ -83,7 +84,14 @@ impl World {
             }
             _ if leaving => {}
             NodeGoal::Move { order, .. } => self.move_out(id, node, &order),
-            NodeGoal::Prepare { .. } => node.phase = forward(&node.phase, "installed"),
+            NodeGoal::Prepare { ref files, .. } => {
+                let next = forward(&node.phase, "installed");
+                if next == "installed" && node.phase != next && self.is_unusable(files.as_ref()) {
+                    fail_store(node, "verified");
+                } else {
+                    node.phase = next;
+                }
+            }
             NodeGoal::Serve {
                 version,
                 migrate,
@@ -126,6 +134,12 @@ impl World {
                     node.moved = Some(copied(false));
                 }
                 self.serve(id, node, &version, migrate, expected_migrations);
+                if node.phase == "serving"
+                    && node.consecutive_ok == 0
+                    && self.is_unusable(files.as_ref())
+                {
+                    fail_store(node, "starting");
+                }
                 if configuration == ConfigurationHome::Database && node.phase == "serving" {
                     self.write_configuration();
                 }
@@ -175,19 +189,17 @@ impl World {
         }
     }
 
+    fn is_unusable(&self, files: Option<&FilesHome>) -> bool {
+        matches!(files, Some(FilesHome::S3(home)) if self.unusable.contains(&home.bucket))
+    }
+
     /// Stopped; the rest is copied, and one server's settings go into the database.
     fn move_out(&mut self, id: &str, node: &mut Node, order: &MoveOrder) {
         node.consecutive_ok = 0;
         match node.phase.as_str() {
             "serving" | "starting" => node.phase = "draining".to_owned(),
             "moving" if self.unmovable.contains(id) => {
-                node.phase = "failed".to_owned();
-                node.failure = Some(Failure {
-                    phase: "moving".to_owned(),
-                    code: "file_store_denied".to_owned(),
-                    error: "S3 answered 403".to_owned(),
-                    ..Failure::default()
-                });
+                fail_store(node, "moving");
             }
             "moving" => {
                 if order.configuration
@@ -284,4 +296,15 @@ fn forward(phase: &str, last: &str) -> String {
         None => phase,
     }
     .to_owned()
+}
+
+/// The bucket refuses the node.
+fn fail_store(node: &mut Node, phase: &str) {
+    node.phase = "failed".to_owned();
+    node.failure = Some(Failure {
+        phase: phase.to_owned(),
+        code: "file_store_denied".to_owned(),
+        error: "S3 answered 403".to_owned(),
+        ..Failure::default()
+    });
 }

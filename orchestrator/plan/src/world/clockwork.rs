@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::action::{LAUNCH_HOOK, TERMINATE_HOOK};
+use crate::nodes::serves_without_files;
 use crate::observed::{Activity, Instance, ListenerAction, Member};
 use crate::view::is_leaving;
 
@@ -374,11 +375,9 @@ impl World {
                         .get(id)
                         .is_some_and(|seen| seen.state == "running");
                     let serving = running
-                        && self
-                            .observed
-                            .nodes
-                            .get(id)
-                            .is_some_and(|node| node.phase == "serving");
+                        && self.observed.nodes.get(id).is_some_and(|node| {
+                            node.phase == "serving" || serves_without_files(node)
+                        });
                     let before = target_group.targets.get(id).map(String::as_str);
                     let state = match (named.contains(&target_group.arn), serving, before) {
                         (false, ..) => "unused",

@@ -27,13 +27,17 @@ impl World {
                 Ok(seen) => set(seen, setting),
                 Err(error) => return Ok(Err(error)),
             },
-            Action::DeleteBucketContents { bucket } => match self.bucket(bucket) {
-                Ok(seen) => {
-                    seen.deleted += 1;
-                    seen.empty = Some(true);
+            Action::DeleteBucketContents { bucket } => {
+                self.bucket_pages = self.bucket_pages.saturating_sub(1);
+                let empty = self.bucket_pages == 0;
+                match self.bucket(bucket) {
+                    Ok(seen) => {
+                        seen.deleted += 1;
+                        seen.empty = Some(empty);
+                    }
+                    Err(error) => return Ok(Err(error)),
                 }
-                Err(error) => return Ok(Err(error)),
-            },
+            }
             Action::DeleteBucket { bucket } => {
                 if let Ok(seen) = self.bucket(bucket)
                     && seen.empty != Some(true)

@@ -3,7 +3,7 @@
 use cloud::{FilesSeen, StoreKeys};
 use plan::observed::FilesBucket;
 use plan::spec::{FileStore, SecretRef};
-use plan::{FilesHome, Observed};
+use plan::{FilesHome, Observed, Spec};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Check;
@@ -44,6 +44,38 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     let own_is_made = !files.is_own_bucket() || observed.files_bucket.is_some();
     if files.endpoint.is_some() && own_is_made {
         checks.push(endpoint(core, observed).await);
+    }
+    checks.extend(not_looked_at(&core.spec));
+    checks
+}
+
+/// What no line above is about, and what shows it instead.
+fn not_looked_at(spec: &Spec) -> Vec<Check> {
+    let files = &spec.files;
+    let skip = |name: &str, what: String| check(name, "skip", format!("not looked at: {what}"));
+    let mut checks = Vec::new();
+    if files.own_keys() {
+        checks.push(skip(
+            "files rights",
+            "whether these keys may write and delete below the prefix; each node tries it before it serves".to_owned(),
+        ));
+    } else {
+        checks.push(skip(
+            "files rights",
+            format!(
+                "whether role `{}` has the policy `node` that `orchestrator iam-policy` prints, and the bucket's policy lets it in; each node tries to write, read and delete before it serves",
+                spec.fleet.instance_profile
+            ),
+        ));
+    }
+    if let Some(key) = &files.kms_key {
+        checks.push(skip(
+            "files KMS key",
+            format!(
+                "whether `{key}` is enabled, and whether its key policy lets role `{}` in; each node's first file shows it",
+                spec.fleet.instance_profile
+            ),
+        ));
     }
     checks
 }
@@ -233,6 +265,43 @@ mod tests {
             .into_iter()
             .map(|check| (check.name, check.result))
             .collect()
+    }
+
+    #[test]
+    fn what_nobody_looked_at_is_said() {
+        let told = |change: fn(&mut Spec)| {
+            let answers = plan::spec::Answers::default();
+            let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+            change(&mut spec);
+            let checks = not_looked_at(&spec);
+            assert!(checks.iter().all(|check| check.result == "skip"));
+            let lines = checks
+                .iter()
+                .map(|check| format!("{}: {}", check.name, check.detail));
+            lines.collect::<Vec<_>>()
+        };
+        let role = told(|_| ());
+        assert_eq!(role.len(), 1, "{role:?}");
+        assert!(
+            role[0].starts_with("files rights: not looked at: whether role `mattermost-node`"),
+            "{role:?}"
+        );
+        let key = told(|spec| {
+            let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
+            spec.files.kms_key = Some(arn.to_owned());
+        });
+        assert!(
+            key[1].starts_with(
+                "files KMS key: not looked at: whether `arn:aws:kms:us-east-1:123456789012:key/1-2`"
+            ),
+            "{key:?}"
+        );
+        let keys = told(|spec| {
+            let secret = |text| SecretRef::parse(text).ok();
+            (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
+        });
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        assert!(keys[0].contains("whether these keys may write"), "{keys:?}");
     }
 
     #[test]

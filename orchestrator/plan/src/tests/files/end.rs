@@ -1,0 +1,88 @@
+//! The end of a stack, and of its bucket: kept, emptied page by page, or none of ours.
+
+use super::{BUCKET, of_bucket};
+use crate::fixtures::{
+    clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
+};
+use crate::intent::{Phase, Want};
+use crate::observed::FilesBucket;
+use crate::plan;
+use crate::world::World;
+
+#[test]
+fn down_keeps_the_bucket_unless_its_deletion_was_asked_for() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let down = |delete_files| Want::Down {
+        delete_database: false,
+        delete_files,
+    };
+    intent.want = down(false);
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
+    assert!(world.observed.files_bucket.is_some());
+    intent.want = down(true);
+    until(&mut world, &mut intent, 200, |phase| *phase == Phase::Gone);
+    assert!(world.observed.files_bucket.is_none());
+}
+
+#[test]
+fn an_end_says_how_far_it_is_and_goes_on_where_it_was() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    world.bucket_pages = 3;
+    intent.want = Want::Down {
+        delete_database: false,
+        delete_files: true,
+    };
+    let mut told = Vec::new();
+    for _ in 0..200 {
+        let decision = turn(&mut world, &mut intent);
+        told.extend(
+            decision
+                .reasons
+                .iter()
+                .filter(|reason| reason.gate == "files")
+                .map(|reason| reason.text.clone()),
+        );
+        if told.len() == 2 {
+            // Whoever emptied it is killed: nothing is remembered but what is left in the bucket.
+            intent.journal.clear();
+        }
+        if decision.next == Phase::Gone {
+            break;
+        }
+    }
+    told.dedup();
+    let being = |n| {
+        format!("bucket `{BUCKET}` is being emptied: {n} version(s) and marker(s) deleted so far")
+    };
+    let empty = format!("bucket `{BUCKET}` is empty and is deleted");
+    assert_eq!(told, [being(0), being(1), being(2), empty]);
+    assert_eq!(world.observed.files_bucket, None);
+}
+
+#[test]
+fn a_bucket_that_the_file_names_outlives_every_end() {
+    let named = spec(&[("# bucket = \"example-chat-files\"", "bucket = \"theirs\"")]);
+    let mut observed = empty_account();
+    let theirs = FilesBucket {
+        name: "theirs".to_owned(),
+        region: "us-east-1".to_owned(),
+        ..FilesBucket::default()
+    };
+    observed.files_bucket = Some(theirs.clone());
+    let mut world = World::new(&named, &observed, epoch());
+    let mut intent = wanting(&named);
+    until(&mut world, &mut intent, 300, |phase| *phase == Phase::Ready);
+    intent.want = Want::Down {
+        delete_database: true,
+        delete_files: true,
+    };
+    for _ in 0..300 {
+        let decision = turn(&mut world, &mut intent);
+        assert_eq!(of_bucket(&decision), [""; 0]);
+        if decision.next == Phase::Gone {
+            break;
+        }
+    }
+    assert_eq!(plan(&intent, &world.observed, world.now).next, Phase::Gone);
+    assert_eq!(world.observed.files_bucket, Some(theirs));
+}
