@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(5);
 /// The signature at the end: RSA with 2048 bits.
 const SIGNATURE: usize = 256;
-/// Mattermost stores at most 10,000 characters of a licence; nothing longer is looked into.
+/// Mattermost stores at most 10,000 characters of a licence; nothing longer is read.
 const LONGEST: usize = 16_384;
 /// Characters of a name in it that are kept.
 const LONGEST_NAME: usize = 120;
@@ -197,7 +197,11 @@ pub struct Reader {
 impl Reader {
     /// The licence as it is known now. Its secret is the operator's, not the stack's: it is read by name,
     /// now and then; what was read before stays good when a read fails, so that nodes do not lose it.
-    pub async fn look(&mut self, core: &Core, snapshot: &Snapshot) -> Option<(Licence, Licences)> {
+    pub async fn observe(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+    ) -> Option<(Licence, Licences)> {
         let secret = core.spec.mattermost.licence_secret.as_ref()?;
         let record = &snapshot.record.licence;
         if self

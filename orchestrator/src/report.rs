@@ -89,11 +89,17 @@ pub fn from_wire(report: &v1::NodeReport, now: Timestamp) -> Node {
     }
 }
 
+/// Code of the failure of an agent whose server ended: the next one is another process.
+const ENDED: &str = "server_crashed";
+
 /// When it was first reported that the node's present server serves. A server that goes on with the same
-/// configuration is the same one; what was not known before stays unknown while it does.
+/// configuration is the same one, unless its agent said that it ended; what was not known before stays
+/// unknown while it does.
 pub fn server_since(before: Option<&Node>, after: &Node, now: Timestamp) -> Option<Timestamp> {
     let same = |before: &&Node| before.configuration_digest == after.configuration_digest;
+    let has_ended = |failure: &Failure| failure.code == ENDED;
     match before {
+        _ if after.failure.as_ref().is_some_and(has_ended) => None,
         Some(before) if after.phase != "serving" => before.server_since,
         Some(before) if same(&before) && before.server_since.is_some() => before.server_since,
         Some(before) if same(&before) && before.phase == "serving" => None,
@@ -175,6 +181,13 @@ mod tests {
     #[test]
     fn a_server_is_as_old_as_its_configuration_at_least() {
         let after = |phase: &str, digest: &str| node(phase, digest, None);
+        let failed = |code: &str| Node {
+            failure: Some(Failure {
+                code: code.to_owned(),
+                ..Failure::default()
+            }),
+            ..after("failed", "a")
+        };
         let cases = [
             ("the first word", None, after("serving", "a"), Some(9)),
             ("not yet", None, after("starting", ""), None),
@@ -213,6 +226,24 @@ mod tests {
                 Some(node("serving", "a", None)),
                 after("serving", "a"),
                 None,
+            ),
+            (
+                "it ended",
+                Some(node("serving", "a", Some(5))),
+                failed("server_crashed"),
+                None,
+            ),
+            (
+                "it did not",
+                Some(node("serving", "a", Some(5))),
+                failed("file_store_denied"),
+                Some(5),
+            ),
+            (
+                "another process, by the service manager",
+                Some(failed("server_crashed")),
+                after("serving", "a"),
+                Some(9),
             ),
         ];
         for (what, before, after, expected) in cases {

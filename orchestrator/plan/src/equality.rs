@@ -1,8 +1,8 @@
 //! Whether servers that should be equal are: by the hash of the configuration that clients get.
 //!
 //! The hash in `X-Version-Id` covers settings, build and licence. It is compared only between nodes that
-//! were told the same (version, settings, licence version); a node without such a sibling is not
-//! compared. A server does not see another configuration row that is written while it runs: one that
+//! keep their settings in the database and were told the same (version, settings, licence version); a node
+//! without such a sibling is not compared. A server does not see another configuration row that is written while it runs: one that
 //! began before the active row was written, and whose hash differs from that of a sibling that began
 //! after it, is *stale*. It is restarted; the newer one is right and is never kept waiting for it.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::observed::{Node, Observed};
 
@@ -47,7 +48,7 @@ pub(crate) fn stale<'a>(
         .collect()
 }
 
-/// A running server whose beginning is known.
+/// A running server with its settings in the database, whose beginning is known.
 struct Server<'g, 'n> {
     instance: &'g str,
     alike: Alike<'g>,
@@ -74,6 +75,8 @@ impl<'g, 'n> Server<'g, 'n> {
             settings,
             licence,
             started_after,
+            // One on its `config.json` reads no row, and gives its clients what its own file says.
+            configuration: ConfigurationHome::Database,
             ..
         } = goal
         else {

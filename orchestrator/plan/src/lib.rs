@@ -86,7 +86,7 @@ pub fn plan(intent: &Intent, observed: &Observed, now: Timestamp) -> Decision {
             draft.stuck = None;
             let phase = rollout::advance(&view, &mut draft, rollout, base.as_ref());
             draft.reasons.extend(beneath);
-            licence::tend(&view, &mut draft);
+            licence::decide(&view, &mut draft);
             phase
         }
         (Want::Up, None) => stack::converge(&view, &mut draft),

@@ -243,7 +243,7 @@ pub(crate) fn learnt(view: &View<'_>) -> LicenceRecord {
 
 /// Puts the proven version in force again where the one in force was not taken, and says what people
 /// should know of the licence.
-pub(crate) fn tend(view: &View<'_>, draft: &mut Draft) {
+pub(crate) fn decide(view: &View<'_>, draft: &mut Draft) {
     let Some(secret) = &view.spec().mattermost.licence_secret else {
         return;
     };

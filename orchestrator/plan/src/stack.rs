@@ -106,7 +106,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
     leftovers::janitor(view, draft);
     snapshots::janitor(view, draft);
     image::janitor(view, draft);
-    licence::tend(view, draft);
+    licence::decide(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

@@ -78,7 +78,7 @@ async fn page(State(core): State<Arc<Core>>) -> impl IntoResponse {
     let snapshot = core.store.snapshot().await.unwrap_or_default();
     let nodes = status::nodes(&look.observed, &snapshot, &core.fleet);
     let mut body = format!(
-        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=3><title>{0} – {1}</title><style>{STYLE}</style>\
+        "<!doctype html><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><meta http-equiv=refresh content=3><title>{0} – {1}</title><style>{STYLE}</style>\
          <h1>{0} <span class=phase>{1}</span></h1><p><a href=\"{2}\">{2}</a></p>",
         escaped(&summary.stack),
         escaped(&summary.phase),
@@ -146,5 +146,6 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;ma
 h1{font-size:1.4rem}h2{font-size:1rem;margin-top:2rem;color:#555}.phase{font-weight:400;color:#1c58d9}\
 .reason{background:#fff6e0;border-left:4px solid #e0a800;padding:.4rem .8rem}table{border-collapse:collapse;width:100%}\
 th{text-align:left;font-weight:500;color:#777}td,th{padding:.25rem .8rem .25rem 0;border-bottom:1px solid #eee;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\
+@media(max-width:40rem){body{margin:1rem auto}table{display:block;overflow-x:auto}td{min-width:6rem}}\
 td.blue{color:#1c58d9}td.green{color:#1a7f37}@media(prefers-color-scheme:dark){body{background:#14161a;color:#e6e6e6}\
 .reason{background:#3a2f10}td,th{border-color:#2a2d33}}";

@@ -21,7 +21,7 @@ fn goal(change: impl FnOnce(&mut String, &mut Option<String>, &mut Option<Timest
         settings: BTreeMap::new(),
         licence,
         started_after,
-        configuration: crate::configuration::ConfigurationHome::File,
+        configuration: ConfigurationHome::Database,
         files: None,
         copy: None,
     }
@@ -123,6 +123,21 @@ fn only_siblings_are_compared() {
         NodeGoal::Drain,
     ] {
         assert_eq!(judge((plain(), old()), (other, new())), [""; 0]);
+    }
+    // What a `config.json` says is no row: neither side of such a pair is judged.
+    let on_its_file = || {
+        let mut goal = plain();
+        if let NodeGoal::Serve { configuration, .. } = &mut goal {
+            *configuration = ConfigurationHome::File;
+        }
+        goal
+    };
+    for (one, other) in [
+        (on_its_file(), plain()),
+        (plain(), on_its_file()),
+        (on_its_file(), on_its_file()),
+    ] {
+        assert_eq!(judge((one, old()), (other, new())), [""; 0]);
     }
     // Restarted for this row already: once is enough.
     let restarted = goal(|_, _, started| *started = Some(at(0)));

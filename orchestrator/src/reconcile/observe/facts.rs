@@ -62,7 +62,7 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
         primary = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
     history(core, observed, store, &memory.last).await;
-    let seen = memory.licence.look(core, &memory.last).await;
+    let seen = memory.licence.observe(core, &memory.last).await;
     let (licence, licences) = seen.unzip();
     observed.licence = licence;
     memory.named.refresh(core).await;
