@@ -80,7 +80,8 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     })?;
     let subnets = parse::subnets(lab, call)?
         .ok_or_else(|| invalid("At least one Availability Zone or VPC Subnet is required."))?;
-    let mut arns = parse::list(p, "TargetGroupARNs");
+    parse::check_launch(lab, &call.region, &template, &subnets)?;
+    let mut arns = p.list("TargetGroupARNs");
     arns.extend(parse::traffic_sources(p)?);
     let mut tags = BTreeMap::new();
     for entry in p.structs("Tags") {
@@ -314,7 +315,7 @@ fn change_metrics(
     change: impl FnOnce(&mut Group, Vec<String>),
 ) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let mut metrics = parse::list(&call.params, "Metrics");
+    let mut metrics = call.params.list("Metrics");
     call.params.finish()?;
     if let Some(bad) = metrics
         .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::model::{ActionResult, Hook, Key, Lifecycle, PendingAction, Transition};
-use super::parse::{self, invalid, list, required};
+use super::parse::{self, invalid, required};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
@@ -37,7 +37,7 @@ pub fn put(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// `DescribeLifecycleHooks`.
 pub fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let names = list(&call.params, "LifecycleHookNames");
+    let names = call.params.list("LifecycleHookNames");
     call.params.finish()?;
     let key = (call.region.clone(), name.clone());
     let hooks = lab.asg.group(&key, |group| {

@@ -36,13 +36,6 @@ pub fn required_flag(params: &Params, name: &str) -> Result<bool, ApiError> {
         .ok_or_else(|| invalid(format!("{name} must be true or false")))
 }
 
-/// A list; an empty one is sent as one empty text.
-pub fn list(params: &Params, name: &str) -> Vec<String> {
-    let mut entries = params.list(name);
-    entries.retain(|entry| !entry.is_empty());
-    entries
-}
-
 /// A number that must not be below zero.
 pub fn count(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     match params.opt_int(name)? {
@@ -89,7 +82,7 @@ pub fn template(lab: &Lab, call: &Call) -> Result<Option<Template>, ApiError> {
 /// the default subnets of those zones. None when neither is sent.
 pub fn subnets(lab: &Lab, call: &Call) -> Result<Option<Vec<Subnet>>, ApiError> {
     let identifier = call.params.opt("VPCZoneIdentifier").unwrap_or_default();
-    let zones = list(&call.params, "AvailabilityZones");
+    let zones = call.params.list("AvailabilityZones");
     let known = lab.region(&call.region).map(|region| &region.zones);
     if let Some(bad) = zones
         .iter()
@@ -198,7 +191,7 @@ pub fn elb_health(params: &Params) -> Result<Option<bool>, ApiError> {
 
 /// `TerminationPolicies`, when sent.
 pub fn termination_policies(params: &Params) -> Result<Option<Vec<TerminationPolicy>>, ApiError> {
-    let names = list(params, "TerminationPolicies");
+    let names = params.list("TerminationPolicies");
     if names.is_empty() {
         return Ok(None);
     }
