@@ -203,8 +203,16 @@ fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
     let volume = Volume {
         id: lab.ids.ec2("vol"),
         zone: instance.zone.clone(),
-        size: ebs.volume_size.unwrap_or(image.volume_size),
-        kind: ebs.volume_type.unwrap_or_else(|| "gp3".to_owned()),
+        size,
+        kind,
+        iops,
+        throughput,
+    let size = ebs.volume_size.unwrap_or(image.volume_size);
+    let kind = ebs
+        .volume_type
+        .clone()
+        .unwrap_or_else(|| image.volume_kind.clone());
+    let (iops, throughput) = super::volumes::performance(&kind, size, &ebs);
         snapshot: image.snapshot.clone(),
         created: lab.clock.now(),
         attachment: Some((

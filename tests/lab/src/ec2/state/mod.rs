@@ -196,6 +196,10 @@ pub(crate) struct Volume {
 #[derive(Clone, Debug)]
 pub(crate) struct KeyPair {
     pub id: String,
+    /// I/O operations a second; none for kinds that have no such number.
+    pub iops: Option<i64>,
+    /// In MiB a second; `gp3` only.
+    pub throughput: Option<i64>,
     pub name: String,
     pub fingerprint: String,
     /// `rsa` or `ed25519`.
