@@ -58,7 +58,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "volume-type",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "volumeSet", &ids)?;
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;

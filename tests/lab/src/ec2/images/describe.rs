@@ -143,7 +143,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let executable_by = p.list("ExecutableBy");
     p.accept(&["IncludeDeprecated", "IncludeDisabled"]);
     let filters = Filters::parse(p, &KNOWN)?;
-    let page = Page::parse(p, 1, 1000)?;
+    let page = Page::without_ids(p, (1, 1000), "imageIdsSet", &ids)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     let shows = |id: &str| region.images.contains_key(id) && !region.hidden.contains(id);

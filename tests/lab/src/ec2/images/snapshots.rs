@@ -43,7 +43,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
         "volume-size",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "snapshotSet", &ids)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     all_exist(&ids, |id| region.snapshots.contains_key(id), no_snapshot)?;
