@@ -83,6 +83,7 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
             state: "pending",
             volume_size: source.volume_size,
             volume: "vol-ffffffff".to_owned(),
+            encrypted: encrypted || source.encrypted,
             tree: None,
         };
         let image = Image {
@@ -93,6 +94,9 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
             created: now,
             snapshot: snapshot.id.clone(),
             volume_size: source.volume_size,
+            volume_kind: source.volume_kind.clone(),
+            // A copy of what is encrypted is encrypted, asked for or not.
+            encrypted: encrypted || source.encrypted,
             source: Some((source_region.clone(), source_id.clone())),
             source_instance: None,
         };
@@ -202,8 +206,10 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
         let size = instance
             .root_volume
             .as_ref()
-            .and_then(|volume| region.volumes.get(volume))
-            .map_or(8, |volume| volume.size);
+            .and_then(|volume| region.volumes.get(volume));
+        let size = root.map_or(8, |volume| volume.size);
+        let kind = root.map_or_else(|| "gp3".to_owned(), |volume| volume.kind.clone());
+        let encrypted = root.is_some_and(|volume| volume.encrypted);
         let now = lab.clock.now();
         let snapshot = Snapshot {
             id: lab.ids.ec2("snap"),
@@ -215,6 +221,7 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             tree: None,
         };
         let image = Image {
+            encrypted,
             id: id.clone(),
             name,
             description,
@@ -225,6 +232,8 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             source: Some((call.region.clone(), instance.image.clone())),
             source_instance: Some(instance_id.clone()),
         };
+            volume_kind: kind,
+            encrypted,
         region.tags.insert(
             id.clone(),
             tags_for(&specifications, "image").into_iter().collect(),

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::ec2::filter::{Fields, Filters, Page, all_exist};
+use crate::ec2::launch_data::Ebs;
 use crate::ec2::proceed;
 use crate::ec2::state::{Image, ImageState, Regional};
 use crate::ec2::tags::tag_set;
+use crate::ec2::volumes;
 use crate::iam::ACCOUNT;
 
 use super::{ROOT_DEVICE, no_image};
@@ -91,12 +93,16 @@ fn created(image: &Image) -> String {
 }
 
 fn devices(image: &Image) -> Xml {
+    let (iops, throughput) =
+        volumes::performance(&image.volume_kind, image.volume_size, &Ebs::default());
     let ebs = Xml::new()
         .text("deleteOnTermination", true)
         .text("snapshotId", &image.snapshot)
         .text("volumeSize", image.volume_size)
-        .text("volumeType", "gp3")
-        .text("encrypted", false);
+        .text("volumeType", &image.volume_kind)
+        .opt("iops", iops)
+        .opt("throughput", throughput)
+        .text("encrypted", image.encrypted);
     Xml::new().text("deviceName", ROOT_DEVICE).child("ebs", ebs)
 }
 

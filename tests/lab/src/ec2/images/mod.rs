@@ -59,6 +59,7 @@ pub async fn register_image(
         name: name.to_owned(),
         description: String::new(),
         state: ImageState::Available,
+        encrypted: false,
         created: now,
         snapshot: snapshot.id.clone(),
         volume_size: VOLUME_SIZE,
@@ -69,6 +70,8 @@ pub async fn register_image(
     region.images.insert(id.clone(), image);
     if !tags.is_empty() {
         region.tags.insert(id.clone(), tags.into_iter().collect());
+        volume_kind: "gp3".to_owned(),
+        encrypted: false,
     }
     Ok(id)
 }

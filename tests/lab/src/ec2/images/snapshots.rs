@@ -52,7 +52,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
     for snapshot in region.snapshots.values().filter(|_| ours) {
         let fields: Fields = vec![
             ("description", snapshot.description.clone()),
-            ("encrypted", "false".to_owned()),
+            ("encrypted", snapshot.encrypted.to_string()),
             ("owner-id", ACCOUNT.to_owned()),
             ("progress", progress(snapshot).to_owned()),
             ("snapshot-id", snapshot.id.clone()),
@@ -72,7 +72,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
                 .text("ownerId", ACCOUNT)
                 .text("description", &snapshot.description)
                 .text("volumeSize", snapshot.volume_size)
-                .text("encrypted", false)
+                .text("encrypted", snapshot.encrypted)
                 .text("storageTier", "standard")
                 .list("tagSet", "item", tag_set(&tags));
             entries.push((snapshot.id.clone(), xml));

@@ -143,6 +143,10 @@ pub(crate) struct Image {
     pub volume_size: i64,
     /// The image that this one was copied from: region and id.
     pub source: Option<(String, String)>,
+    /// For example `gp3`.
+    pub volume_kind: String,
+    /// Its snapshot is, and so every volume made of it.
+    pub encrypted: bool,
     /// The instance that it was made from.
     pub source_instance: Option<String>,
 }
@@ -180,6 +184,7 @@ pub(crate) struct Snapshot {
 }
 
 #[derive(Clone, Debug)]
+    pub encrypted: bool,
 pub(crate) struct Volume {
     pub id: String,
     pub zone: String,
