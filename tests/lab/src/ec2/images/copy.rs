@@ -154,6 +154,9 @@ fn finish(lab: &Lab, region: &str, id: &str, result: Result<Option<Arc<Tree>>, S
     let Some(image) = region.images.get_mut(id) else {
         return;
     };
+    if image.state == ImageState::Deregistered {
+        return;
+    }
     let snapshot = image.snapshot.clone();
     image.state = match &result {
         Ok(_) => ImageState::Available,
@@ -203,7 +206,7 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             ));
         }
         let id = lab.ids.ec2("ami");
-        let size = instance
+        let root = instance
             .root_volume
             .as_ref()
             .and_then(|volume| region.volumes.get(volume));
@@ -218,10 +221,10 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             state: "pending",
             volume_size: size,
             volume: instance.root_volume.clone().unwrap_or_default(),
+            encrypted,
             tree: None,
         };
         let image = Image {
-            encrypted,
             id: id.clone(),
             name,
             description,
@@ -229,11 +232,11 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             created: now,
             snapshot: snapshot.id.clone(),
             volume_size: size,
+            volume_kind: kind,
+            encrypted,
             source: Some((call.region.clone(), instance.image.clone())),
             source_instance: Some(instance_id.clone()),
         };
-            volume_kind: kind,
-            encrypted,
         region.tags.insert(
             id.clone(),
             tags_for(&specifications, "image").into_iter().collect(),

@@ -153,7 +153,8 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     let shows = |id: &str| region.images.contains_key(id) && !region.hidden.contains(id);
-    all_exist(&ids, shows, no_image)?;
+    let remembered = |id: &str| region.instances.values().any(|one| one.image == id);
+    all_exist(&ids, |id| shows(id) || remembered(id), no_image)?;
     let owned = |image: &Image| {
         let names =
             |name: &String| name == owner(image) || name == "self" && owner(image) == ACCOUNT;
@@ -227,6 +228,15 @@ pub(crate) fn modify_attribute(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Api
     let mut region = lab.ec2.region(&call.region)?;
     let image = region.images.get_mut(&id).ok_or_else(|| no_image(&id))?;
     check_own(image)?;
+    if image.state != ImageState::Available {
+        return Err(ApiError::new(
+            "InvalidAMIID.Unavailable",
+            format!(
+                "The AMI ID '{id}' is currently {} and may not be used for this operation",
+                image.state.name()
+            ),
+        ));
+    }
     if let Some(description) = description {
         image.description = description;
     }

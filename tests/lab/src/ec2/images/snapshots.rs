@@ -6,7 +6,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::ec2::filter::{Fields, Filters, Page, all_exist};
 use crate::ec2::proceed;
-use crate::ec2::state::Snapshot;
+use crate::ec2::state::{Image, ImageState, Snapshot};
 use crate::ec2::tags::tag_set;
 use crate::iam::ACCOUNT;
 
@@ -94,7 +94,8 @@ pub(crate) fn delete_snapshot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiE
     if !region.snapshots.contains_key(&id) {
         return Err(no_snapshot(&id));
     }
-    if let Some(image) = region.images.values().find(|image| image.snapshot == id) {
+    let uses = |image: &&Image| image.snapshot == id && image.state != ImageState::Deregistered;
+    if let Some(image) = region.images.values().find(uses) {
         return Err(ApiError::new(
             "InvalidSnapshot.InUse",
             format!("The snapshot {id} is currently in use by {}", image.id),

@@ -159,6 +159,8 @@ pub(crate) enum ImageState {
     Failed(String, String),
 }
 
+    /// Gone, and still shown for a short while.
+    Deregistered,
 impl ImageState {
     pub fn name(&self) -> &'static str {
         match self {
@@ -167,6 +169,7 @@ impl ImageState {
             Self::Failed(..) => "failed",
         }
     }
+            Self::Deregistered => "deregistered",
 }
 
 #[derive(Clone, Debug)]
