@@ -6,5 +6,6 @@ mod images;
 mod machines;
 mod metadata;
 mod policies;
+mod refusals;
 mod session;
 mod support;

@@ -12,7 +12,7 @@ use crate::ec2::tags::tag_set;
 use crate::ec2::volumes;
 use crate::iam::ACCOUNT;
 
-use super::{ROOT_DEVICE, no_image};
+use super::{ARCHITECTURE, ROOT_DEVICE, no_image};
 
 const KNOWN: [&str; 18] = [
     "architecture",
@@ -62,7 +62,7 @@ pub(super) fn check_own(image: &Image) -> Result<(), ApiError> {
 fn fields(image: &Image) -> Fields {
     let own = owner(image) == ACCOUNT;
     let mut fields: Fields = vec![
-        ("architecture", "x86_64".to_owned()),
+        ("architecture", ARCHITECTURE.to_owned()),
         ("block-device-mapping.snapshot-id", image.snapshot.clone()),
         ("creation-date", created(image)),
         ("description", image.description.clone()),
@@ -114,7 +114,7 @@ fn image_xml(region: &Regional, image: &Image) -> Xml {
         .text("imageOwnerId", owner(image))
         .text("creationDate", created(image))
         .text("isPublic", owner(image) != ACCOUNT)
-        .text("architecture", "x86_64")
+        .text("architecture", ARCHITECTURE)
         .text("imageType", "machine")
         .text("name", &image.name)
         .text("description", &image.description)

@@ -21,15 +21,17 @@ pub(crate) use snapshots::{delete_snapshot, describe_snapshots};
 
 /// Every image's root device.
 pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
+/// Every image's architecture.
+pub(crate) const ARCHITECTURE: &str = "x86_64";
 /// The size that a registered image shows, in GiB.
 const VOLUME_SIZE: i64 = 8;
 
-/// Registers a base image: `tree` is copied to `images/<ami>` in the lab's directory; none is an image
-/// with nothing in it. The image is available at once. Gives its id.
 /// How long a deregistered image still shows. AWS says "for a short interval" (API reference,
 /// `DescribeImages`) and no number; a minute is the lab's.
 const SHOWS: Duration = Duration::from_mins(1);
 
+/// Registers a base image: `tree` is copied to `images/<ami>` in the lab's directory; none is an image
+/// with nothing in it. The image is available at once. Gives its id.
 pub async fn register_image(
     lab: &Arc<Lab>,
     region: &str,
@@ -57,6 +59,7 @@ pub async fn register_image(
         state: "completed",
         volume_size: VOLUME_SIZE,
         volume: "vol-ffffffff".to_owned(),
+        encrypted: false,
         tree,
     };
     let image = Image {
@@ -64,10 +67,11 @@ pub async fn register_image(
         name: name.to_owned(),
         description: String::new(),
         state: ImageState::Available,
-        encrypted: false,
         created: now,
         snapshot: snapshot.id.clone(),
         volume_size: VOLUME_SIZE,
+        volume_kind: "gp3".to_owned(),
+        encrypted: false,
         source: None,
         source_instance: None,
     };
@@ -75,8 +79,6 @@ pub async fn register_image(
     region.images.insert(id.clone(), image);
     if !tags.is_empty() {
         region.tags.insert(id.clone(), tags.into_iter().collect());
-        volume_kind: "gp3".to_owned(),
-        encrypted: false,
     }
     Ok(id)
 }
@@ -170,10 +172,10 @@ pub(crate) fn deregister(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
                 .text("returnCode", "success"),
         );
     }
-    Ok(Xml::new()
-        .text("return", true)
     drop(region);
     lab.spawn(forget(Arc::clone(lab), call.region.clone(), id));
+    Ok(Xml::new()
+        .text("return", true)
         .list("deleteSnapshotResultSet", "item", results)
         .into())
 }

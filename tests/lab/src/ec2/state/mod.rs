@@ -41,6 +41,8 @@ pub(crate) struct Regional {
     pub key_pairs: BTreeMap<String, KeyPair>,
     /// What was just made and does not show yet; see [`super::faults::Kind::SlowToAppear`].
     pub hidden: BTreeSet<String>,
+    /// Zone and instance type: what the zone does not offer.
+    pub not_offered: BTreeSet<(String, String)>,
     /// Zones that are gone.
     pub dark: BTreeSet<String>,
     /// Answers to repeat: (action, ClientToken) to what was asked and what was made.
@@ -141,12 +143,12 @@ pub(crate) struct Image {
     pub snapshot: String,
     /// In GiB.
     pub volume_size: i64,
-    /// The image that this one was copied from: region and id.
-    pub source: Option<(String, String)>,
     /// For example `gp3`.
     pub volume_kind: String,
     /// Its snapshot is, and so every volume made of it.
     pub encrypted: bool,
+    /// The image that this one was copied from: region and id.
+    pub source: Option<(String, String)>,
     /// The instance that it was made from.
     pub source_instance: Option<String>,
 }
@@ -157,19 +159,19 @@ pub(crate) enum ImageState {
     Available,
     /// With AWS's StateReason: code and message.
     Failed(String, String),
-}
-
     /// Gone, and still shown for a short while.
     Deregistered,
+}
+
 impl ImageState {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Available => "available",
             Self::Failed(..) => "failed",
+            Self::Deregistered => "deregistered",
         }
     }
-            Self::Deregistered => "deregistered",
 }
 
 #[derive(Clone, Debug)]
@@ -182,18 +184,22 @@ pub(crate) struct Snapshot {
     /// In GiB.
     pub volume_size: i64,
     pub volume: String,
+    pub encrypted: bool,
     /// The file tree that instances of it start with; none while pending. Copies share it.
     pub tree: Option<Arc<Tree>>,
 }
 
 #[derive(Clone, Debug)]
-    pub encrypted: bool,
 pub(crate) struct Volume {
     pub id: String,
     pub zone: String,
     pub size: i64,
     /// For example `gp3`.
     pub kind: String,
+    /// I/O operations a second; none for kinds that have no such number.
+    pub iops: Option<i64>,
+    /// In MiB a second; `gp3` only.
+    pub throughput: Option<i64>,
     pub snapshot: String,
     pub created: Timestamp,
     /// Instance, device, whether it goes with the instance.
@@ -204,10 +210,6 @@ pub(crate) struct Volume {
 #[derive(Clone, Debug)]
 pub(crate) struct KeyPair {
     pub id: String,
-    /// I/O operations a second; none for kinds that have no such number.
-    pub iops: Option<i64>,
-    /// In MiB a second; `gp3` only.
-    pub throughput: Option<i64>,
     pub name: String,
     pub fingerprint: String,
     /// `rsa` or `ed25519`.
