@@ -192,6 +192,11 @@ pub fn update(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     p.finish()?;
     let now = lab.clock.now();
     let key = (call.region.clone(), name);
+    if let Some(template) = &template {
+        let there = lab.asg.group(&key, |group| Ok(group.subnets.clone()))?;
+        let subnets = subnets.as_ref().unwrap_or(&there);
+        parse::check_launch(lab, &call.region, template, subnets)?;
+    }
     lab.asg.group(&key, |group| {
         refuse_while_deleting(group)?;
         let (new_min, new_max) = (min.unwrap_or(group.min), max.unwrap_or(group.max));

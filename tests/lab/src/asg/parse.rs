@@ -69,13 +69,30 @@ pub fn template(lab: &Lab, call: &Call) -> Result<Option<Template>, ApiError> {
         .unwrap_or_else(|| "$Default".to_owned());
     let wanted = id.or(name).unwrap_or_default();
     let (id, name, _) =
-        ec2::resolve_template(lab, &call.region, &wanted, &version).map_err(|error| {
-            invalid(format!(
-                "You must use a valid fully-formed launch template. {}",
-                error.message
-            ))
-        })?;
+        ec2::resolve_template(lab, &call.region, &wanted, &version).map_err(not_fully_formed)?;
     Ok(Some(Template { id, name, version }))
+}
+
+/// Refuses a launch template from which EC2 would launch nothing in one of these subnets: no image or one
+/// that is missing or pending, a missing security group, key pair or profile, a wrong type.
+pub fn check_launch(
+    lab: &Lab,
+    region: &str,
+    template: &Template,
+    subnets: &[Subnet],
+) -> Result<(), ApiError> {
+    let subnets: Vec<String> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
+    let template = (template.id.as_str(), template.version.as_str());
+    ec2::check_launch(lab, region, template, &subnets).map_err(not_fully_formed)
+}
+
+/// EC2's refusal in Auto Scaling's words.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn not_fully_formed(error: ApiError) -> ApiError {
+    invalid(format!(
+        "You must use a valid fully-formed launch template. {}",
+        error.message
+    ))
 }
 
 /// Where the group lives: `VPCZoneIdentifier`, held to `AvailabilityZones` when both are sent, or
