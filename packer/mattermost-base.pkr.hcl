@@ -96,8 +96,13 @@ source "amazon-ebs" "base" {
   launch_block_device_mappings {
     device_name           = "/dev/xvda"
     volume_size           = 16
-    volume_type           = "gp2"
+    volume_type           = "gp3"
+    iops                  = 3000
+    throughput            = 125
     delete_on_termination = true
+
+    # The account's default key for EBS. What is launched from the image, and its copies, are encrypted with it.
+    encrypted = true
   }
 
   tags = {

@@ -6,8 +6,16 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive
 image=/tmp/image
 
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends ca-certificates postgresql-client >/dev/null
+# On AWS cloud-init sets this machine up at the same time, and its apt has the locks. Whether it succeeded is
+# its own affair; whoever else has a lock after it is waited for.
+if command -v cloud-init >/dev/null; then
+	cloud-init status --wait >/dev/null || true
+fi
+apt() {
+	apt-get -qq -o DPkg::Lock::Timeout=300 "$@"
+}
+apt update
+apt install -y --no-install-recommends ca-certificates postgresql-client >/dev/null
 
 install -m 0755 "$image/mattermost-agent" /usr/bin/mattermost-agent
 install -m 0644 "$image"/mattermost*.service /usr/lib/systemd/system/

@@ -2,6 +2,7 @@
 
 import base64
 
+import botocore.exceptions
 import pytest
 
 USER_DATA = base64.b64encode(b'stack = "demo"\n').decode()
@@ -201,7 +202,7 @@ def test_instances(ec2, image, network, refused, wait, until):
     assert ec2.describe_instances(InstanceIds=ids, Filters=filters)["Reservations"]
     attached = names(ec2, "attachment.instance-id", ids) + names(ec2, "tag:stack", "run")
     volumes = ec2.describe_volumes(Filters=attached)["Volumes"]
-    assert len(volumes) == 2
+    assert [(volume["Iops"], volume["Throughput"]) for volume in volumes] == [(3000, 125)] * 2
     refused("VolumeInUse", ec2.delete_volume, VolumeId=volumes[0]["VolumeId"])
     for attribute in SHELL_ATTRIBUTES:
         ec2.describe_instance_attribute(InstanceId=one, Attribute=attribute)
@@ -272,7 +273,18 @@ def test_launches_that_are_refused(ec2, lab, image, refused, until):
     assert "StateReason" in state()
 
 
-def test_images(ec2, lab, image, refused, wait):
+def shows(ec2, image):
+    """Whether an image that was deregistered still shows."""
+    try:
+        found = ec2.describe_images(ImageIds=[image])["Images"]
+    except botocore.exceptions.ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidAMIID.NotFound"
+        return False
+    assert {it["State"] for it in found} <= {"deregistered"}
+    return True
+
+
+def test_images(ec2, lab, image, refused, wait, until):
     launched = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)
     instance = launched["Instances"][0]["InstanceId"]
     wait(ec2, "instance_running", InstanceIds=[instance])
@@ -301,7 +313,9 @@ def test_images(ec2, lab, image, refused, wait):
     refused("InvalidSnapshot.InUse", ec2.delete_snapshot, SnapshotId=snapshot)
     ec2.deregister_image(ImageId=baked)
     ec2.delete_snapshot(SnapshotId=snapshot)
-    refused("InvalidAMIID.NotFound", ec2.describe_images, ImageIds=[baked])
+    # It shows for a short while as deregistered; asking for it is an error only after that.
+    until(lambda: not shows(ec2, baked), "the end of a deregistered image")
+    refused("InvalidAMIID.NotFound", ec2.deregister_image, ImageId=baked)
     ec2.describe_snapshots(OwnerIds=["self"])
     west.deregister_image(ImageId=copy)
     ec2.terminate_instances(InstanceIds=[instance])

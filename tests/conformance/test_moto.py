@@ -5,10 +5,12 @@ how the two may differ. A difference that is not listed fails; a listed one that
 """
 
 import boto3
+import botocore.exceptions
 import moto
 import pytest
 
 REGIONS = ["us-east-1", "us-west-2"]
+NOBODY = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
 
 
 def region_facts(answer):
@@ -140,12 +142,7 @@ DIFFERENCES = {
 def test_static_answers(lab, service, call, arguments, facts):
     ours = facts(getattr(lab.client(service), call)(**arguments))
     with moto.mock_aws():
-        client = boto3.client(
-            service,
-            region_name="us-east-1",
-            aws_access_key_id="none",
-            aws_secret_access_key="none",
-        )
+        client = boto3.client(service, region_name="us-east-1", **NOBODY)
         try:
             theirs = facts(getattr(client, call)(**arguments))
         except NotImplementedError:
@@ -156,3 +153,25 @@ def test_static_answers(lab, service, call, arguments, facts):
         assert ours == theirs
     else:
         assert ours != theirs, f"no longer differs: {reason}"
+
+
+# Calls that both refuse: (service, call, arguments).
+REFUSED = [
+    ("ec2", "describe_instances", {"InstanceIds": ["i-0123456789abcdef0"], "MaxResults": 5}),
+    ("ec2", "deregister_image", {"ImageId": "ami-0123456789abcdef0"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "arguments"), REFUSED, ids=[f"{row[0]}-{row[1]}" for row in REFUSED]
+)
+def test_refusals(lab, service, call, arguments):
+    def error(client):
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            getattr(client, call)(**arguments)
+        return caught.value.response["Error"]
+
+    ours = error(lab.client(service))
+    with moto.mock_aws():
+        theirs = error(boto3.client(service, region_name="us-east-1", **NOBODY))
+    assert (ours["Code"], ours["Message"]) == (theirs["Code"], theirs["Message"])

@@ -39,8 +39,11 @@ source "amazon-ebs" "calls" {
   launch_block_device_mappings {
     device_name           = "/dev/xvda"
     volume_size           = 16
-    volume_type           = "gp2"
+    volume_type           = "gp3"
+    iops                  = 3000
+    throughput            = 125
     delete_on_termination = true
+    encrypted             = true
   }
 
   tags = {
@@ -93,10 +96,13 @@ def test_packer_builds_and_copies_an_image(lab, ec2, tmp_path):
         assert shown["Name"].startswith("packed-")
         assert shown["Description"] == "made by Packer"
         assert shown["Tags"] == [{"Key": "mattermost:agent", "Value": "1"}]
-        snapshot = shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+        disk = shown["BlockDeviceMappings"][0]["Ebs"]
+        assert (disk["VolumeType"], disk["Encrypted"]) == ("gp3", True), "as it was launched"
+        snapshot = disk["SnapshotId"]
         client = lab.client("ec2", region)
         kept = client.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
         assert kept["Tags"] == shown["Tags"], "Packer tags snapshots as the image"
+        assert kept["Encrypted"]
         assert kept["VolumeSize"] == 16, "the size that the builder's root was launched with"
     # What it made on the way is gone.
     assert not names(ec2.describe_key_pairs()["KeyPairs"], "KeyName")

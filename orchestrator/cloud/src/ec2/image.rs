@@ -48,6 +48,7 @@ impl Cloud {
         Ok(tagged
             .iter()
             .chain(&source)
+            .filter(|image| is_there(image))
             .map(|image| (image.image_id().unwrap_or("").to_owned(), seen(image)))
             .collect())
     }
@@ -59,6 +60,7 @@ impl Cloud {
         let found = self.images_named(clients, name_or_id).await?;
         let newest = found
             .iter()
+            .filter(|image| is_there(image))
             .filter(|image| {
                 name_or_id.starts_with("ami-")
                     || image
@@ -164,7 +166,7 @@ impl Cloud {
             return Err(unknown_region(CALL, region));
         };
         let found = self.images_named(clients, image).await?;
-        let Some(found) = found.first() else {
+        let Some(found) = found.iter().find(|image| is_there(image)) else {
             return Ok(Outcome::Unchanged);
         };
         self.check_ours(image, &tags_of(found.tags()))?;
@@ -201,6 +203,13 @@ async fn described(
         .collect::<Result<Vec<_>, _>>()
         .await
         .called("ec2:DescribeImages")
+}
+
+/// EC2 shows an image for a while after it was deregistered. To whoever asks what there is, it is gone.
+fn is_there(image: &types::Image) -> bool {
+    image
+        .state()
+        .is_none_or(|state| state.as_str() != "deregistered")
 }
 
 fn seen(image: &types::Image) -> Image {

@@ -187,6 +187,11 @@ async fn described(arguments: &Arguments, region: &Region, built: &Built) -> any
             stamp.len() == 14 && stamp.bytes().all(|digit| digit.is_ascii_digit()),
             "{place}: the image is called `{name}`"
         );
+        let disk = &image["BlockDeviceMappings"][0]["Ebs"];
+        ensure!(
+            disk["VolumeType"] == "gp3" && disk["Encrypted"] == true,
+            "{place}: the disk is {disk}"
+        );
         ensure!(tag("Name") == name, "{place}: tag `Name` of {image}");
         ensure!(
             tag("mattermost:mattermost") == arguments.mattermost_version

@@ -11,6 +11,7 @@
 //! [`crate::s3`]. A service module parses a call's parameters with [`Params`], calls
 //! [`Params::finish`] *before* its first effect, and so refuses what it does not implement.
 
+mod absent;
 mod cbor;
 mod error;
 mod params;

@@ -175,19 +175,25 @@ impl Params {
     }
 
     /// A list of strings; empty when not sent. For EC2 name the flattened list (`InstanceId`), for
-    /// the others the list without its wrapper (`InstanceIds`).
+    /// the others the list without its wrapper (`InstanceIds`). awsQuery sends an empty list as the
+    /// list's name with nothing behind it (`InstanceIds=`): that is empty, not one empty string.
     pub fn list(&self, name: &str) -> Vec<String> {
         match self.get(name) {
             Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+            Some(other) if is_empty_list(other) => Vec::new(),
             Some(other) => text(other).into_iter().collect(),
             None => Vec::new(),
         }
     }
 
-    /// A list of structures; empty when not sent.
+    /// A list of structures; empty when not sent, or sent empty as in [`Params::list`].
     pub fn structs(&self, name: &str) -> Vec<Self> {
         let key = self.key(name);
         match self.value.get(name) {
+            Some(other) if is_empty_list(other) => {
+                self.mark(key);
+                Vec::new()
+            }
             Some(Value::Array(items)) => items
                 .iter()
                 .enumerate()
@@ -244,6 +250,11 @@ impl Params {
             }
         }
     }
+}
+
+/// What awsQuery sends for an empty list: its name, and no text.
+fn is_empty_list(value: &Value) -> bool {
+    value.as_str().is_some_and(str::is_empty)
 }
 
 fn covered(leaf: &str, read: &BTreeSet<String>) -> bool {
@@ -346,6 +357,23 @@ mod tests {
         assert_eq!(filter.list("Value"), ["vpc-1", "vpc-2"]);
         assert_eq!(p.list("Names"), ["a", "b"]);
         p.finish().unwrap();
+    }
+
+    #[test]
+    fn a_list_that_is_sent_empty_is_empty() {
+        let p = form(&[
+            ("Tags", ""),
+            ("Names", ""),
+            ("Filters.member.1.Name", "a"),
+            ("Filters.member.1.Values", ""),
+        ]);
+        assert!(p.structs("Tags").is_empty());
+        assert!(p.list("Names").is_empty());
+        assert!(p.structs("Filters")[0].list("Values").is_empty());
+        assert_eq!(p.structs("Filters")[0].opt("Name").as_deref(), Some("a"));
+        p.finish().unwrap();
+        let unread = form(&[("Tags", "")]);
+        assert_eq!(unread.finish().unwrap_err().code, "UnknownParameter");
     }
 
     #[test]

@@ -15,13 +15,13 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::cbor::cbor_to_json;
-use super::{ApiError, Call, Params, Protocol, Reply, Service, sigv4};
+use super::{ApiError, Call, Params, Protocol, Reply, Service, absent, sigv4};
 use crate::Lab;
 
 /// Larger bodies are refused; the largest real one (user data in a template) is 16 KiB, base64.
 const MAX_BODY: usize = 4 << 20;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Serves until the lab shuts down.
 pub async fn serve(lab: Arc<Lab>, listener: TcpListener) {
@@ -75,20 +75,19 @@ async fn call(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Option<Answer> {
     let request_id = lab.ids.uuid();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         let error = ApiError::new("RequestEntityTooLarge", "The body is too large").status(413);
-        let service = Service::Ec2;
-        return Some(render_error(
-            service,
-            service.protocol(),
-            &error,
-            &request_id,
-        ));
+        return Some(absent::render(parts, &[], &error, &request_id));
     };
     let body = body.to_bytes();
+    if let Some(refusal) = absent::refusal(parts, &body, &request_id) {
+        return Some(refusal);
+    }
     let signed = match sigv4::verify(&lab.iam, parts, &body, lab.clock.now()) {
         Ok(signed) => signed,
         Err(error) => {
-            let service = guess_service(parts);
-            let error = in_the_words_of(service, error);
+            let Some(service) = absent::claimed_scope(parts).and_then(Service::from_scope) else {
+                return Some(absent::render(parts, &body, &error, &request_id));
+            };
+            let error = in_the_words_of(service.protocol(), error);
             let protocol = spoken(service, parts);
             return Some(render_error(service, protocol, &error, &request_id));
         }
@@ -141,7 +140,7 @@ async fn call(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Option<Answer> {
             } else {
                 log::debug!("{} {}: {error}", service.scope(), call.action);
             }
-            let error = in_the_words_of(service, error);
+            let error = in_the_words_of(service.protocol(), error);
             render_error(service, protocol, &error, &call.request_id)
         }
     })
@@ -149,8 +148,8 @@ async fn call(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Option<Answer> {
 
 /// The services that speak JSON have names of their own for an action that is not there and for a
 /// signature that is refused, all with status 400.
-fn in_the_words_of(service: Service, error: ApiError) -> ApiError {
-    if service.protocol() != Protocol::Json {
+pub(super) fn in_the_words_of(protocol: Protocol, error: ApiError) -> ApiError {
+    if protocol != Protocol::Json {
         return error;
     }
     let code = match error.code.as_str() {
@@ -162,20 +161,6 @@ fn in_the_words_of(service: Service, error: ApiError) -> ApiError {
         _ => return error,
     };
     ApiError::new(code, error.message).status(400)
-}
-
-/// For errors before the signature is known to be good: the scope as claimed, else EC2's format.
-fn guess_service(parts: &Parts) -> Service {
-    let header = parts
-        .headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    header
-        .split('/')
-        .nth(3)
-        .and_then(Service::from_scope)
-        .unwrap_or(Service::Ec2)
 }
 
 /// The protocol of a request. CloudWatch speaks two: CBOR with the Rust SDK, JSON with botocore.
@@ -243,7 +228,13 @@ fn parse(protocol: Protocol, parts: &Parts, body: &[u8]) -> Result<(String, Para
     }
 }
 
-fn response(status: u16, content_type: &str, headers: HeaderMap, body: Vec<u8>) -> Answer {
+/// An answer with this body.
+pub(super) fn response(
+    status: u16,
+    content_type: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -254,7 +245,8 @@ fn response(status: u16, content_type: &str, headers: HeaderMap, body: Vec<u8>) 
     response
 }
 
-fn request_id_header(request_id: &str) -> HeaderMap {
+/// The headers that every answer has.
+pub(super) fn request_id_header(request_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Ok(value) = request_id.parse() {
         headers.insert("x-amzn-requestid", value);
@@ -321,7 +313,17 @@ fn cbor_response(status: u16, mut headers: HeaderMap, value: &ciborium::Value) -
     response(status, "application/cbor", headers, body)
 }
 
-fn render_error(
+/// Whose fault an error is, in awsQuery's words.
+pub(super) fn fault_of(error: &ApiError) -> &'static str {
+    if error.status >= 500 {
+        "Receiver"
+    } else {
+        "Sender"
+    }
+}
+
+/// An error of a service, in a protocol.
+pub(super) fn render_error(
     service: Service,
     protocol: Protocol,
     error: &ApiError,
@@ -330,12 +332,7 @@ fn render_error(
     let mut headers = request_id_header(request_id);
     if service.protocol() == Protocol::Cbor {
         // A service that once spoke awsQuery tells its old error codes to clients that ask for them.
-        let fault = if error.status >= 500 {
-            "Receiver"
-        } else {
-            "Sender"
-        };
-        if let Ok(value) = format!("{};{fault}", error.code).parse() {
+        if let Ok(value) = format!("{};{}", error.code, fault_of(error)).parse() {
             headers.insert("x-amzn-query-error", value);
         }
     }
@@ -356,11 +353,7 @@ fn render_error(
             )
         }
         Protocol::Query => {
-            let fault = if error.status >= 500 {
-                "Receiver"
-            } else {
-                "Sender"
-            };
+            let fault = fault_of(error);
             let body = format!(
                 "<ErrorResponse xmlns=\"{}\"><Error><Type>{fault}</Type>{}</Error><RequestId>{request_id}</RequestId></ErrorResponse>",
                 service.namespace(),

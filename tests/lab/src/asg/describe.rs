@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::group_api::tag_xml;
 use super::model::{Activity, Group, Member, Template};
 use super::page::{Page, filters};
-use super::parse::{list, no_group};
+use super::parse::no_group;
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
@@ -30,7 +30,7 @@ pub fn account_limits(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// `DescribeAutoScalingGroups`.
 pub fn groups(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
-    let names = list(p, "AutoScalingGroupNames");
+    let names = p.list("AutoScalingGroupNames");
     let wanted = filters(p, &["tag:*", "tag-key", "tag-value"])?;
     let with_instances = p.opt_bool("IncludeInstances")?.unwrap_or(true);
     let page = Page::parse(p, 50, 100)?;
@@ -169,7 +169,7 @@ fn member_xml(member: &Member) -> Xml {
 
 /// `DescribeAutoScalingInstances`. Unlike the group's view, health is in capitals here, as AWS has it.
 pub fn instances(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
-    let ids = list(&call.params, "InstanceIds");
+    let ids = call.params.list("InstanceIds");
     let page = Page::parse(&call.params, 50, 50)?;
     call.params.finish()?;
     let state = lab.asg.lock();
@@ -224,7 +224,7 @@ pub fn activity_xml(group: &str, arn: &str, activity: &Activity, deleted: bool) 
 /// `DescribeScalingActivities`: those in progress first, then the newest.
 pub fn activities(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
-    let ids = list(p, "ActivityIds");
+    let ids = p.list("ActivityIds");
     let name = p.opt("AutoScalingGroupName");
     let deleted = p.opt_bool("IncludeDeletedGroups")?.unwrap_or(false);
     let page = Page::parse(p, 100, 100)?;

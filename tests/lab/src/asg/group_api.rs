@@ -80,7 +80,8 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     })?;
     let subnets = parse::subnets(lab, call)?
         .ok_or_else(|| invalid("At least one Availability Zone or VPC Subnet is required."))?;
-    let mut arns = parse::list(p, "TargetGroupARNs");
+    parse::check_launch(lab, &call.region, &template, &subnets)?;
+    let mut arns = p.list("TargetGroupARNs");
     arns.extend(parse::traffic_sources(p)?);
     let mut tags = BTreeMap::new();
     for entry in p.structs("Tags") {
@@ -191,6 +192,11 @@ pub fn update(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     p.finish()?;
     let now = lab.clock.now();
     let key = (call.region.clone(), name);
+    if let Some(template) = &template {
+        let there = lab.asg.group(&key, |group| Ok(group.subnets.clone()))?;
+        let subnets = subnets.as_ref().unwrap_or(&there);
+        parse::check_launch(lab, &call.region, template, subnets)?;
+    }
     lab.asg.group(&key, |group| {
         refuse_while_deleting(group)?;
         let (new_min, new_max) = (min.unwrap_or(group.min), max.unwrap_or(group.max));
@@ -314,7 +320,7 @@ fn change_metrics(
     change: impl FnOnce(&mut Group, Vec<String>),
 ) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let mut metrics = parse::list(&call.params, "Metrics");
+    let mut metrics = call.params.list("Metrics");
     call.params.finish()?;
     if let Some(bad) = metrics
         .iter()

@@ -7,7 +7,7 @@ use super::activity::moment;
 use super::describe::activity_xml;
 use super::lifecycle;
 use super::model::{Illness, Lifecycle};
-use super::parse::{invalid, list, required, required_flag};
+use super::parse::{invalid, required, required_flag};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
@@ -117,7 +117,7 @@ pub fn set_health(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// `SetInstanceProtection`.
 pub fn set_protection(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let ids = list(&call.params, "InstanceIds");
+    let ids = call.params.list("InstanceIds");
     let protected = required_flag(&call.params, "ProtectedFromScaleIn")?;
     call.params.finish()?;
     if ids.is_empty() {

@@ -36,13 +36,6 @@ pub fn required_flag(params: &Params, name: &str) -> Result<bool, ApiError> {
         .ok_or_else(|| invalid(format!("{name} must be true or false")))
 }
 
-/// A list; an empty one is sent as one empty text.
-pub fn list(params: &Params, name: &str) -> Vec<String> {
-    let mut entries = params.list(name);
-    entries.retain(|entry| !entry.is_empty());
-    entries
-}
-
 /// A number that must not be below zero.
 pub fn count(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     match params.opt_int(name)? {
@@ -76,20 +69,37 @@ pub fn template(lab: &Lab, call: &Call) -> Result<Option<Template>, ApiError> {
         .unwrap_or_else(|| "$Default".to_owned());
     let wanted = id.or(name).unwrap_or_default();
     let (id, name, _) =
-        ec2::resolve_template(lab, &call.region, &wanted, &version).map_err(|error| {
-            invalid(format!(
-                "You must use a valid fully-formed launch template. {}",
-                error.message
-            ))
-        })?;
+        ec2::resolve_template(lab, &call.region, &wanted, &version).map_err(not_fully_formed)?;
     Ok(Some(Template { id, name, version }))
+}
+
+/// Refuses a launch template from which EC2 would launch nothing in one of these subnets: no image or one
+/// that is missing or pending, a missing security group, key pair or profile, a wrong type.
+pub fn check_launch(
+    lab: &Lab,
+    region: &str,
+    template: &Template,
+    subnets: &[Subnet],
+) -> Result<(), ApiError> {
+    let subnets: Vec<String> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
+    let template = (template.id.as_str(), template.version.as_str());
+    ec2::check_launch(lab, region, template, &subnets).map_err(not_fully_formed)
+}
+
+/// EC2's refusal in Auto Scaling's words.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn not_fully_formed(error: ApiError) -> ApiError {
+    invalid(format!(
+        "You must use a valid fully-formed launch template. {}",
+        error.message
+    ))
 }
 
 /// Where the group lives: `VPCZoneIdentifier`, held to `AvailabilityZones` when both are sent, or
 /// the default subnets of those zones. None when neither is sent.
 pub fn subnets(lab: &Lab, call: &Call) -> Result<Option<Vec<Subnet>>, ApiError> {
     let identifier = call.params.opt("VPCZoneIdentifier").unwrap_or_default();
-    let zones = list(&call.params, "AvailabilityZones");
+    let zones = call.params.list("AvailabilityZones");
     let known = lab.region(&call.region).map(|region| &region.zones);
     if let Some(bad) = zones
         .iter()
@@ -198,7 +208,7 @@ pub fn elb_health(params: &Params) -> Result<Option<bool>, ApiError> {
 
 /// `TerminationPolicies`, when sent.
 pub fn termination_policies(params: &Params) -> Result<Option<Vec<TerminationPolicy>>, ApiError> {
-    let names = list(params, "TerminationPolicies");
+    let names = params.list("TerminationPolicies");
     if names.is_empty() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{AdjustmentType, Key, Policy, PolicyKind, Step};
 use super::page::Page;
-use super::parse::{self, invalid, list, no_group, required};
+use super::parse::{self, invalid, no_group, required};
 use super::scaling;
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply, Xml};
@@ -125,8 +125,8 @@ fn step_kind(p: &Params) -> Result<PolicyKind, ApiError> {
 pub fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let group = p.opt("AutoScalingGroupName");
-    let names = list(p, "PolicyNames");
-    let types = list(p, "PolicyTypes");
+    let names = p.list("PolicyNames");
+    let types = p.list("PolicyTypes");
     let page = Page::parse(p, 50, 100)?;
     p.finish()?;
     let found: Vec<(String, String, Policy)> = {

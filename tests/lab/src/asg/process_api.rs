@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::model::Process;
-use super::parse::{invalid, list, required};
+use super::parse::{invalid, required};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
 fn processes(call: &Call) -> Result<(String, Vec<Process>), ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let names = list(&call.params, "ScalingProcesses");
+    let names = call.params.list("ScalingProcesses");
     call.params.finish()?;
     let mut chosen = names
         .iter()

@@ -8,7 +8,7 @@ use super::activity::moment;
 use super::group_api::check_bounds;
 use super::model::{Group, Process, Scheduled};
 use super::page::Page;
-use super::parse::{self, invalid, list, no_group, required};
+use super::parse::{self, invalid, no_group, required};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::iam::ACCOUNT;
@@ -84,7 +84,7 @@ pub fn put(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 pub fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let group = p.opt("AutoScalingGroupName");
-    let names = list(p, "ScheduledActionNames");
+    let names = p.list("ScheduledActionNames");
     let (from, to) = (p.opt_time("StartTime")?, p.opt_time("EndTime")?);
     let page = Page::parse(p, 50, 100)?;
     p.finish()?;

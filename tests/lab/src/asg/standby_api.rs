@@ -8,7 +8,7 @@ use super::activity::{self, moment, place_of};
 use super::describe::activity_xml;
 use super::lifecycle;
 use super::model::{Group, Key, Lifecycle, Member, Process, Template};
-use super::parse::{invalid, list, required, required_flag};
+use super::parse::{invalid, required, required_flag};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::ec2;
@@ -20,7 +20,7 @@ struct Request {
 
 fn request(call: &Call) -> Result<Request, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let ids = list(&call.params, "InstanceIds");
+    let ids = call.params.list("InstanceIds");
     if ids.is_empty() {
         return Err(invalid("At least one InstanceId must be specified"));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{Attachment, Group, Lifecycle};
 use super::page::Page;
-use super::parse::{self, invalid, list, no_group, required};
+use super::parse::{self, invalid, no_group, required};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::elbv2;
@@ -55,7 +55,7 @@ fn remove(lab: &Arc<Lab>, region: &str, name: String, arns: &[String]) -> Result
 /// `AttachLoadBalancerTargetGroups`: instances in service are registered by the group's loop.
 pub fn attach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let arns = list(&call.params, "TargetGroupARNs");
+    let arns = call.params.list("TargetGroupARNs");
     call.params.finish()?;
     add(lab, &call.region, name, arns)
 }
@@ -63,7 +63,7 @@ pub fn attach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// `DetachLoadBalancerTargetGroups`: instances are deregistered and drained by the group's loop.
 pub fn detach(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let name = required(&call.params, "AutoScalingGroupName")?;
-    let arns = list(&call.params, "TargetGroupARNs");
+    let arns = call.params.list("TargetGroupARNs");
     call.params.finish()?;
     remove(lab, &call.region, name, &arns)
 }

@@ -137,6 +137,38 @@ pub async fn run_for_group(
         .ok_or_else(|| ApiError::new("InternalError", "no instance was launched").status(500))
 }
 
+/// Whether an instance could be launched from the template's version in each of these subnets: what
+/// Auto Scaling asks before it takes a template. Capacity is not part of it.
+pub fn check_launch(
+    lab: &Lab,
+    region: &str,
+    template: (&str, &str),
+    subnets: &[String],
+) -> Result<(), ApiError> {
+    let (id, version) = template;
+    let (_, _, _, data) = super::templates::resolve(lab, region, Some(id), None, version)?;
+    if let Some(profile) = &data.profile {
+        crate::iam_api::profile_for_launch(lab, profile)?;
+    }
+    let mut request = Request {
+        // The group decides the zone by its subnet.
+        data: LaunchData { zone: None, ..data },
+        template: None,
+        min: 1,
+        max: 1,
+        subnet: None,
+        private_ip: None,
+        client_token: None,
+        tags: Vec::new(),
+    };
+    let region = lab.ec2.region(region)?;
+    for subnet in subnets {
+        request.subnet = Some(subnet.clone());
+        launch::check(&region, &request)?;
+    }
+    Ok(())
+}
+
 /// Begins the end of an instance. One that is already going or gone is no error.
 pub async fn terminate(lab: &Arc<Lab>, region: &str, instance_id: &str) -> Result<(), ApiError> {
     let reason = Reason::user(lab.clock.now());

@@ -12,6 +12,7 @@ use crate::{Lab, iam_api};
 
 use super::faults::Ec2Fault;
 use super::images::register_image;
+use super::instance_types;
 use super::lifecycle;
 use super::state::InstanceState;
 
@@ -53,6 +54,13 @@ struct Dark {
     dark: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Offer {
+    instance_type: String,
+    offered: bool,
+}
+
 fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
     serde_json::from_value(body).map_err(|error| error.to_string())
 }
@@ -69,6 +77,7 @@ fn parse<T: serde::de::DeserializeOwned>(body: Value) -> Result<T, String> {
 /// | `POST instances/ID/kill` | kills what runs in it, as a crash would; the runtime starts it again |
 /// | `POST instances/ID/freeze {"frozen": true}` | stops or continues its processes |
 /// | `POST zones/ZONE {"dark": true}` | the zone is gone, or back |
+/// | `POST zones/ZONE/types {"instance_type": "t3.small", "offered": false}` | the zone does not offer the type, or again |
 /// | `POST instances/ID/status {"impaired": true}` | its status checks fail |
 pub async fn control(
     lab: &Arc<Lab>,
@@ -120,13 +129,23 @@ pub async fn control(
         }
         ("POST", ["zones", zone]) => {
             let Dark { dark } = parse(body)?;
-            let region = lab
-                .config
-                .regions
-                .iter()
-                .find(|region| region.zones.iter().any(|known| known == zone))
-                .ok_or_else(|| format!("there is no zone `{zone}`"))?;
-            Ok(json!({ "instances": lifecycle::darken(lab, &region.name, zone, dark).await }))
+            let region = region_of(lab, zone)?;
+            Ok(json!({ "instances": lifecycle::darken(lab, region, zone, dark).await }))
+        }
+        ("POST", ["zones", zone, "types"]) => {
+            let offer: Offer = parse(body)?;
+            if instance_types::find(&offer.instance_type).is_none() {
+                return Err(format!("there is no type `{}`", offer.instance_type));
+            }
+            let name = region_of(lab, zone)?;
+            let mut region = lab.ec2.region(name).map_err(|error| error.to_string())?;
+            let pair = ((*zone).to_owned(), offer.instance_type);
+            if offer.offered {
+                region.not_offered.remove(&pair);
+            } else {
+                region.not_offered.insert(pair);
+            }
+            Ok(json!({}))
         }
         ("POST", ["instances", id, "status"]) => {
             let Impair { impaired } = parse(body)?;
@@ -145,6 +164,16 @@ pub async fn control(
             path.join("/")
         )),
     }
+}
+
+/// The region that has the zone.
+fn region_of<'a>(lab: &'a Lab, zone: &str) -> Result<&'a str, String> {
+    lab.config
+        .regions
+        .iter()
+        .find(|region| region.zones.iter().any(|known| known == zone))
+        .map(|region| region.name.as_str())
+        .ok_or_else(|| format!("there is no zone `{zone}`"))
 }
 
 fn images(lab: &Lab) -> Value {

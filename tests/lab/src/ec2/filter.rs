@@ -109,6 +109,29 @@ impl Page {
         })
     }
 
+    /// As [`Page::parse`], for a call that takes ids or a size of page and not both. `set` is the name
+    /// by which AWS's error calls the ids.
+    pub fn without_ids(
+        p: &Params,
+        (smallest, largest): (i64, i64),
+        set: &str,
+        ids: &[String],
+    ) -> Result<Self, ApiError> {
+        let page = Self::parse(p, smallest, largest)?;
+        if page.max.is_some() && !ids.is_empty() {
+            let most = if set.starts_with(char::is_uppercase) {
+                "MaxResults"
+            } else {
+                "maxResults"
+            };
+            return Err(ApiError::new(
+                "InvalidParameterCombination",
+                format!("The parameter {set} cannot be used with the parameter {most}"),
+            ));
+        }
+        Ok(page)
+    }
+
     /// The entries of this page and the token of the next. `entries` are sorted by their key.
     pub fn cut<T>(&self, mut entries: Vec<(String, T)>) -> (Vec<T>, Option<String>) {
         entries.sort_by(|a, b| a.0.cmp(&b.0));

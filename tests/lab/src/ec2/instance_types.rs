@@ -1,6 +1,7 @@
 //! The instance types that the lab offers. Sizes are those of AWS's pages; the lab does not enforce
 //! them (an instance is a process), it only answers with them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::Lab;
@@ -106,7 +107,8 @@ pub(crate) fn find(name: &str) -> Option<&'static InstanceType> {
 }
 
 impl InstanceType {
-    fn architecture(&self) -> &'static str {
+    /// As EC2 names it.
+    pub fn architecture(&self) -> &'static str {
         if self.arm { "arm64" } else { "x86_64" }
     }
 
@@ -260,7 +262,25 @@ pub(crate) fn describe(_lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> 
         .into())
 }
 
-/// DescribeInstanceTypeOfferings: every zone offers every type.
+/// Families that a region's third zone does not offer in a new lab, as AWS's zones differ by their newest
+/// types. No image of the lab runs on them, so that nobody meets it by accident.
+const NOT_EVERYWHERE: [&str; 2] = ["c7g.", "m7g."];
+
+/// What the zones of a new region do not offer: zone and type.
+pub(crate) fn not_offered(zones: &[String]) -> BTreeSet<(String, String)> {
+    let newest = |kind: &&InstanceType| {
+        let mut families = NOT_EVERYWHERE.iter();
+        families.any(|family| kind.name.starts_with(family))
+    };
+    let mut pairs = BTreeSet::new();
+    for zone in zones.iter().skip(2) {
+        let missing = ALL.iter().filter(newest);
+        pairs.extend(missing.map(|kind| (zone.clone(), kind.name.to_owned())));
+    }
+    pairs
+}
+
+/// DescribeInstanceTypeOfferings. A region offers what one of its zones does.
 pub(crate) fn offerings(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let kinds = ["region", "availability-zone", "availability-zone-id"];
@@ -268,21 +288,25 @@ pub(crate) fn offerings(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> 
     let filters = Filters::parse(p, &["instance-type", "location"])?;
     let page = Page::parse(p, 5, 1000)?;
     proceed(p)?;
-    let locations: Vec<String> = {
-        let region = lab.ec2.region(&call.region)?;
-        match location_type.as_str() {
-            "region" => vec![region.name.clone()],
-            "availability-zone" => region.zones.clone(),
-            _ => region
-                .zones
-                .iter()
-                .map(|zone| region.zone_id(zone))
-                .collect(),
+    let region = lab.ec2.region(&call.region)?;
+    // Each location with the zones in it.
+    let locations: Vec<(String, &[String])> = match location_type.as_str() {
+        "region" => vec![(region.name.clone(), region.zones.as_slice())],
+        kind => {
+            let zones = region.zones.iter();
+            let named = zones.map(|zone| match kind {
+                "availability-zone" => (zone.clone(), std::slice::from_ref(zone)),
+                _ => (region.zone_id(zone), std::slice::from_ref(zone)),
+            });
+            named.collect()
         }
     };
     let mut entries = Vec::new();
     for kind in &ALL {
-        for location in &locations {
+        for (location, zones) in &locations {
+            if !zones.iter().any(|zone| region.offers(zone, kind.name)) {
+                continue;
+            }
             let fields: Fields = vec![
                 ("instance-type", kind.name.to_owned()),
                 ("location", location.clone()),

@@ -40,7 +40,7 @@ use crate::{Config, Lab};
 
 pub(crate) use contract::LaunchFacts;
 pub use contract::{
-    GroupLaunch, InstanceView, SubnetView, allocate_address, default_security_group,
+    GroupLaunch, InstanceView, SubnetView, allocate_address, check_launch, default_security_group,
     default_subnets, instance, live_instances, release_address, resolve_template, run_for_group,
     security_group_exists, subnet, terminate, vpc_exists,
 };

@@ -6,6 +6,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
 use super::filter::{Fields, Filters, Page, all_exist};
+use super::launch_data::Ebs;
 use super::proceed;
 use super::state::Volume;
 use super::tags::tag_set;
@@ -22,6 +23,19 @@ fn status(volume: &Volume) -> &'static str {
         "in-use"
     } else {
         "available"
+    }
+}
+
+/// What a volume of this kind and size (GiB) does, where the launch says nothing else: I/O operations a
+/// second and MiB a second (EBS user guide, "Amazon EBS General Purpose SSD volumes").
+pub(crate) fn performance(kind: &str, size: i64, ebs: &Ebs) -> (Option<i64>, Option<i64>) {
+    match kind {
+        "gp3" => (
+            Some(ebs.iops.unwrap_or(3000)),
+            Some(ebs.throughput.unwrap_or(125)),
+        ),
+        "gp2" => (Some((3 * size).clamp(100, 16_000)), None),
+        _ => (ebs.iops, None),
     }
 }
 
@@ -44,7 +58,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "volume-type",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "volumeSet", &ids)?;
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
@@ -93,6 +107,8 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 .time("createTime", volume.created)
                 .list("attachmentSet", "item", attachments)
                 .text("volumeType", &volume.kind)
+                .opt("iops", volume.iops)
+                .opt("throughput", volume.throughput)
                 .text("encrypted", volume.encrypted)
                 .text("multiAttachEnabled", false)
                 .list("tagSet", "item", tag_set(&tags));

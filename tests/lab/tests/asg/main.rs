@@ -8,3 +8,4 @@ mod hooks;
 mod instances;
 mod load_balancers;
 mod support;
+mod templates;

@@ -139,3 +139,62 @@ async fn an_image_of_an_instance_holds_what_it_wrote() {
     world.lab.stop().await;
     assert!(!world.root(&instance).join("../root.partial").exists());
 }
+
+#[tokio::test]
+async fn a_deregistered_image_lingers_and_then_its_instances_remember_it() {
+    let world = World::start(119, 60.0).await;
+    let image = world.empty_image().await;
+    let instance = world.run(&image, &[]).await;
+    // From here on nothing happens by itself within the test.
+    world.lab.clock.set_speed(0.001);
+    let id = [("ImageId", image.as_str())];
+    let by_id = [("ImageId.1", image.as_str())];
+    world.ok("DeregisterImage", &id).await;
+    let shown = world.ok("DescribeImages", &by_id).await;
+    assert_eq!(shown.text("imageState"), "deregistered");
+    let code = "InvalidAMIID.Unavailable";
+    world.refused(400, code, "DeregisterImage", &id).await;
+    let run = [id[0], ("MinCount", "1"), ("MaxCount", "1")];
+    world.refused(400, code, "RunInstances", &run).await;
+    let change = [id[0], ("Description.Value", "gone")];
+    world
+        .refused(400, code, "ModifyImageAttribute", &change)
+        .await;
+    // Its name is in use as long as it shows.
+    let copy = [
+        ("InstanceId", instance.as_str()),
+        ("Name", "empty"),
+        ("NoReboot", "true"),
+    ];
+    let code = "InvalidAMIName.Duplicate";
+    world.refused(400, code, "CreateImage", &copy).await;
+
+    world.lab.clock.set_speed(600.0);
+    let began = tokio::time::Instant::now();
+    while !world
+        .ok("DescribeImages", &by_id)
+        .await
+        .text("imageState")
+        .is_empty()
+    {
+        assert!(began.elapsed().as_secs() < 60, "it shows for ever");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let code = "InvalidAMIID.NotFound";
+    world.refused(400, code, "RunInstances", &run).await;
+    // An instance remembers it for an hour after its end; then nobody does.
+    world.lab.clock.set_speed(60_000.0);
+    let ended = [("InstanceId.1", instance.as_str())];
+    world.ok("TerminateInstances", &ended).await;
+    let began = tokio::time::Instant::now();
+    loop {
+        let answer = world.ec2("DescribeImages", &by_id).await;
+        if answer.status == 400 {
+            assert_eq!(answer.text("Code"), code);
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 60, "it is remembered for ever");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    world.lab.stop().await;
+}

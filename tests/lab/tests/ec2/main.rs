@@ -6,6 +6,7 @@ mod images;
 mod machines;
 mod metadata;
 mod policies;
+mod refusals;
 mod services;
 mod session;
 mod support;

@@ -83,6 +83,7 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
             state: "pending",
             volume_size: source.volume_size,
             volume: "vol-ffffffff".to_owned(),
+            encrypted: encrypted || source.encrypted,
             tree: None,
         };
         let image = Image {
@@ -93,6 +94,9 @@ pub(crate) fn copy_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
             created: now,
             snapshot: snapshot.id.clone(),
             volume_size: source.volume_size,
+            volume_kind: source.volume_kind.clone(),
+            // A copy of what is encrypted is encrypted, asked for or not.
+            encrypted: encrypted || source.encrypted,
             source: Some((source_region.clone(), source_id.clone())),
             source_instance: None,
         };
@@ -150,6 +154,9 @@ fn finish(lab: &Lab, region: &str, id: &str, result: Result<Option<Arc<Tree>>, S
     let Some(image) = region.images.get_mut(id) else {
         return;
     };
+    if image.state == ImageState::Deregistered {
+        return;
+    }
     let snapshot = image.snapshot.clone();
     image.state = match &result {
         Ok(_) => ImageState::Available,
@@ -199,11 +206,13 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             ));
         }
         let id = lab.ids.ec2("ami");
-        let size = instance
+        let root = instance
             .root_volume
             .as_ref()
-            .and_then(|volume| region.volumes.get(volume))
-            .map_or(8, |volume| volume.size);
+            .and_then(|volume| region.volumes.get(volume));
+        let size = root.map_or(8, |volume| volume.size);
+        let kind = root.map_or_else(|| "gp3".to_owned(), |volume| volume.kind.clone());
+        let encrypted = root.is_some_and(|volume| volume.encrypted);
         let now = lab.clock.now();
         let snapshot = Snapshot {
             id: lab.ids.ec2("snap"),
@@ -212,6 +221,7 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             state: "pending",
             volume_size: size,
             volume: instance.root_volume.clone().unwrap_or_default(),
+            encrypted,
             tree: None,
         };
         let image = Image {
@@ -222,6 +232,8 @@ pub(crate) fn create_image(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiErro
             created: now,
             snapshot: snapshot.id.clone(),
             volume_size: size,
+            volume_kind: kind,
+            encrypted,
             source: Some((call.region.clone(), instance.image.clone())),
             source_instance: Some(instance_id.clone()),
         };

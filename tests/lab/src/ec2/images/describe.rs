@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::ec2::filter::{Fields, Filters, Page, all_exist};
+use crate::ec2::launch_data::Ebs;
 use crate::ec2::proceed;
 use crate::ec2::state::{Image, ImageState, Regional};
 use crate::ec2::tags::tag_set;
+use crate::ec2::volumes;
 use crate::iam::ACCOUNT;
 
-use super::{ROOT_DEVICE, no_image};
+use super::{ARCHITECTURE, ROOT_DEVICE, no_image};
 
 const KNOWN: [&str; 18] = [
     "architecture",
@@ -60,7 +62,7 @@ pub(super) fn check_own(image: &Image) -> Result<(), ApiError> {
 fn fields(image: &Image) -> Fields {
     let own = owner(image) == ACCOUNT;
     let mut fields: Fields = vec![
-        ("architecture", "x86_64".to_owned()),
+        ("architecture", ARCHITECTURE.to_owned()),
         ("block-device-mapping.snapshot-id", image.snapshot.clone()),
         ("creation-date", created(image)),
         ("description", image.description.clone()),
@@ -91,12 +93,16 @@ fn created(image: &Image) -> String {
 }
 
 fn devices(image: &Image) -> Xml {
+    let (iops, throughput) =
+        volumes::performance(&image.volume_kind, image.volume_size, &Ebs::default());
     let ebs = Xml::new()
         .text("deleteOnTermination", true)
         .text("snapshotId", &image.snapshot)
         .text("volumeSize", image.volume_size)
-        .text("volumeType", "gp3")
-        .text("encrypted", false);
+        .text("volumeType", &image.volume_kind)
+        .opt("iops", iops)
+        .opt("throughput", throughput)
+        .text("encrypted", image.encrypted);
     Xml::new().text("deviceName", ROOT_DEVICE).child("ebs", ebs)
 }
 
@@ -108,7 +114,7 @@ fn image_xml(region: &Regional, image: &Image) -> Xml {
         .text("imageOwnerId", owner(image))
         .text("creationDate", created(image))
         .text("isPublic", owner(image) != ACCOUNT)
-        .text("architecture", "x86_64")
+        .text("architecture", ARCHITECTURE)
         .text("imageType", "machine")
         .text("name", &image.name)
         .text("description", &image.description)
@@ -143,11 +149,12 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let executable_by = p.list("ExecutableBy");
     p.accept(&["IncludeDeprecated", "IncludeDisabled"]);
     let filters = Filters::parse(p, &KNOWN)?;
-    let page = Page::parse(p, 1, 1000)?;
+    let page = Page::without_ids(p, (1, 1000), "imageIdsSet", &ids)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     let shows = |id: &str| region.images.contains_key(id) && !region.hidden.contains(id);
-    all_exist(&ids, shows, no_image)?;
+    let remembered = |id: &str| region.instances.values().any(|one| one.image == id);
+    all_exist(&ids, |id| shows(id) || remembered(id), no_image)?;
     let owned = |image: &Image| {
         let names =
             |name: &String| name == owner(image) || name == "self" && owner(image) == ACCOUNT;
@@ -221,6 +228,15 @@ pub(crate) fn modify_attribute(lab: &Arc<Lab>, call: &Call) -> Result<Reply, Api
     let mut region = lab.ec2.region(&call.region)?;
     let image = region.images.get_mut(&id).ok_or_else(|| no_image(&id))?;
     check_own(image)?;
+    if image.state != ImageState::Available {
+        return Err(ApiError::new(
+            "InvalidAMIID.Unavailable",
+            format!(
+                "The AMI ID '{id}' is currently {} and may not be used for this operation",
+                image.state.name()
+            ),
+        ));
+    }
     if let Some(description) = description {
         image.description = description;
     }

@@ -7,6 +7,7 @@ mod snapshots;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
@@ -20,8 +21,14 @@ pub(crate) use snapshots::{delete_snapshot, describe_snapshots};
 
 /// Every image's root device.
 pub(crate) const ROOT_DEVICE: &str = "/dev/xvda";
+/// Every image's architecture.
+pub(crate) const ARCHITECTURE: &str = "x86_64";
 /// The size that a registered image shows, in GiB.
 const VOLUME_SIZE: i64 = 8;
+
+/// How long a deregistered image still shows. AWS says "for a short interval" (API reference,
+/// `DescribeImages`) and no number; a minute is the lab's.
+const SHOWS: Duration = Duration::from_mins(1);
 
 /// Registers a base image: `tree` is copied to `images/<ami>` in the lab's directory; none is an image
 /// with nothing in it. The image is available at once. Gives its id.
@@ -52,6 +59,7 @@ pub async fn register_image(
         state: "completed",
         volume_size: VOLUME_SIZE,
         volume: "vol-ffffffff".to_owned(),
+        encrypted: false,
         tree,
     };
     let image = Image {
@@ -62,6 +70,8 @@ pub async fn register_image(
         created: now,
         snapshot: snapshot.id.clone(),
         volume_size: VOLUME_SIZE,
+        volume_kind: "gp3".to_owned(),
+        encrypted: false,
         source: None,
         source_instance: None,
     };
@@ -123,7 +133,22 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     ))
 }
 
-/// DeregisterImage: instances that run from it go on; its snapshot stays unless asked for.
+/// Why nothing can be launched from an image in this state; none when it is available.
+pub(crate) fn unavailable(image: &Image) -> Option<ApiError> {
+    let id = &image.id;
+    let message = match image.state {
+        ImageState::Available => return None,
+        ImageState::Deregistered => format!("The image id '[{id}]' is no longer available"),
+        ImageState::Pending | ImageState::Failed(..) => {
+            format!("AMI '{id}' is {}, and cannot be run", image.state.name())
+        }
+    };
+    Some(ApiError::new("InvalidAMIID.Unavailable", message))
+}
+
+/// DeregisterImage: instances that run from it go on; its snapshot stays unless asked for. The image
+/// shows for a while as `deregistered`; asking for it after that is empty as long as an instance of it
+/// is remembered, and an error then.
 pub(crate) fn deregister(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let id = p.str("ImageId")?;
@@ -131,25 +156,34 @@ pub(crate) fn deregister(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError>
     proceed(p)?;
     let mut results = Vec::new();
     let mut region = lab.ec2.region(&call.region)?;
-    let image = region
-        .images
-        .get(&id)
-        .cloned()
-        .ok_or_else(|| no_image(&id))?;
-    describe::check_own(&image)?;
-    region.images.remove(&id);
-    region.tags.remove(&id);
+    let image = region.images.get_mut(&id).ok_or_else(|| no_image(&id))?;
+    describe::check_own(image)?;
+    if image.state == ImageState::Deregistered {
+        return Err(unavailable(image).unwrap_or_else(|| no_image(&id)));
+    }
+    image.state = ImageState::Deregistered;
+    let snapshot = image.snapshot.clone();
     if with_snapshots {
-        region.snapshots.remove(&image.snapshot);
-        region.tags.remove(&image.snapshot);
+        region.snapshots.remove(&snapshot);
+        region.tags.remove(&snapshot);
         results.push(
             Xml::new()
-                .text("snapshotId", &image.snapshot)
+                .text("snapshotId", &snapshot)
                 .text("returnCode", "success"),
         );
     }
+    drop(region);
+    lab.spawn(forget(Arc::clone(lab), call.region.clone(), id));
     Ok(Xml::new()
         .text("return", true)
         .list("deleteSnapshotResultSet", "item", results)
         .into())
+}
+
+async fn forget(lab: Arc<Lab>, region: String, id: String) {
+    lab.clock.sleep(SHOWS).await;
+    if let Ok(mut region) = lab.ec2.region(&region) {
+        region.images.remove(&id);
+        region.tags.remove(&id);
+    }
 }

@@ -6,7 +6,7 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 use crate::ec2::filter::{Fields, Filters, Page, all_exist};
 use crate::ec2::proceed;
-use crate::ec2::state::Snapshot;
+use crate::ec2::state::{Image, ImageState, Snapshot};
 use crate::ec2::tags::tag_set;
 use crate::iam::ACCOUNT;
 
@@ -43,7 +43,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
         "volume-size",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "snapshotSet", &ids)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     all_exist(&ids, |id| region.snapshots.contains_key(id), no_snapshot)?;
@@ -52,7 +52,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
     for snapshot in region.snapshots.values().filter(|_| ours) {
         let fields: Fields = vec![
             ("description", snapshot.description.clone()),
-            ("encrypted", "false".to_owned()),
+            ("encrypted", snapshot.encrypted.to_string()),
             ("owner-id", ACCOUNT.to_owned()),
             ("progress", progress(snapshot).to_owned()),
             ("snapshot-id", snapshot.id.clone()),
@@ -72,7 +72,7 @@ pub(crate) fn describe_snapshots(lab: &Arc<Lab>, call: &Call) -> Result<Reply, A
                 .text("ownerId", ACCOUNT)
                 .text("description", &snapshot.description)
                 .text("volumeSize", snapshot.volume_size)
-                .text("encrypted", false)
+                .text("encrypted", snapshot.encrypted)
                 .text("storageTier", "standard")
                 .list("tagSet", "item", tag_set(&tags));
             entries.push((snapshot.id.clone(), xml));
@@ -94,7 +94,8 @@ pub(crate) fn delete_snapshot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiE
     if !region.snapshots.contains_key(&id) {
         return Err(no_snapshot(&id));
     }
-    if let Some(image) = region.images.values().find(|image| image.snapshot == id) {
+    let uses = |image: &&Image| image.snapshot == id && image.state != ImageState::Deregistered;
+    if let Some(image) = region.images.values().find(uses) {
         return Err(ApiError::new(
             "InvalidSnapshot.InUse",
             format!("The snapshot {id} is currently in use by {}", image.id),

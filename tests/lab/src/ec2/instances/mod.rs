@@ -73,7 +73,7 @@ pub(crate) fn describe(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let p = &call.params;
     let ids = p.list("InstanceId");
     let filters = Filters::parse(p, &KNOWN)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "instancesSet", &ids)?;
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
@@ -131,7 +131,7 @@ pub(crate) fn describe_status(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiE
         "system-status.reachability",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "instancesSet", &ids)?;
     p.accept(&["IncludeManagedResources"]);
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;

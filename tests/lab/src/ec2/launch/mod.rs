@@ -154,6 +154,11 @@ pub(crate) fn launch(
     Ok(made)
 }
 
+/// Whether a launch names only what is there and fits together; see [`check_launch`](super::check_launch).
+pub(crate) fn check(region: &Regional, request: &Request) -> Result<(), ApiError> {
+    place::place(region, request).map(drop)
+}
+
 /// What a client token made before; none when it is new.
 pub(crate) fn repeated(
     region: &Regional,
@@ -200,11 +205,19 @@ fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
         .find(|device| device.device == super::images::ROOT_DEVICE)
         .and_then(|device| device.ebs.clone())
         .unwrap_or_default();
+    let size = ebs.volume_size.unwrap_or(image.volume_size);
+    let kind = ebs
+        .volume_type
+        .clone()
+        .unwrap_or_else(|| image.volume_kind.clone());
+    let (iops, throughput) = super::volumes::performance(&kind, size, &ebs);
     let volume = Volume {
         id: lab.ids.ec2("vol"),
         zone: instance.zone.clone(),
-        size: ebs.volume_size.unwrap_or(image.volume_size),
-        kind: ebs.volume_type.unwrap_or_else(|| "gp3".to_owned()),
+        size,
+        kind,
+        iops,
+        throughput,
         snapshot: image.snapshot.clone(),
         created: lab.clock.now(),
         attachment: Some((
@@ -212,7 +225,7 @@ fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
             super::images::ROOT_DEVICE.to_owned(),
             ebs.delete_on_termination.unwrap_or(true),
         )),
-        encrypted: ebs.encrypted.unwrap_or(false),
+        encrypted: ebs.encrypted.unwrap_or(false) || image.encrypted,
     };
     let tree = region
         .snapshots

@@ -1,9 +1,9 @@
 //! Whether and where a launch can be: everything that it names is looked up, nothing is changed.
 
 use crate::api::ApiError;
-use crate::ec2::instance_types;
 use crate::ec2::launch_data::{LaunchData, NetworkInterface};
-use crate::ec2::state::{ImageState, Regional, Subnet, no_subnet};
+use crate::ec2::state::{Regional, Subnet, no_subnet};
+use crate::ec2::{images, instance_types};
 
 use super::Request;
 
@@ -29,14 +29,8 @@ pub(super) fn place(region: &Regional, request: &Request) -> Result<Placement, A
             format!("The image id '[{image_id}]' does not exist"),
         )
     })?;
-    if image.state != ImageState::Available {
-        return Err(ApiError::new(
-            "InvalidAMIID.Unavailable",
-            format!(
-                "The image ID '{image_id}' is not available: it is {}",
-                image.state.name()
-            ),
-        ));
+    if let Some(error) = images::unavailable(image) {
+        return Err(error);
     }
     let wanted = data
         .instance_type
@@ -48,6 +42,16 @@ pub(super) fn place(region: &Regional, request: &Request) -> Result<Placement, A
             format!("Invalid value '{wanted}' for InstanceType."),
         )
     })?;
+    if instance_type.architecture() != images::ARCHITECTURE {
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            format!(
+                "The architecture '{}' of the specified instance type does not match the architecture '{}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of the instance type or AMI.",
+                instance_type.architecture(),
+                images::ARCHITECTURE
+            ),
+        ));
+    }
     if let Some(key) = &data.key_name
         && !region.key_pairs.values().any(|pair| pair.name == *key)
     {
@@ -60,7 +64,12 @@ pub(super) fn place(region: &Regional, request: &Request) -> Result<Placement, A
         .subnet
         .clone()
         .or_else(|| nic.and_then(|nic| nic.subnet_id.clone()));
-    let subnet = find_subnet(region, subnet_id.as_deref(), data.zone.as_deref())?;
+    let subnet = find_subnet(
+        region,
+        subnet_id.as_deref(),
+        data.zone.as_deref(),
+        instance_type.name,
+    )?;
     let mut groups = nic.map(|nic| nic.groups.clone()).unwrap_or_default();
     groups.extend(data.group_ids.iter().cloned());
     for name in &data.group_names {
@@ -141,6 +150,7 @@ fn find_subnet<'a>(
     region: &'a Regional,
     id: Option<&str>,
     zone: Option<&str>,
+    instance_type: &str,
 ) -> Result<&'a Subnet, ApiError> {
     if let Some(zone) = zone.filter(|zone| !region.zones.iter().any(|known| known == zone)) {
         return Err(ApiError::new(
@@ -154,12 +164,17 @@ fn find_subnet<'a>(
             .filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
             .collect();
         defaults.sort_by(|a, b| a.zone.cmp(&b.zone));
-        return defaults.first().copied().ok_or_else(|| {
+        let first = defaults.first().copied().ok_or_else(|| {
             ApiError::new(
                 "MissingInput",
                 "No subnets found for the default VPC. Please specify a subnet.",
             )
-        });
+        })?;
+        // Whoever leaves the zone to AWS gets one that has the type.
+        let offered = defaults
+            .into_iter()
+            .find(|subnet| region.offers(&subnet.zone, instance_type));
+        return offered.ok_or_else(|| unsupported(region, &first.zone, instance_type));
     };
     let subnet = region.subnets.get(id).ok_or_else(|| no_subnet(id))?;
     match zone {
@@ -170,6 +185,26 @@ fn find_subnet<'a>(
                 subnet.zone
             ),
         )),
+        _ if !region.offers(&subnet.zone, instance_type) => {
+            Err(unsupported(region, &subnet.zone, instance_type))
+        }
         _ => Ok(subnet),
     }
+}
+
+/// The zone does not offer the type.
+fn unsupported(region: &Regional, zone: &str, instance_type: &str) -> ApiError {
+    let others: Vec<&str> = region
+        .zones
+        .iter()
+        .filter(|zone| region.offers(zone, instance_type))
+        .map(String::as_str)
+        .collect();
+    ApiError::new(
+        "Unsupported",
+        format!(
+            "Your requested instance type ({instance_type}) is not supported in your requested Availability Zone ({zone}). Please retry your request by not specifying an Availability Zone or choosing {}.",
+            others.join(", ")
+        ),
+    )
 }

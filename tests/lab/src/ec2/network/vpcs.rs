@@ -45,7 +45,7 @@ pub(crate) fn vpcs(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "vpc-id",
     ];
     let filters = Filters::parse(p, &known)?;
-    let page = Page::parse(p, 5, 1000)?;
+    let page = Page::without_ids(p, (5, 1000), "VpcIds", &ids)?;
     proceed(p)?;
     let region = lab.ec2.region(&call.region)?;
     all_exist(&ids, |id| region.vpcs.contains_key(id), no_vpc)?;

@@ -176,6 +176,34 @@ fn rule_xml(region: &Regional, group: &str, rule: &Rule) -> Xml {
         )
 }
 
+/// Refuses a rule that comes twice in one call, whatever its description; then one that is there
+/// already, which is another error.
+fn refuse_repetition(existing: &[Rule], new: &[Rule]) -> Result<(), ApiError> {
+    let twice =
+        |(index, rule): (usize, &Rule)| new[..index].iter().any(|earlier| same(earlier, rule));
+    if new.iter().enumerate().any(twice) {
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            "The same permission must not appear multiple times",
+        ));
+    }
+    let there = |rule: &&Rule| existing.iter().any(|known| same(known, rule));
+    let Some(rule) = new.iter().find(there) else {
+        return Ok(());
+    };
+    let direction = if rule.egress { "egress" } else { "ingress" };
+    Err(ApiError::new(
+        "InvalidPermission.Duplicate",
+        format!(
+            "the specified rule \"peer: {}, {}, from port: {}, to port: {}, ALLOW\" already exists ({direction})",
+            peer_text(&rule.peer),
+            rule.protocol.to_uppercase(),
+            rule.from,
+            rule.to
+        ),
+    ))
+}
+
 /// AuthorizeSecurityGroupIngress and -Egress: all of the rules or none.
 pub(crate) fn authorize(lab: &Arc<Lab>, call: &Call, egress: bool) -> Result<Reply, ApiError> {
     let p = &call.params;
@@ -192,30 +220,14 @@ pub(crate) fn authorize(lab: &Arc<Lab>, call: &Call, egress: bool) -> Result<Rep
     let mut region = lab.ec2.region(&call.region)?;
     let id = target(&region, id.as_deref(), name.as_deref())?;
     let existing = &region.groups[&id].rules;
-    for (index, rule) in rules.iter().enumerate() {
-        if let Peer::Group(peer) = &rule.peer
-            && !region.groups.contains_key(peer)
-        {
-            return Err(no_group(peer));
-        }
-        let duplicate = existing
-            .iter()
-            .chain(&rules[..index])
-            .any(|known| same(known, rule));
-        if duplicate {
-            let direction = if egress { "egress" } else { "ingress" };
-            return Err(ApiError::new(
-                "InvalidPermission.Duplicate",
-                format!(
-                    "the specified rule \"peer: {}, {}, from port: {}, to port: {}, ALLOW\" already exists ({direction})",
-                    peer_text(&rule.peer),
-                    rule.protocol.to_uppercase(),
-                    rule.from,
-                    rule.to
-                ),
-            ));
-        }
+    let unknown = rules.iter().find_map(|rule| match &rule.peer {
+        Peer::Group(peer) if !region.groups.contains_key(peer) => Some(no_group(peer)),
+        _ => None,
+    });
+    if let Some(error) = unknown {
+        return Err(error);
     }
+    refuse_repetition(existing, &rules)?;
     let of_side = existing.iter().filter(|rule| rule.egress == egress).count();
     if of_side + rules.len() > MAX_RULES {
         return Err(ApiError::new(

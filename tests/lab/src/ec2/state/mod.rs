@@ -41,6 +41,8 @@ pub(crate) struct Regional {
     pub key_pairs: BTreeMap<String, KeyPair>,
     /// What was just made and does not show yet; see [`super::faults::Kind::SlowToAppear`].
     pub hidden: BTreeSet<String>,
+    /// Zone and instance type: what the zone does not offer.
+    pub not_offered: BTreeSet<(String, String)>,
     /// Zones that are gone.
     pub dark: BTreeSet<String>,
     /// Answers to repeat: (action, ClientToken) to what was asked and what was made.
@@ -141,6 +143,10 @@ pub(crate) struct Image {
     pub snapshot: String,
     /// In GiB.
     pub volume_size: i64,
+    /// For example `gp3`.
+    pub volume_kind: String,
+    /// Its snapshot is, and so every volume made of it.
+    pub encrypted: bool,
     /// The image that this one was copied from: region and id.
     pub source: Option<(String, String)>,
     /// The instance that it was made from.
@@ -153,6 +159,8 @@ pub(crate) enum ImageState {
     Available,
     /// With AWS's StateReason: code and message.
     Failed(String, String),
+    /// Gone, and still shown for a short while.
+    Deregistered,
 }
 
 impl ImageState {
@@ -161,6 +169,7 @@ impl ImageState {
             Self::Pending => "pending",
             Self::Available => "available",
             Self::Failed(..) => "failed",
+            Self::Deregistered => "deregistered",
         }
     }
 }
@@ -175,6 +184,7 @@ pub(crate) struct Snapshot {
     /// In GiB.
     pub volume_size: i64,
     pub volume: String,
+    pub encrypted: bool,
     /// The file tree that instances of it start with; none while pending. Copies share it.
     pub tree: Option<Arc<Tree>>,
 }
@@ -186,6 +196,10 @@ pub(crate) struct Volume {
     pub size: i64,
     /// For example `gp3`.
     pub kind: String,
+    /// I/O operations a second; none for kinds that have no such number.
+    pub iops: Option<i64>,
+    /// In MiB a second; `gp3` only.
+    pub throughput: Option<i64>,
     pub snapshot: String,
     pub created: Timestamp,
     /// Instance, device, whether it goes with the instance.

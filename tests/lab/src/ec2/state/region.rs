@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::api::ApiError;
+use crate::ec2::instance_types;
 use crate::ids::Ids;
 use crate::{Config, Region};
 
@@ -34,6 +35,7 @@ impl Regional {
             instances: BTreeMap::new(),
             key_pairs: BTreeMap::new(),
             hidden: BTreeSet::new(),
+            not_offered: instance_types::not_offered(&region.zones),
             dark: BTreeSet::new(),
             tokens: BTreeMap::new(),
         };
@@ -99,6 +101,12 @@ impl Regional {
     /// The region's default VPC, when it was not deleted.
     pub fn default_vpc(&self) -> Option<&Vpc> {
         self.vpcs.values().find(|vpc| vpc.default)
+    }
+
+    /// Whether the zone offers the type.
+    pub fn offers(&self, zone: &str, instance_type: &str) -> bool {
+        let pair = (zone.to_owned(), instance_type.to_owned());
+        !self.not_offered.contains(&pair)
     }
 
     /// A stable zone id: `use1-az1` for the first zone of us-east-1.
