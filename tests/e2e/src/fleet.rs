@@ -1,6 +1,7 @@
 //! What the tests ask of a stage's nodes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Context;
 use serde_json::Value;
@@ -37,4 +38,19 @@ pub async fn be_patient(stage: &Stage) -> anyhow::Result<()> {
         stage.aws(&[&modify[..], &patience[..]].concat()).await?;
     }
     Ok(())
+}
+
+/// The pid of an instance's program, while it runs. By its arguments: who its executable is the agent
+/// tells nobody but root.
+#[must_use]
+pub fn program(instance: &str, name: &str) -> Option<u32> {
+    let below = format!("/{instance}/root/");
+    let entries = std::fs::read_dir("/proc").ok()?;
+    entries.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let arguments = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let program = Path::new(arguments.split('\0').next()?);
+        let ours = program.to_str()?.contains(&below) && program.file_name()? == name;
+        ours.then_some(pid)
+    })
 }

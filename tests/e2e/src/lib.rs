@@ -15,6 +15,7 @@ pub mod region;
 pub mod releases;
 pub mod report;
 pub mod role;
+pub mod search;
 pub mod secrets;
 pub mod stage;
 pub mod timeline;

@@ -2,15 +2,14 @@
 //! Mattermost back from what it has on disk, and when an orchestrator returns all are back within
 //! seconds, without a storm. Then the same stack is searched for its secrets.
 
-mod search;
-
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::fleet::{be_patient, serving};
+use e2e::fleet::{be_patient, program, serving};
+use e2e::search::nothing_leaks;
 use e2e::{Options, Stage, binaries};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -24,20 +23,6 @@ const SPEED: f64 = 10.0;
 const ALONE: Duration = Duration::from_secs(6);
 /// Waits of a node grow to 15 s; then a handshake, on a machine that is busy with other things.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
-
-/// The pid of an instance's program, while it runs. By its arguments: who its executable is the agent
-/// tells nobody but root.
-fn program(instance: &str, name: &str) -> Option<u32> {
-    let below = format!("/{instance}/root/");
-    let entries = std::fs::read_dir("/proc").ok()?;
-    entries.flatten().find_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let arguments = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let program = Path::new(arguments.split('\0').next()?);
-        let ours = program.to_str()?.contains(&below) && program.file_name()? == name;
-        ours.then_some(pid)
-    })
-}
 
 /// When the nodes reported last.
 fn reports(status: &Value) -> impl Iterator<Item = i64> {
@@ -110,7 +95,7 @@ async fn nodes_need_no_orchestrator_and_keep_their_secrets() -> anyhow::Result<(
          at most {busiest} of their attempts fell into a second",
         began.elapsed().as_secs_f64()
     );
-    let secrets = search::nothing_leaks(&stage, &nodes, &[&up.stdout, &up.stderr]).await?;
+    let secrets = nothing_leaks(&stage, &nodes, &[&up.stdout, &up.stderr], &[]).await?;
     let _ = writeln!(
         std::io::stderr(),
         "{secrets} secrets were looked for and not found"
