@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::action::Action;
 use crate::draft::Draft;
-use crate::observed::{Network, Rule};
+use crate::observed::{self, Network, Rule, Subnet};
+use crate::spec::Spec;
 use crate::stack::is_ours;
 use crate::view::View;
 
@@ -63,7 +64,7 @@ fn tcp(port: u16, source: &str) -> Rule {
         protocol: "tcp".to_owned(),
         from_port: port,
         to_port: port,
-        source: source.to_owned(),
+        source: observed::network(source),
     }
 }
 
