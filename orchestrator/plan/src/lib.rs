@@ -58,6 +58,7 @@ pub use moving::MoveOrder;
 pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
 pub use spec::Spec;
+pub use stack::network_problem;
 
 use jiff::Timestamp;
 
