@@ -60,6 +60,7 @@ pub use moving::{LostWithNodes, MoveOrder, has_nodes, lost_with_nodes};
 pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
 pub use spec::Spec;
+pub use stack::network_problem;
 
 use jiff::Timestamp;
 

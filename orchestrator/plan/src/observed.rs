@@ -161,8 +161,17 @@ pub struct Rule {
     pub from_port: u16,
     /// Last port.
     pub to_port: u16,
-    /// A CIDR or a security group id.
+    /// A network in EC2's own form (see [`network`]) or a security group id.
     pub source: String,
+}
+
+/// A network as EC2 keeps and shows it: lower case, the shortest form, no host bits. `::0/0` and `::/0`,
+/// or `2001:DB8::/32` in capitals, are one network, and only in one form do they compare as one. What
+/// is no network (the id of a security group) stays as it is.
+pub fn network(source: &str) -> String {
+    source
+        .parse::<ipnet::IpNet>()
+        .map_or_else(|_| source.to_owned(), |net| net.trunc().to_string())
 }
 
 /// A secret that the specification names and that gives a setting no value.

@@ -98,14 +98,31 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         add(
             "network",
             observed.network.as_ref().map_or_else(
-                || Err(observed.unknown.get("network").cloned().unwrap_or_else(|| "no VPC was found".to_owned())),
+                || {
+                    Err(observed
+                        .unknown
+                        .get("network")
+                        .cloned()
+                        .unwrap_or_else(|| "no VPC was found".to_owned()))
+                },
                 |network| {
-                    let zones = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect::<Vec<_>>().join(", ");
-                    let free: u32 = network.subnets.iter().map(|subnet| subnet.free_addresses).sum();
-                    if network.subnets.len() < 2 {
-                        Err(format!("{} has subnets in {zones} only; database and load balancer need two zones", network.vpc_id))
-                    } else {
-                        Ok(format!("{} with subnets in {zones}, {free} addresses free", network.vpc_id))
+                    let zones = network
+                        .subnets
+                        .iter()
+                        .map(|subnet| subnet.zone.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ");
+                    let free: u32 = network
+                        .subnets
+                        .iter()
+                        .map(|subnet| subnet.free_addresses)
+                        .sum();
+                    match plan::network_problem(&core.spec, network) {
+                        Some(problem) => Err(problem),
+                        None => Ok(format!(
+                            "{} with subnets in {zones}, {free} addresses free",
+                            network.vpc_id
+                        )),
                     }
                 },
             ),

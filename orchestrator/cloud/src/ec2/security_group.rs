@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{
     IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroupRule, UserIdGroupPair,
 };
-use plan::observed::{PART_TAG, Rule, SecurityGroup};
+use plan::observed::{PART_TAG, Rule, SecurityGroup, network};
 
 use super::{filter, tag_specification, tags_of};
 use crate::apply::Outcome;
@@ -251,7 +251,7 @@ fn rules_in(permission: &IpPermission) -> Vec<Rule> {
             protocol: protocol.to_owned(),
             from_port,
             to_port,
-            source: source.to_owned(),
+            source: network(source),
         })
         .collect()
 }
@@ -272,7 +272,7 @@ fn rule_of(rule: &SecurityGroupRule) -> Rule {
         protocol: protocol.to_owned(),
         from_port,
         to_port,
-        source: source.to_owned(),
+        source: network(source),
     }
 }
 
@@ -332,6 +332,14 @@ mod tests {
             rule("-1", (0, u16::MAX), "10.0.0.0/8"),
         ] {
             assert_eq!(rules_in(&permission(&rule)), [rule]);
+        }
+    }
+
+    #[test]
+    fn a_network_reads_in_one_form() {
+        for (written, read) in [("::0/0", "::/0"), ("2001:DB8:0::/32", "2001:db8::/32")] {
+            let found = rules_in(&permission(&rule("tcp", (80, 80), written)));
+            assert_eq!(found, [rule("tcp", (80, 80), read)]);
         }
     }
 }

@@ -42,6 +42,17 @@ pub async fn ensure(world: &World) {
         .twice(security_group(&seen, "fleet", &[tcp(8065, &balancer.id)]))
         .await;
     let fleet = world.look().await.security_groups["fleet"].id.clone();
+    // Networks of both kinds: what EC2 shows is what was asked for.
+    let both = [
+        tcp(5432, "10.0.0.0/8"),
+        tcp(5432, "2001:db8::/32"),
+        tcp(5432, "::/0"),
+    ];
+    world.twice(security_group(&seen, "database", &both)).await;
+    assert_eq!(
+        world.look().await.security_groups["database"].ingress,
+        BTreeSet::from(both)
+    );
     // Wanted rules replace others, whatever was there.
     world
         .twice(security_group(

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::action::Action;
 use crate::draft::Draft;
-use crate::observed::{Network, Rule};
+use crate::observed::{self, Network, Rule, Subnet};
+use crate::spec::Spec;
 use crate::stack::is_ours;
 use crate::view::View;
 
@@ -38,24 +39,47 @@ pub(super) fn network(view: &View<'_>, draft: &mut Draft) -> Option<Network> {
         );
         return None;
     };
+    if let Some(problem) = network_problem(view.spec(), network) {
+        draft.stick("network", problem);
+        return None;
+    }
+    Some(network.clone())
+}
+
+/// Why nothing can be made in these subnets, if so, with what would be right.
+pub fn network_problem(spec: &Spec, network: &Network) -> Option<String> {
     for (which, subnets) in [
         ("nodes and database", &network.subnets),
         ("the load balancer", &network.public_subnets),
     ] {
         let zones: BTreeSet<&str> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
         if zones.len() < 2 {
-            draft.stick(
-                "network",
-                format!(
-                    "subnets for {which} lie in {} zone(s) of VPC `{}`, at least 2 are needed: name them in `network.subnets`",
-                    zones.len(),
-                    network.vpc_id
-                ),
-            );
-            return None;
+            return Some(format!(
+                "subnets for {which} lie in {} zone(s) of VPC `{}`, at least 2 are needed: name them in `network.subnets`",
+                zones.len(),
+                network.vpc_id
+            ));
         }
     }
-    Some(network.clone())
+    let (one, other) = in_one_zone(&network.public_subnets)?;
+    let field = if spec.network.public_subnets.is_empty() {
+        "subnets"
+    } else {
+        "public_subnets"
+    };
+    Some(format!(
+        "subnets `{}` and `{}` both lie in `{}`, and a load balancer takes one subnet of a zone: name one of each zone in `network.public_subnets` (now it takes those of `network.{field}`)",
+        one.id, other.id, one.zone
+    ))
+}
+
+/// Two subnets of the same zone, if there are such: Elastic Load Balancing refuses them.
+fn in_one_zone(subnets: &[Subnet]) -> Option<(&Subnet, &Subnet)> {
+    subnets.iter().enumerate().find_map(|(index, one)| {
+        let rest = &subnets[index + 1..];
+        let other = rest.iter().find(|other| other.zone == one.zone)?;
+        Some((one, other))
+    })
 }
 
 fn tcp(port: u16, source: &str) -> Rule {
@@ -63,7 +87,7 @@ fn tcp(port: u16, source: &str) -> Rule {
         protocol: "tcp".to_owned(),
         from_port: port,
         to_port: port,
-        source: source.to_owned(),
+        source: observed::network(source),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::fixtures::{
     clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
 };
 use crate::intent::{Intent, Phase};
-use crate::observed::{ListenerAction, STACK_TAG};
+use crate::observed::{ListenerAction, STACK_TAG, Subnet};
 use crate::world::World;
 use crate::{Action, plan};
 
@@ -134,6 +134,57 @@ fn a_certificate_brings_https_to_a_new_stack_and_to_one_that_had_none() {
         let doors: Vec<u16> = doors.iter().map(|rule| rule.from_port).collect();
         assert_eq!(doors, [80, 443], "{what}");
     }
+}
+
+/// Elastic Load Balancing takes one subnet of a zone; nodes and database take as many as are named.
+#[test]
+fn two_subnets_of_a_zone_are_none_for_the_load_balancer() {
+    let spec = unlicensed();
+    let subnet = |id: &str, zone: &str| Subnet {
+        id: id.to_owned(),
+        zone: zone.to_owned(),
+        free_addresses: 200,
+    };
+    let mut account = empty_account();
+    let network = account.network.as_mut().expect("it has one");
+    network.subnets.push(subnet("subnet-3", "us-east-1b"));
+    let fine = plan(&wanting(&spec), &account, epoch());
+    assert!(!fine.reasons.iter().any(|reason| reason.gate == "network"));
+    let network = account.network.as_mut().expect("it has one");
+    network
+        .public_subnets
+        .push(subnet("subnet-3", "us-east-1b"));
+    let refused = plan(&wanting(&spec), &account, epoch());
+    let text = format!("{:?}", refused.reasons);
+    assert!(
+        text.contains("subnets `subnet-2` and `subnet-3` both lie in `us-east-1b`")
+            && text.contains("network.public_subnets"),
+        "{text}"
+    );
+    let needs_network = |action: &Action| action.key().starts_with("ensure_security_group");
+    assert!(!refused.actions.iter().any(needs_network), "{text}");
+    assert!(
+        fine.actions.iter().any(needs_network),
+        "else it proves nothing"
+    );
+}
+
+/// EC2 keeps `::0/0` as `::/0` and shows capitals in lower case: neither is drift.
+#[test]
+fn networks_are_compared_as_networks() {
+    let mut spec = unlicensed();
+    spec.load_balancer.allow = ["0.0.0.0/0", "::0/0", "0:0::/0", "2001:DB8::/32"]
+        .map(str::to_owned)
+        .to_vec();
+    let (mut world, mut intent) = ready(&spec);
+    let shown = |world: &World| {
+        let rules = &world.observed.security_groups["load-balancer"].ingress;
+        let sources = rules.iter().map(|rule| rule.source.clone());
+        sources.collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&world), ["0.0.0.0/0", "2001:db8::/32", "::/0"]);
+    let decision = turn(&mut world, &mut intent);
+    assert!(decision.actions.is_empty(), "{:#?}", decision.actions);
 }
 
 #[test]
