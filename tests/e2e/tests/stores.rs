@@ -135,7 +135,8 @@ async fn name_the_west(stage: &Stage, plain: &str) -> anyhow::Result<()> {
         "key": given("AWS_ACCESS_KEY_ID")?, "secret": given("AWS_SECRET_ACCESS_KEY")?,
     });
     let create = ["secretsmanager", "create-secret", "--name", KEYS];
-    let create = [&create[..], &["--secret-string", &keys.to_string()]].concat();
+    let keys = keys.to_string();
+    let create = [&create[..], &["--secret-string", &keys]].concat();
     stage.aws(&create).await?;
     ensure!(plain.contains("\n[files]\n"));
     let files = format!(
@@ -254,7 +255,8 @@ async fn policy(stage: &Stage, own: &str) -> anyhow::Result<Value> {
 
 async fn put_policy(stage: &Stage, own: &str, policy: &Value) -> anyhow::Result<()> {
     let put = ["s3api", "put-bucket-policy", "--bucket", own];
-    let put = [&put[..], &["--policy", &policy.to_string()]].concat();
+    let policy = policy.to_string();
+    let put = [&put[..], &["--policy", &policy]].concat();
     stage.aws(&put).await.map(drop)
 }
 
