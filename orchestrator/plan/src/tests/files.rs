@@ -4,7 +4,7 @@ use crate::files::FilesHome;
 use crate::fixtures::{
     clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
 };
-use crate::intent::{Intent, Phase, Want};
+use crate::intent::{Intent, Phase};
 use crate::observed::{FilesBucket, Tags};
 use crate::rollout::{Ask, request};
 use crate::spec::Spec;
@@ -356,49 +356,4 @@ fn a_key_of_kms_is_the_buckets_default_with_a_bucket_key() {
         assert_eq!(decision.actions, std::slice::from_ref(&wanted));
         assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
     }
-}
-
-#[test]
-fn lint_keeps_the_files_and_every_bucket_that_is_not_the_stacks_own() {
-    let (world, mut intent) = ready(&clustered(2));
-    let bucket = |name: &str| crate::action::BucketRef {
-        name: name.to_owned(),
-        region: "us-east-1".to_owned(),
-        owner: "123456789012".to_owned(),
-    };
-    let mut decision = plan(&intent, &world.observed, world.now);
-    let mut rule = |intent: &Intent, action: Action| {
-        decision.actions = vec![action];
-        let refusals = lint(&decision, &world.observed, intent).unwrap_err();
-        refusals[0].rule.clone()
-    };
-    let contents = |name| Action::DeleteBucketContents {
-        bucket: bucket(name),
-    };
-    assert_eq!(rule(&intent, contents(BUCKET)), "keeps_files");
-    assert_eq!(
-        rule(
-            &intent,
-            Action::DeleteBucket {
-                bucket: bucket(BUCKET)
-            }
-        ),
-        "keeps_files"
-    );
-    intent.want = Want::Down {
-        delete_database: true,
-        delete_files: true,
-    };
-    assert_eq!(
-        rule(&intent, contents(BUCKET)),
-        "keeps_files",
-        "nodes are there"
-    );
-    assert_eq!(rule(&intent, contents("theirs")), "not_our_bucket");
-    intent.spec.files.bucket = Some(BUCKET.to_owned());
-    assert_eq!(
-        rule(&intent, contents(BUCKET)),
-        "not_our_bucket",
-        "the file names it"
-    );
 }

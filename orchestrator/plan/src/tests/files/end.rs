@@ -4,10 +4,10 @@ use super::{BUCKET, of_bucket};
 use crate::fixtures::{
     clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
 };
-use crate::intent::{Phase, Want};
+use crate::intent::{Intent, Phase, Want};
 use crate::observed::FilesBucket;
-use crate::plan;
 use crate::world::World;
+use crate::{Action, lint, plan};
 
 #[test]
 fn down_keeps_the_bucket_unless_its_deletion_was_asked_for() {
@@ -85,4 +85,49 @@ fn a_bucket_that_the_file_names_outlives_every_end() {
     }
     assert_eq!(plan(&intent, &world.observed, world.now).next, Phase::Gone);
     assert_eq!(world.observed.files_bucket, Some(theirs));
+}
+
+#[test]
+fn lint_keeps_the_files_and_every_bucket_that_is_not_the_stacks_own() {
+    let (world, mut intent) = ready(&clustered(2));
+    let bucket = |name: &str| crate::action::BucketRef {
+        name: name.to_owned(),
+        region: "us-east-1".to_owned(),
+        owner: "123456789012".to_owned(),
+    };
+    let mut decision = plan(&intent, &world.observed, world.now);
+    let mut rule = |intent: &Intent, action: Action| {
+        decision.actions = vec![action];
+        let refusals = lint(&decision, &world.observed, intent).unwrap_err();
+        refusals[0].rule.clone()
+    };
+    let contents = |name| Action::DeleteBucketContents {
+        bucket: bucket(name),
+    };
+    assert_eq!(rule(&intent, contents(BUCKET)), "keeps_files");
+    assert_eq!(
+        rule(
+            &intent,
+            Action::DeleteBucket {
+                bucket: bucket(BUCKET)
+            }
+        ),
+        "keeps_files"
+    );
+    intent.want = Want::Down {
+        delete_database: true,
+        delete_files: true,
+    };
+    assert_eq!(
+        rule(&intent, contents(BUCKET)),
+        "keeps_files",
+        "nodes are there"
+    );
+    assert_eq!(rule(&intent, contents("theirs")), "not_our_bucket");
+    intent.spec.files.bucket = Some(BUCKET.to_owned());
+    assert_eq!(
+        rule(&intent, contents(BUCKET)),
+        "not_our_bucket",
+        "the file names it"
+    );
 }
