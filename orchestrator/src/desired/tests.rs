@@ -367,7 +367,7 @@ fn a_serving_node_is_told_everything() {
             start_timeout_s: spec().rollout.node_deadline_seconds,
         }),
         drain: Some(v1::Drain {
-            batch: 15,
+            batch: 12,
             interval_ms: 200,
             deadline_s: 870,
         }),
