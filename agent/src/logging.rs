@@ -1,9 +1,12 @@
-//! Logs: to the journal with fields when systemd runs the agent, else to stderr.
+//! Logs: to the journal with fields when systemd runs the agent, else to stderr. What goes to the
+//! journal goes as a line to stdout, too, when that is a terminal: the unit connects it to the machine's
+//! console, which EC2 shows of an instance that nobody can log in to. (`journal+console` would not do:
+//! the journal forwards what it reads from streams, and not what it is sent with fields.)
 //!
 //! `NODE`, `PHASE` and `ROLLOUT` belong to every record, whoever wrote it; they are kept here and
 //! added on the way out.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::RwLock;
 
 use fleet_proto::v1::Phase;
@@ -55,7 +58,15 @@ enum Output {
 
 struct Logger {
     output: Output,
+    /// Stdout is the machine's console.
+    console: bool,
     level: LevelFilter,
+}
+
+fn line(record: &Record<'_>, fields: &WithContext<'_>) -> String {
+    let mut text = format!("{} {}", record.level(), record.args());
+    let _ = fields.visit(&mut Fields(&mut text));
+    text
 }
 
 /// The record's own fields and the context's.
@@ -112,6 +123,11 @@ impl Log for Logger {
         };
         match &self.output {
             Output::Journal(journal) => {
+                if self.console {
+                    // A console that takes nothing more loses lines; the journal has them.
+                    let text = line(record, &fields);
+                    let _ = writeln!(std::io::stdout().lock(), "mattermost-agent: {text}");
+                }
                 let record = Record::builder()
                     .metadata(record.metadata().clone())
                     .args(*record.args())
@@ -123,14 +139,7 @@ impl Log for Logger {
                 let _ = journal.journal_send(&record);
             }
             Output::Stderr => {
-                let mut text = String::new();
-                let _ = fields.visit(&mut Fields(&mut text));
-                let _ = writeln!(
-                    std::io::stderr().lock(),
-                    "{} {}{text}",
-                    record.level(),
-                    record.args()
-                );
+                let _ = writeln!(std::io::stderr().lock(), "{}", line(record, &fields));
             }
         }
     }
@@ -138,13 +147,29 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
+/// Whether stdout is a console. It is made not to block: nothing may hold the agent's one thread up.
+fn console() -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let stdout = std::io::stdout();
+    stdout.is_terminal()
+        && fcntl_getfl(&stdout)
+            .and_then(|flags| fcntl_setfl(&stdout, flags | OFlags::NONBLOCK))
+            .is_ok()
+}
+
 /// Once, at start.
 pub fn install(level: LevelFilter) {
     let journal = connected_to_journal()
         .then(|| JournalLog::new().ok())
         .flatten();
+    let console = journal.is_some() && console();
     let output = journal.map_or(Output::Stderr, Output::Journal);
-    if log::set_boxed_logger(Box::new(Logger { output, level })).is_ok() {
+    let logger = Logger {
+        output,
+        console,
+        level,
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }
 }

@@ -61,6 +61,11 @@ pub fn settings(facts: &Facts, goal: &NodeGoal) -> BTreeMap<String, String> {
             "MM_JOBSETTINGS_RUNSCHEDULER".to_owned(),
             scheduler.to_string(),
         ),
+        // Without it audit and rate limits see the load balancer. A list by blanks; one header is one.
+        (
+            "MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER".to_owned(),
+            "X-Forwarded-For".to_owned(),
+        ),
     ]);
     settings.insert(
         "MM_CLUSTERSETTINGS_ENABLE".to_owned(),

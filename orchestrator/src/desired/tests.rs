@@ -119,6 +119,7 @@ fn settings_are_complete_and_hold_no_secret() {
         ("MM_CLUSTERSETTINGS_ENABLE", "true"),
         ("MM_JOBSETTINGS_RUNSCHEDULER", "true"),
         ("MM_SERVICESETTINGS_SITEURL", "https://chat.example"),
+        ("MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER", "X-Forwarded-For"),
         ("MM_SQLSETTINGS_DRIVERNAME", "postgres"),
         ("MM_TEAMSETTINGS_ENABLEOPENSERVER", "true"),
     ]);
@@ -126,6 +127,13 @@ fn settings_are_complete_and_hold_no_secret() {
     let alone = settings(&facts(), &serve(|serve| serve.cluster = None));
     assert_eq!(alone["MM_CLUSTERSETTINGS_ENABLE"], "false");
     assert!(!alone.contains_key("MM_CLUSTERSETTINGS_CLUSTERNAME"));
+    // Whoever has another proxy in front says so.
+    let header = "MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER";
+    let own = settings(
+        &facts(),
+        &serve(|serve| serve.settings = pairs(&[(header, "CF-Connecting-IP X-Forwarded-For")])),
+    );
+    assert_eq!(own[header], "CF-Connecting-IP X-Forwarded-For");
     assert!(settings(&facts(), &NodeGoal::Drain).is_empty());
 
     // The whole message, as it is logged and kept by the agent.

@@ -264,7 +264,10 @@ async fn two_instances(region: &Region, image: &str) -> anyhow::Result<()> {
         loop {
             let own = ["etc/machine-id", "etc/ssh/ssh_host_ed25519_key.pub"]
                 .map(|file| std::fs::read_to_string(upper.join(file)).unwrap_or_default());
-            if own.iter().all(|text| text.len() > 32) && agent_spoke(&upper).await? {
+            if own.iter().all(|text| text.len() > 32)
+                && agent_spoke(&upper).await?
+                && console_tells(region, id).await?
+            {
                 known.extend(own);
                 break;
             }
@@ -281,6 +284,14 @@ async fn two_instances(region: &Region, image: &str) -> anyhow::Result<()> {
         "two instances share an identity: {known:?}"
     );
     Ok(())
+}
+
+/// Whether EC2 shows what the agent of an instance says: all that is to be had of one that never called.
+async fn console_tells(region: &Region, id: &str) -> anyhow::Result<bool> {
+    let asked = ["ec2", "get-console-output", "--instance-id", id];
+    let answer = region.aws(HOME, &asked).await?;
+    let text = answer["Output"].as_str().unwrap_or_default();
+    Ok(text.contains("mattermost-agent: "))
 }
 
 /// Whether the agent of an instance has written to its journal.
