@@ -1,6 +1,5 @@
 //! What the operator keeps in Secrets Manager, and a site below a path: a licence that no server takes, a good
-//! one after it, a password that is missing and then rotated, and a server that has read older settings.
-//! Users go on all the while.
+//! one after it, a password that is missing and then rotated. Users go on all the while.
 
 mod stack;
 mod watch;
@@ -14,7 +13,7 @@ use e2e::processes::Program;
 use e2e::search::nothing_leaks;
 use e2e::stage::{LICENCE_SECRET, SMTP_SECRET};
 use e2e::{Options, Stage, binaries};
-use serde_json::{Value, json};
+use serde_json::json;
 use stack::{
     COMPANIES, DAYS, Licences, Nodes, PASSWORDS, PATH, SOON, again, both_serve, current, put,
     running, site, texts, two_nodes_below_a_path, users,
@@ -57,8 +56,6 @@ async fn secrets_change_one_node_at_a_time_below_a_path() -> anyhow::Result<()> 
     users.mark("password");
     serve = a_missing_password_is_named(&stage, &watch, serve).await?;
     a_rotated_password_goes_round(&stage, &watch, &nodes).await?;
-    users.mark("older settings");
-    who_read_older_settings_restarts(&stage, &nodes).await?;
     let report = users.finish().await;
     let _ = writeln!(std::io::stderr(), "{report}");
     ensure!(
@@ -262,63 +259,4 @@ async fn a_rotated_password_goes_round(
         ensure!(has, "the server of {node} runs with another password");
     }
     Ok(())
-}
-
-/// Somebody writes settings into the database that no server is told of. The server that starts afterwards is
-/// right; the other one is restarted, and the newer one is not touched.
-async fn who_read_older_settings_restarts(stage: &Stage, nodes: &Nodes) -> anyhow::Result<()> {
-    let database = stage.database("mattermost").await?;
-    // Written a minute ago: a server is known to have read a row when it began so much later. In the server's own
-    // form, or it writes the row once more at its start.
-    let written = database
-        .ask(
-            "BEGIN; \
-             CREATE TEMPORARY TABLE changed AS SELECT * FROM configurations WHERE active; \
-             UPDATE configurations SET active = NULL WHERE active; \
-             INSERT INTO configurations (id, value, createat, active) \
-             SELECT 'changedbysomebodyinsql0001', \
-                    replace(value, '\"SiteName\": \"Mattermost\"', '\"SiteName\": \"Changed\"'), \
-                    (extract(epoch FROM now()) * 1000)::bigint - 60500, true \
-             FROM changed; COMMIT; \
-             SELECT count(*) FROM configurations WHERE active AND value LIKE '%\"Changed\"%'",
-        )
-        .await?;
-    ensure!(written.trim_end().ends_with("\n1"), "{written}");
-    let pid =
-        |node: &str| program(node, "mattermost").with_context(|| format!("{node} has no server"));
-    let [newer, older] = [0, 1].map(|number| nodes.iter().nth(number));
-    let ((newer, (newer_address, _)), (older, (older_address, _))) =
-        newer.zip(older).context("not two nodes")?;
-    let before = pid(older)?;
-    let killed = rustix::process::Pid::from_raw(pid(newer)?.cast_signed());
-    let killed = killed.context("no process has number 0")?;
-    rustix::process::kill_process(killed, rustix::process::Signal::KILL)?;
-    is_named(newer_address, "Changed").await?;
-    let started = pid(newer)?;
-    is_named(older_address, "Changed").await?;
-    both_serve(stage, |_| true).await?;
-    let (newer, older) = (pid(newer)?, pid(older)?);
-    ensure!(newer == started, "the newer server was restarted, too");
-    ensure!(older != before, "settings changed without a restart");
-    Ok(())
-}
-
-/// Until clients of this server are told this name of the site.
-async fn is_named(address: &str, wanted: &str) -> anyhow::Result<()> {
-    let url = format!("http://{address}:8065{PATH}/api/v4/config/client?format=old");
-    let name = async || {
-        let answer = reqwest::get(&url).await?.bytes().await?;
-        let said: Value = serde_json::from_slice(&answer)?;
-        anyhow::Ok(said["SiteName"].as_str().unwrap_or_default().to_owned())
-    };
-    let until = tokio::time::Instant::now() + SOON;
-    loop {
-        let said = name().await;
-        if said.as_ref().is_ok_and(|said| said == wanted) {
-            return Ok(());
-        }
-        let late = tokio::time::Instant::now() > until;
-        ensure!(!late, "{address} is named {said:?}, not `{wanted}`");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
