@@ -123,7 +123,7 @@ impl Host {
             format!("listening for nodes on `{listen}`; hint: `orchestrator.listen` in the specification says where")
         })?;
         let socket = socket(&options.runtime, &spec.stack);
-        let core = connect(spec, want, true).await?;
+        let core = Box::pin(connect(spec, want, true)).await?;
         let shared = Arc::clone(&core);
         core.tasks.spawn(async move {
             if let Err(error) =

@@ -179,6 +179,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::large_stack_arrays, reason = "a table of cases")]
     fn a_server_is_as_old_as_its_configuration_at_least() {
         let after = |phase: &str, digest: &str| node(phase, digest, None);
         let failed = |code: &str| Node {
