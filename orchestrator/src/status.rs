@@ -202,9 +202,12 @@ pub fn nodes(observed: &Observed, snapshot: &Snapshot, fleet: &Fleet) -> Vec<v1:
 }
 
 fn to_wire(node: &plan::observed::Node) -> v1::NodeReport {
-    let phase = (0..=11)
-        .find(|number| crate::report::phase_name(*number) == node.phase)
-        .unwrap_or(0);
+    // Numbers have no gaps; the first that is no phase ends them.
+    let phase = (0..)
+        .map_while(|number| v1::Phase::try_from(number).ok())
+        .find(|phase| crate::report::phase_name((*phase).into()) == node.phase)
+        .unwrap_or_default()
+        .into();
     v1::NodeReport {
         phase,
         generation: node.generation,

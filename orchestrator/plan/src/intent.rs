@@ -258,6 +258,9 @@ pub struct RolloutIntent {
     /// When the present evaluation window began, and green's counters then (requests, server errors).
     #[serde(default)]
     pub window: Option<(Timestamp, u64, u64)>,
+    /// A move: since when SQL shows other settings than the node's file, although every node is done.
+    #[serde(default)]
+    pub unproven: Option<Timestamp>,
 }
 
 /// Which way a rollout goes.

@@ -54,7 +54,7 @@ pub use forecast::{Change, Forecast, Sign, forecast, forecast_rollout};
 pub use history::{DATABASE, History, history};
 pub use intent::{Intent, Phase, Record, RolloutIntent, Want};
 pub use lint::{Refusal, lint};
-pub use moving::MoveOrder;
+pub use moving::{LostWithNodes, MoveOrder, has_nodes, lost_with_nodes};
 pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
 pub use spec::Spec;

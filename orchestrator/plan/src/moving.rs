@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::configuration::ConfigurationHome;
 use crate::files::{BucketHome, FilesHome};
 use crate::intent::{Intent, Record, Target};
-use crate::observed::{Node, Observed};
+use crate::observed::{Group, Node, Observed, STACK_TAG};
 use crate::spec::{FileStore, Spec};
+use crate::view::unknown;
 
 /// What a node is told to bring to where it lasts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +52,9 @@ pub(crate) fn unmoved(record: &Record, spec: &Spec) -> Option<Unmoved> {
 }
 
 impl Unmoved {
-    /// What is where, and the command.
-    pub fn words(self) -> String {
-        let what = match (self.configuration, self.files) {
+    /// What is where.
+    fn what(self) -> &'static str {
+        match (self.configuration, self.files) {
             (true, true) => {
                 "settings made in the System Console lie in each node's config.json, users' files and uploaded plugins on its disk, and both are lost with the node"
             }
@@ -63,11 +64,47 @@ impl Unmoved {
             (false, _) => {
                 "users' files and uploaded plugins lie on the nodes' disks and are lost with the node"
             }
-        };
+        }
+    }
+
+    /// What is where, and the command.
+    pub fn words(self) -> String {
         format!(
-            "{what}: `orchestrator move` brings them to where they last; until then no rollout, scale-in or replacement of a node is made"
+            "{}: `orchestrator move` brings them to where they last; until then no rollout, scale-in or replacement of a node is made",
+            self.what()
         )
     }
+}
+
+/// What lies on nodes alone and goes with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostWithNodes {
+    /// In a sentence without an end.
+    pub what: &'static str,
+    /// Users' files are among it.
+    pub files: bool,
+}
+
+/// What the end of all nodes would take with it; none where nothing lies on them alone, or none is there.
+/// Groups that could not be read may have nodes.
+pub fn lost_with_nodes(intent: &Intent, observed: &Observed) -> Option<LostWithNodes> {
+    let unmoved = unmoved(&intent.record, &intent.spec)?;
+    has_nodes(intent, observed).then(|| LostWithNodes {
+        what: unmoved.what(),
+        files: unmoved.files,
+    })
+}
+
+/// Whether the stack has nodes, or may have.
+pub fn has_nodes(intent: &Intent, observed: &Observed) -> bool {
+    let stack = intent.spec.names().stack().to_owned();
+    let ours = |group: &&Group| group.tags.get(STACK_TAG) == Some(&stack);
+    unknown(observed, "groups").is_some()
+        || observed
+            .groups
+            .values()
+            .filter(ours)
+            .any(|group| !group.members.is_empty())
 }
 
 /// Agents that would leave the order out in silence, of the nodes in a group.

@@ -347,6 +347,7 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     rollout.bad_windows = 0;
     rollout.history.clear();
     rollout.window = None;
+    rollout.unproven = None;
     next
 }
 

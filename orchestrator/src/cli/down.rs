@@ -8,6 +8,7 @@ use plan::Want;
 use plan::intent::Phase;
 
 use files::Files;
+use nodes::OnNodes;
 
 use super::{Cli, Exit, follow, output};
 use crate::core::Look;
@@ -15,6 +16,7 @@ use crate::host::{Host, Options};
 use crate::store::Holder;
 
 mod files;
+mod nodes;
 
 /// Flags of `down`.
 #[derive(Debug, ClapArgs)]
@@ -26,6 +28,10 @@ pub struct Args {
     /// for the bucket's name; with --yes it is given here. A bucket that the specification names is never deleted
     #[arg(long, value_name = "BUCKET", num_args = 0..=1, default_missing_value = "", require_equals = true)]
     delete_files: Option<String>,
+    /// What lies on the nodes alone may be lost with them: users' files and settings of a stack that was not
+    /// moved (`orchestrator move`)
+    #[arg(long)]
+    lose_files: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -39,6 +45,10 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             "an orchestrator of this host keeps stack `{}` up\nhint: stop `orchestrator serve` first, on every control host",
             spec.stack
         );
+    }
+    let on_nodes = OnNodes::read(&spec).await?;
+    if let Some(exit) = on_nodes.confirm(args.lose_files) {
+        return Ok(exit);
     }
     if !args.yes {
         let what = if args.delete_database {
@@ -93,7 +103,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             }));
         } else {
             output::data(&format!("stack `{stack}` is gone"));
-            output::talk(&files.summary());
+            output::talk(&files.summary(on_nodes.loses_files()));
         }
     }
     host.stop().await;

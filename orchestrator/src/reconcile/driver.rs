@@ -262,6 +262,17 @@ pub async fn decide_once(
     Ok((intent, observed, decision))
 }
 
+/// Looks and decides nothing: what is wanted and recorded, and what is there. Twice, since the first look
+/// finds the store.
+pub async fn read(core: &Arc<Core>) -> Result<(Intent, plan::Observed), StoreError> {
+    let mut memory = Memory::new(core.now());
+    let snapshot = core.store.snapshot().await?;
+    observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    let snapshot = core.store.snapshot().await?;
+    let observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    Ok((intent(core, &snapshot), observed))
+}
+
 /// What is wanted, from file and store.
 pub fn intent(core: &Core, snapshot: &Snapshot) -> Intent {
     Intent {

@@ -15,4 +15,4 @@ mod observe;
 pub mod rotation;
 mod timeline;
 
-pub use driver::{decide_once, intent, now, run};
+pub use driver::{decide_once, intent, now, read, run};

@@ -5,6 +5,7 @@
 //! every AWS SDK and tool understands, and everything else by its specification.
 
 pub mod database;
+pub mod earlier;
 pub mod fleet;
 pub mod image;
 pub mod orchestrator;

@@ -233,6 +233,11 @@ impl Stage {
         self.options.licence.is_some()
     }
 
+    /// What its instances are.
+    pub fn runtime(&self) -> &Runtime {
+        &self.options.runtime
+    }
+
     /// Ends the lab, and says what was left behind. Fails when a role of the product was refused anything:
     /// then its policy does not suffice, even where the product got along without.
     pub async fn strike(self) -> anyhow::Result<Vec<String>> {

@@ -1,5 +1,7 @@
 //! Stacks from before, and their way to what lasts.
 
+mod proof;
+
 use super::*;
 use crate::action::Action;
 use crate::decision::{Decision, NodeGoal};
@@ -138,6 +140,28 @@ fn what_needs_no_move_is_not_moved() {
 }
 
 #[test]
+fn what_goes_with_the_nodes_is_known_before_they_go() {
+    let (mut world, mut intent) = old(&unlicensed());
+    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
+    assert!(lost.files && lost.what.contains("config.json"));
+    // Nothing is left to lose, unless nobody could look.
+    let group = world.observed.groups.get_mut("demo-g1").unwrap();
+    let members = std::mem::take(&mut group.members);
+    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+    let unknown = &mut world.observed.unknown;
+    unknown.insert("groups".to_owned(), "throttled".to_owned());
+    assert_eq!(lost_with_nodes(&intent, &world.observed), Some(lost));
+    world.observed.unknown.clear();
+    world.observed.groups.get_mut("demo-g1").unwrap().members = members;
+    intent.record.configuration = Some(ConfigurationHome::Database);
+    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
+    assert!(lost.files && !lost.what.contains("config.json"));
+    intent.record.proven.as_mut().unwrap().files =
+        FilesHome::wanted(&intent.spec, Some("123456789012"));
+    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+}
+
+#[test]
 fn an_old_agent_is_named() {
     let (mut world, intent) = old(&unlicensed());
     let id = world.observed.nodes.keys().next().unwrap().clone();
@@ -231,26 +255,6 @@ fn a_node_that_cannot_copy_serves_again_as_before() {
     world.unmovable.clear();
     begin(&world, &mut intent);
     assert_eq!(phases(&mut world, &mut intent).last().unwrap(), "done");
-}
-
-#[test]
-fn settings_that_sql_does_not_show_are_not_moved() {
-    let (mut world, mut intent) = old(&unlicensed());
-    begin(&world, &mut intent);
-    for _ in 0..600 {
-        let decision = turn(&mut world, &mut intent);
-        // Another program made a row of its own.
-        if let Some(row) = &mut world.observed.databases.as_mut().unwrap().configuration {
-            row.salts.insert(SALT.to_owned(), "0f".repeat(32));
-        }
-        if decision.next.ends_a_rollout() {
-            assert_eq!(decision.next, Phase::RolledBack);
-            break;
-        }
-    }
-    let failure = intent.rollout.as_ref().unwrap().failure.join("; ");
-    assert!(failure.contains(SALT), "{failure}");
-    assert_eq!(intent.record.configuration(), ConfigurationHome::File);
 }
 
 #[test]
@@ -368,31 +372,4 @@ fn a_bucket_named_by_settings_is_used_and_nothing_is_copied() {
             configuration: true
         })
     );
-}
-
-#[test]
-fn only_the_whole_of_a_file_proves_it() {
-    let (world, _) = old(&unlicensed());
-    let mut observed = world.observed.clone();
-    assert!(proves(&file("a0"), &observed).is_err(), "no row");
-    let mut salts = file("a0");
-    let site_name = salts.remove("TeamSettings.SiteName");
-    observed.databases.as_mut().unwrap().configuration = Some(crate::observed::Configuration {
-        id: "r".to_owned(),
-        created_at_ms: 1,
-        salts,
-        site_name,
-    });
-    assert_eq!(proves(&file("a0"), &observed), Ok(()));
-    for name in file("a0").keys() {
-        let mut other = file("a0");
-        other.insert(name.clone(), "ff".repeat(32));
-        assert!(
-            proves(&other, &observed)
-                .unwrap_err()
-                .contains(name.as_str())
-        );
-        other.remove(name);
-        assert!(proves(&other, &observed).is_err(), "{name} is needed");
-    }
 }

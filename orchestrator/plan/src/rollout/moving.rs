@@ -20,6 +20,10 @@ use crate::nodes::{Colour, failure_lines};
 use crate::observed::{ListenerAction, Moved, Node};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, pin};
+use crate::view::later;
+
+/// Longer than the orchestrator believes one answer of SQL, and a look.
+const CONTRADICTED_SECONDS: u32 = 15;
 
 /// What a node of the one colour should be.
 pub(super) fn goal(scene: &Scene<'_>, instance: &str) -> NodeGoal {
@@ -97,6 +101,9 @@ pub(super) fn moving(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let waits = waiting(draft, scene, complete);
     if !waits.is_empty() {
         draft.wait("moving", format!("no server runs: {}", waits.join("; ")));
+        if let Some(rollout) = &mut draft.rollout {
+            rollout.unproven = None;
+        }
         return Step::Stay;
     }
     if scene.view.record().configuration() == ConfigurationHome::Database {
@@ -109,13 +116,25 @@ pub(super) fn moving(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     };
     match proves(&node.configuration_file, scene.view.observed) {
         Ok(()) => Step::Go(Phase::Moved),
-        // The row is from before: reads of one look take seconds.
-        Err(why) if !is_new(scene) => {
-            draft.wait("configuration", why);
-            Step::Stay
-        }
-        Err(why) => Step::Back(vec![format!("the settings are not in the database: {why}")]),
+        Err(why) => unproven(draft, scene, &why),
     }
+}
+
+/// What SQL showed may be older than what the node said, and of the two rows that a server writes (its
+/// defaults, then the file's) it may be the first. Only what lasts is a contradiction.
+fn unproven(draft: &mut Draft, scene: &Scene<'_>, why: &str) -> Step {
+    let text = format!("the settings are not in the database: {why}");
+    // Not read at all: that is waited for until the phase's deadline.
+    let is_read = scene.view.observed.databases.is_some();
+    let since = scene.rollout.unproven.unwrap_or(scene.view.now);
+    if is_read && scene.view.now >= later(since, CONTRADICTED_SECONDS) {
+        return Step::Back(vec![text]);
+    }
+    if let Some(rollout) = &mut draft.rollout {
+        rollout.unproven = is_read.then_some(since);
+    }
+    draft.wait("configuration", text);
+    Step::Stay
 }
 
 /// The servers run on what lasts, verified; nobody is let in yet.
@@ -179,13 +198,6 @@ pub(super) fn reopened(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     } else {
         Step::Stay
     }
-}
-
-/// SQL shows a row that was written since the servers stopped.
-fn is_new(scene: &Scene<'_>) -> bool {
-    let seen = scene.view.observed.databases.as_ref();
-    let row = seen.and_then(|seen| seen.configuration.as_ref());
-    row.is_some_and(|row| row.created_at_ms >= scene.rollout.entered.as_millisecond())
 }
 
 /// Nodes that are not there yet, one sentence each.

@@ -24,23 +24,42 @@ const CONFIGURATION_CONNECTIONS: u32 = 2;
 /// The request becomes a rollout: what it starts from is written down once.
 pub(super) fn requested(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let record = scene.view.record();
+    let oldest = if scene.is_move() {
+        // Whose settings are the stack's is written down once: not from a look that failed.
+        let Some(oldest) = oldest(draft, scene) else {
+            return Step::Stay;
+        };
+        Some(oldest)
+    } else {
+        None
+    };
     if let Some(rollout) = &mut draft.rollout {
         rollout.blue_group = Some(scene.view.owner());
         rollout.blue_slot = record.slot;
         rollout.migrations_before = record
             .migrations
             .or_else(|| scene.view.observed.migrations_applied());
+        if oldest.is_some() {
+            rollout.migrator = oldest;
+        }
     }
     draft.record.generation = record.generation.max(scene.rollout.generation);
-    if scene.is_move()
-        && let Some(blue) = scene.blue
-        && let Some(rollout) = &mut draft.rollout
-    {
-        // The oldest in service: its settings are the stack's.
-        let members = live_members(scene.view, blue);
-        rollout.migrator = members.first().map(|id| (*id).to_owned());
-    }
     Step::Go(Phase::Preflight)
+}
+
+/// The node of blue that was launched first.
+fn oldest(draft: &mut Draft, scene: &Scene<'_>) -> Option<String> {
+    for field in ["groups", "instances"] {
+        if !draft.knows(scene.view, field) {
+            return None;
+        }
+    }
+    let members = scene.blue.map(|blue| live_members(scene.view, blue));
+    let oldest = members.and_then(|members| members.first().map(|id| (*id).to_owned()));
+    if oldest.is_none() {
+        draft.wait("blue", "no node of the group that serves is visible");
+    }
+    oldest
 }
 
 /// Refusals end the rollout at once; a state that may pass is waited for until the deadline.

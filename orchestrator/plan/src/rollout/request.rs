@@ -182,6 +182,7 @@ fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) ->
         migrations_before: record.migrations,
         history: Vec::new(),
         window: None,
+        unproven: None,
     }
 }
 

@@ -97,9 +97,17 @@ impl Files {
         Ok(Some(Exit::Refused))
     }
 
-    /// What became of them, for the end.
-    pub fn summary(&self) -> String {
+    /// What became of them, for the end. `lost`: they were not in a bucket yet, but on the nodes.
+    pub fn summary(&self, lost: bool) -> String {
+        if let (true, Some(bucket)) = (lost, self.kept()) {
+            return format!(
+                "users' files lay on the nodes and are gone with them; bucket `{bucket}` stays as it is"
+            );
+        }
         match self {
+            Self::Kept(None) if lost => {
+                "users' files lay on the nodes and are gone with them".to_owned()
+            }
             Self::Local => "users' files lay on the nodes' disks and are gone with them".to_owned(),
             Self::Named(bucket) => format!("users' files stay in bucket `{bucket}`"),
             Self::Kept(Some(bucket)) => format!(
@@ -118,6 +126,7 @@ mod tests {
     fn args(delete_files: Option<&str>) -> Args {
         Args {
             delete_database: false,
+            lose_files: false,
             delete_files: delete_files.map(str::to_owned),
             yes: true,
         }
@@ -136,5 +145,17 @@ mod tests {
         assert!(!named.deletes());
         assert_eq!(asks(&named, None), None);
         assert_eq!(named.kept(), Some("theirs"));
+    }
+
+    #[test]
+    fn files_that_were_never_in_the_bucket_are_not_said_to_stay_there() {
+        for files in [
+            Files::Named("theirs".to_owned()),
+            Files::Kept(Some("ours".to_owned())),
+            Files::Kept(None),
+        ] {
+            assert!(files.summary(false).contains("users' files stay in"));
+            assert!(files.summary(true).contains("gone with them"), "{files:?}");
+        }
     }
 }

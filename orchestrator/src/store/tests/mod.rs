@@ -161,6 +161,7 @@ pub(crate) fn rollout(number: u64) -> RolloutIntent {
         migrations_before: None,
         history: Vec::new(),
         window: None,
+        unproven: None,
     }
 }
 
