@@ -3,6 +3,7 @@
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
+use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::request::{Skew, skew};
 use crate::rollout::scene::Scene;
@@ -177,11 +178,11 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
         draft.wait("databases", "the database could not be looked into yet");
     }
     match view.primary() {
-        Some(primary) if view.db_is_settled(primary) => {}
+        Some(primary) if view.db_is_settled(primary, DbOperation::RollOut) => {}
         Some(primary) => draft.wait(
             "primary",
             format!(
-                "`{}` is `{}`; it must be read `available` {} times in a row",
+                "`{}` is `{}`; it must be read {} times in a row in a state in which a rollout may begin",
                 primary.id,
                 primary.status,
                 view.reads_in_a_row()
@@ -192,7 +193,7 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
     for number in 1..=view.spec().database.replicas {
         let id = view.names.replica(number);
         match view.observed.db_instances.get(&id) {
-            Some(replica) if replica.status == "available" => {}
+            Some(replica) if replica.status.allows(DbOperation::RollOut) => {}
             Some(replica) => {
                 draft.wait("replica", format!("replica `{id}` is `{}`", replica.status));
             }
