@@ -91,9 +91,11 @@ def test_the_life_of_a_primary(rds, lab, place, network, refused, wait, until):
 
     def grown():
         shown = rds.describe_db_instances(**primary)["DBInstances"][0]
-        return shown["AllocatedStorage"] == 30 and shown["DBInstanceStatus"] == "available"
+        return shown["AllocatedStorage"] == 30 and shown["DBInstanceStatus"] == "storage-optimization"
 
     until(grown, "the larger storage")
+    again = {"AllocatedStorage": 40, "ApplyImmediately": True}
+    refused("InvalidParameterCombination", rds.modify_db_instance, **primary, **again)
     arn = made["DBInstanceArn"]
     rds.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "k", "Value": "v"}])
     rds.remove_tags_from_resource(ResourceName=arn, TagKeys=["k"])
@@ -140,6 +142,7 @@ def test_parameter_groups(rds, refused):
     pages = rds.get_paginator("describe_db_parameters").paginate(**group)
     shown = {p["ParameterName"]: p for page in pages for p in page["Parameters"]}
     assert shown["rds.force_ssl"]["ParameterValue"] == "1"
+    assert shown["rds.force_ssl"]["Source"] == "system", "the family's own"
     rds.reset_db_parameter_group(**group, ResetAllParameters=True)
     assert rds.describe_db_parameter_groups(**group)["DBParameterGroups"]
     unknown = {**value, "ParameterName": "no_such_parameter"}

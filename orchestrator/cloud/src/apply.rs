@@ -112,12 +112,15 @@ impl Cloud {
                 source,
                 class,
                 security_groups,
-                parameter_group,
             } => {
-                self.ensure_db_replica(id, source, class, security_groups, parameter_group)
+                self.ensure_db_replica(id, source, class, security_groups)
                     .await
             }
             Action::SetDbInstance { id, change } => self.set_db_instance(id, change).await,
+            Action::GrowDbStorage { id, gib, iops } => self.grow_db_storage(id, *gib, *iops).await,
+            Action::SetDbMasterPassword { id, secret } => {
+                self.set_db_master_password(id, secret).await
+            }
             Action::RebootDbInstance { id } => self.reboot_db_instance(id).await,
             Action::EnsureDbSnapshot { id, instance } => {
                 self.ensure_db_snapshot(id, instance).await

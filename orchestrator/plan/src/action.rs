@@ -4,6 +4,7 @@
 //! made. [`Action::key`] is stable; it is the journal's key and the seed of names and ClientTokens.
 
 mod bucket;
+mod database;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,9 @@ use crate::observed::{HealthCheck, ListenerAction, Rule, Tags};
 
 pub use bucket::{
     BucketRef, BucketSetting, LIFECYCLE_RULE, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS,
+};
+pub use database::{
+    DB_CERTIFICATE_AUTHORITY, DB_PARAMETERS, DB_STORAGE_TYPE, DatabaseWanted, DbChange, DbPrimary,
 };
 
 /// One effect.
@@ -59,16 +63,25 @@ pub enum Action {
     },
     /// The primary; the master password is read from the secret by the executor and goes nowhere else.
     EnsureDbPrimary(DbPrimary),
-    /// A read replica of a source that was observed available.
+    /// A read replica of a source in a state that allows it. It gets its source's parameter group: RDS
+    /// refuses to be told one for PostgreSQL.
     EnsureDbReplica {
         id: String,
         source: String,
         class: String,
         security_groups: BTreeSet<String>,
-        parameter_group: String,
     },
     /// Changes of a DB instance that need no new one.
     SetDbInstance { id: String, change: DbChange },
+    /// At least so much storage (GiB). A call of its own: RDS takes one change of storage in six hours, and
+    /// what stands in the same call waits with it. `iops`: what a volume of that size must be told.
+    GrowDbStorage {
+        id: String,
+        gib: u32,
+        iops: Option<u32>,
+    },
+    /// The master's password is what its secret says, which the executor reads.
+    SetDbMasterPassword { id: String, secret: String },
     /// Reboots (a parameter group that is `pending-reboot`).
     RebootDbInstance { id: String },
     /// Databases, roles and grants by SQL as the master: not AWS, but the same loop.
@@ -234,63 +247,6 @@ pub enum SecretKind {
     CertificateAuthority,
 }
 
-/// The primary as wanted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DbPrimary {
-    /// Identifier.
-    pub id: String,
-    /// Class.
-    pub class: String,
-    /// Engine version.
-    pub engine_version: String,
-    /// GiB.
-    pub storage_gib: u32,
-    /// Multi-AZ.
-    pub multi_az: bool,
-    /// Days.
-    pub backup_days: u32,
-    /// Deletion protection.
-    pub deletion_protection: bool,
-    /// Name of the secret with the master's name and password.
-    pub master_secret: String,
-    /// Subnet group.
-    pub subnet_group: String,
-    /// Parameter group.
-    pub parameter_group: String,
-    /// Security groups.
-    pub security_groups: BTreeSet<String>,
-}
-
-/// Changes of a DB instance; `None` leaves a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DbChange {
-    /// Class.
-    pub class: Option<String>,
-    /// GiB, only ever more.
-    pub storage_gib: Option<u32>,
-    /// Multi-AZ.
-    pub multi_az: Option<bool>,
-    /// Days.
-    pub backup_days: Option<u32>,
-    /// Deletion protection.
-    pub deletion_protection: Option<bool>,
-    /// Parameter group.
-    pub parameter_group: Option<String>,
-    /// Security groups.
-    pub security_groups: Option<BTreeSet<String>>,
-}
-
-/// A database with its own role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatabaseWanted {
-    /// Database, for example `mattermost`.
-    pub name: String,
-    /// Role that owns it and its schema `public`.
-    pub owner: String,
-    /// Secret with the role's password.
-    pub secret: String,
-}
-
 /// Content of a template version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateContent {
@@ -363,6 +319,8 @@ impl Action {
             Self::EnsureDbPrimary(primary) => format!("ensure_db_primary/{}", primary.id),
             Self::EnsureDbReplica { id, .. } => format!("ensure_db_replica/{id}"),
             Self::SetDbInstance { id, .. } => format!("set_db_instance/{id}"),
+            Self::GrowDbStorage { id, .. } => format!("grow_db_storage/{id}"),
+            Self::SetDbMasterPassword { id, .. } => format!("set_db_master_password/{id}"),
             Self::RebootDbInstance { id } => format!("reboot_db_instance/{id}"),
             Self::EnsureDatabases { .. } => "ensure_databases".to_owned(),
             Self::EnsureDbSnapshot { id, .. } => format!("ensure_db_snapshot/{id}"),

@@ -1,6 +1,7 @@
 //! What would happen, told before it does: the planner is run against a model of the world in which
 //! every effect succeeds, and what it asked for is written down. No list of resources is kept twice.
 
+mod database;
 mod rollout;
 #[cfg(test)]
 mod tests;

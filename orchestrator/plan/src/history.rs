@@ -5,7 +5,7 @@
 //! says nothing: a rollout or a node that is not in it may well be in the database.
 
 use crate::intent::Want;
-use crate::observed::Observed;
+use crate::observed::{DbStatus, Observed};
 use crate::spec::Spec;
 use crate::view;
 
@@ -23,8 +23,15 @@ pub enum History {
     Unclear(String),
 }
 
-/// Judges one look. `role` is the store's own role, once its secret could be read.
-pub fn history(want: Want, spec: &Spec, observed: &Observed, role: Option<&str>) -> History {
+/// Judges one look. `role` is the store's own role, once its secret could be read; `opened`: that role was let
+/// into the store's database, which shows all that the master could show.
+pub fn history(
+    want: Want,
+    spec: &Spec,
+    observed: &Observed,
+    role: Option<&str>,
+    opened: bool,
+) -> History {
     let id = spec.names().database();
     let Some(primary) = observed.db_instances.get(&id) else {
         return match view::unknown(observed, "db_instances") {
@@ -33,7 +40,7 @@ pub fn history(want: Want, spec: &Spec, observed: &Observed, role: Option<&str>)
         };
     };
     let removed = matches!(want, Want::Down { .. })
-        && (primary.status == "deleting" || primary.endpoint.is_none());
+        && (primary.status == DbStatus::Deleting || primary.endpoint.is_none());
     if removed {
         return History::Memory;
     }
@@ -42,6 +49,9 @@ pub fn history(want: Want, spec: &Spec, observed: &Observed, role: Option<&str>)
         return History::Unclear(format!(
             "DB instance `{id}` is `{status}` and has no address yet"
         ));
+    }
+    if opened {
+        return History::Database;
     }
     let Some(seen) = &observed.databases else {
         let why = observed.unknown.get("databases");
@@ -80,7 +90,7 @@ mod tests {
     /// A look that shows a primary in this status, with an address or without.
     fn look(status: &str, address: bool) -> Observed {
         let primary = DbInstance {
-            status: status.to_owned(),
+            status: status.into(),
             endpoint: address.then(|| "db.example".to_owned()),
             ..DbInstance::default()
         };
@@ -110,6 +120,20 @@ mod tests {
             unknown,
             ..observed
         }
+    }
+
+    /// The master may be refused, its secret changed by hand: the store's own role shows where the history is.
+    #[test]
+    fn the_stores_own_role_is_enough() {
+        let observed = failed("databases", look("available", true));
+        let role = Some("orchestrator");
+        for (opened, expected) in [(true, true), (false, false)] {
+            let found = history(UP, &unlicensed(), &observed, role, opened);
+            assert_eq!(found == History::Database, expected, "{found:?}");
+        }
+        let going = look("deleting", true);
+        let found = history(DOWN, &unlicensed(), &going, role, true);
+        assert_eq!(found, History::Memory, "it is being deleted");
     }
 
     #[test]
@@ -179,7 +203,7 @@ mod tests {
         for (number, (observed, secret, up, down)) in cases.into_iter().enumerate() {
             let role = secret.then_some("orchestrator");
             for (want, expected) in [(UP, up), (DOWN, down)] {
-                let found = history(want, &unlicensed(), &observed(), role);
+                let found = history(want, &unlicensed(), &observed(), role, false);
                 match (expected, &found) {
                     (Err(part), History::Unclear(why)) => {
                         assert!(why.contains(part), "case {number}, {want:?}: {why}");

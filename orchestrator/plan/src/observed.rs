@@ -4,6 +4,7 @@
 //! mean neither healthy nor gone. `None` for a resource means "a read that would have shown it did not".
 
 mod database;
+mod db_status;
 mod files;
 mod fleet;
 mod front;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use database::{
     Configuration, Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup,
 };
+pub use db_status::{DbOperation, DbStatus, Outlook};
 pub use files::{BucketEncryption, BucketLifecycle, FilesBucket};
 pub use fleet::{
     Activity, Alarm, Failure, Group, Image, Instance, Member, Moved, Node, ScalingPolicy, Template,
@@ -71,6 +73,9 @@ pub struct Observed {
     pub db_snapshots: BTreeMap<String, DbSnapshot>,
     /// The newest engine version that RDS offers, for the specification's default.
     pub engine_versions: Vec<String>,
+    /// The primary refused the password that the master's secret holds.
+    #[serde(default)]
+    pub master_refused: bool,
     /// What the SQL probe of the primary found. `None`: not probed (not reachable yet).
     pub databases: Option<Databases>,
     /// Seconds that each replica is behind, by identifier.
@@ -108,7 +113,7 @@ pub struct Observed {
 }
 
 /// Streak key of a DB instance's status: `db/<id>=<status>`.
-pub fn streak_db(id: &str, status: &str) -> String {
+pub fn streak_db(id: &str, status: &DbStatus) -> String {
     format!("db/{id}={status}")
 }
 

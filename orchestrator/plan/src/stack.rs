@@ -14,6 +14,9 @@
 
 mod alarms;
 mod database;
+mod db_reboots;
+mod db_storage;
+mod engine_support;
 mod files;
 mod fleet;
 mod health_check;
@@ -71,6 +74,11 @@ pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
     if let (Some(primary), Some(group)) = (&primary, &groups.database) {
         replicas_ready = replicas::replicas(view, draft, primary, group);
         databases_made = replicas::databases(view, draft, primary);
+        db_reboots::reboots(view, draft, primary);
+    }
+    // A primary whose disk is full cannot be asked, and grows.
+    if let Some(primary) = view.primary() {
+        db_storage::grow(view, draft, primary);
     }
     let balancer = groups
         .load_balancer

@@ -1,12 +1,14 @@
 //! The planner against the model: what it makes of an empty account, of drift, of rollouts, of `down`.
 
 mod cutover;
+mod database;
 mod down;
 mod files;
 mod gates;
 mod golden;
 mod leave;
 mod lint;
+mod replicas;
 mod rollout;
 mod settings;
 mod up;

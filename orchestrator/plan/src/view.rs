@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::intent::{Intent, Record, RolloutIntent, Slot};
 use crate::observed::{
-    DbInstance, Group, Listener, ListenerAction, Node, Observed, STACK_TAG, Tags, TargetGroup,
-    streak_db, streak_target,
+    DbInstance, DbOperation, Group, Listener, ListenerAction, Node, Observed, STACK_TAG, Tags,
+    TargetGroup, streak_db, streak_target,
 };
 use crate::spec::{Names, Spec};
 
@@ -80,10 +80,10 @@ impl<'a> View<'a> {
         self.observed.streaks.get(key).copied().unwrap_or(0)
     }
 
-    /// The DB instance was read `available` often enough to be believed.
-    pub fn db_is_settled(&self, instance: &DbInstance) -> bool {
-        instance.status == "available"
-            && self.streak(&streak_db(&instance.id, "available")) >= self.reads_in_a_row()
+    /// The DB instance was read in its state often enough to be believed, and the state allows this.
+    pub fn db_is_settled(&self, instance: &DbInstance, operation: DbOperation) -> bool {
+        instance.status.allows(operation)
+            && self.streak(&streak_db(&instance.id, &instance.status)) >= self.reads_in_a_row()
     }
 
     /// The primary, when RDS shows it.

@@ -163,8 +163,14 @@ async fn authority(core: &Arc<Core>, observed: &Observed, memory: &mut Memory) {
 /// Puts the store where the history lies, or notes why that is not known.
 async fn history(core: &Arc<Core>, observed: &Observed, access: Option<Access>, last: &Snapshot) {
     let role = access.as_ref().map(|access| access.user.as_str());
-    let found = plan::history(core.want, &core.spec, observed, role);
-    if core.store.is_durable().await {
+    let durable = core.store.is_durable().await;
+    // After a restart the master may be refused, its secret changed by hand: the store needs only its own role.
+    let opened = match &access {
+        Some(access) if !durable && observed.databases.is_none() => provision::opens(access).await,
+        _ => false,
+    };
+    let found = plan::history(core.want, &core.spec, observed, role, opened);
+    if durable {
         // Only `down` takes the database away from under its own store.
         if found == History::Memory && matches!(core.want, Want::Down { .. }) {
             log::info!("the store leaves the stack's database, which is being deleted");
@@ -222,6 +228,7 @@ async fn databases(
         }
         Err(error) => {
             memory.databases = None;
+            observed.master_refused = error.is_wrong_password();
             observed
                 .unknown
                 .insert("databases".to_owned(), crate::chain(&error));

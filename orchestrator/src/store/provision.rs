@@ -6,6 +6,7 @@ use plan::action::DatabaseWanted;
 use plan::observed::Databases;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::configuration;
 use super::connect::{self, Access, ConnectError};
@@ -25,6 +26,22 @@ pub enum ProvisionError {
         #[source]
         source: tokio_postgres::Error,
     },
+}
+
+impl ProvisionError {
+    /// Whether the server refused the password: that alone, not the network, not TLS, not a missing database.
+    pub fn is_wrong_password(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect(ConnectError::Refused { source, .. })
+                if source.code() == Some(&SqlState::INVALID_PASSWORD)
+        )
+    }
+}
+
+/// Whether this role is let into this database with this password.
+pub async fn opens(access: &Access) -> bool {
+    connect::open(access, None).await.is_ok()
 }
 
 pub(super) fn failed(

@@ -1,6 +1,9 @@
 //! `up` from nothing, killed at several moments and run again; drift seen by `plan` and mended by `up`;
 //! what is not ours left alone; `down`, and nothing left.
 
+#[path = "converge/database.rs"]
+mod database;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -284,7 +287,14 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         .await?;
     let neighbour = neighbour["GroupId"].as_str().context("no id")?.to_owned();
     give_certificate(&stage).await?;
+    database::by_hand(&stage).await?;
     let drift = plan(&stage).await?;
+    ensure!(
+        drift
+            .iter()
+            .any(|change| change == "change DB instance chat-db"),
+        "the database's attributes are not seen: {drift:?}"
+    );
     ensure!(
         drift.iter().any(|change| change.contains("chat-database")),
         "the open rule is not seen: {drift:?}"
@@ -308,6 +318,7 @@ async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
         plan(&stage).await?
     );
     users_have_https(&stage).await?;
+    database::is_mended(&stage).await?;
     let rules = stage
         .aws(&["ec2", "describe-security-groups", "--group-ids", &database])
         .await?;

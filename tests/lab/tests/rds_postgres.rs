@@ -14,5 +14,7 @@ mod instances;
 mod modifications;
 #[path = "rds_postgres/refusals.rs"]
 mod refusals;
+#[path = "rds_postgres/replicas.rs"]
+mod replicas;
 #[path = "rds_postgres/secrets.rs"]
 mod secrets;

@@ -64,7 +64,8 @@ impl Cloud {
         Ok(Outcome::Changed)
     }
 
-    /// A parameter group with exactly these parameters changed; what else was changed is reset.
+    /// A parameter group in which these parameters have these values, and the others that we care for are as
+    /// RDS has them. What else somebody set in it stays.
     pub(crate) async fn ensure_db_parameter_group(
         &self,
         name: &str,
@@ -122,17 +123,19 @@ impl Cloud {
         name: &str,
         wanted: &BTreeMap<String, String>,
     ) -> Result<Outcome, EffectError> {
-        let now = self
-            .changed_parameters(name)
+        let parameters = self
+            .parameters(name)
             .await?
             .ok_or_else(|| EffectError::invisible("rds:ModifyDBParameterGroup", name))?;
+        let now = parameters.values();
         let missing: Vec<Parameter> = wanted
             .iter()
             .filter(|(key, value)| now.get(*key) != Some(value))
             .map(|(key, value)| parameter(key).parameter_value(value).build())
             .collect();
-        let surplus: Vec<Parameter> = now
-            .keys()
+        let surplus: Vec<Parameter> = parameters
+            .set_by_user()
+            .iter()
             .filter(|key| !wanted.contains_key(*key))
             .map(|key| parameter(key).build())
             .collect();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use plan::action::{DbChange, DbPrimary};
-use plan::observed::{DbInstance, PART_TAG};
+use plan::action::{DB_CERTIFICATE_AUTHORITY, DB_STORAGE_TYPE, DbChange, DbPrimary};
+use plan::observed::{DbInstance, DbStatus, PART_TAG};
 use secrecy::ExposeSecret;
 
 use super::observe::ENGINE;
@@ -12,10 +12,9 @@ use crate::apply::Outcome;
 use crate::connect::Cloud;
 use crate::error::{Called, EffectError};
 
-/// RDS's certificate authority whose root is valid until 2061; named, so that an account's old default does not count.
-const CERTIFICATE_AUTHORITY: &str = "rds-ca-rsa2048-g1";
-/// General purpose, with a throughput that does not depend on the size.
-const STORAGE: &str = "gp3";
+/// Without it RDS enrols the instance in Extended Support, and charges for it once the major version is past
+/// standard support. A replica has its source's.
+const NO_EXTENDED_SUPPORT: &str = "open-source-rds-extended-support-disabled";
 /// PostgreSQL's own.
 const PORT: i32 = 5432;
 
@@ -40,10 +39,11 @@ impl Cloud {
             .db_instance_identifier(&wanted.id)
             .engine(ENGINE)
             .engine_version(&wanted.engine_version)
+            .engine_lifecycle_support(NO_EXTENDED_SUPPORT)
             // Versions change by the specification alone: an unplanned restart is what this product is against.
             .auto_minor_version_upgrade(false)
             .db_instance_class(&wanted.class)
-            .storage_type(STORAGE)
+            .storage_type(DB_STORAGE_TYPE)
             .allocated_storage(wanted.storage_gib.cast_signed())
             .storage_encrypted(true)
             .publicly_accessible(false)
@@ -52,7 +52,7 @@ impl Cloud {
             .backup_retention_period(wanted.backup_days.cast_signed())
             .deletion_protection(wanted.deletion_protection)
             .copy_tags_to_snapshot(true)
-            .ca_certificate_identifier(CERTIFICATE_AUTHORITY)
+            .ca_certificate_identifier(DB_CERTIFICATE_AUTHORITY)
             .master_username(&login.username)
             .master_user_password(login.password.expose_secret())
             .db_subnet_group_name(&wanted.subnet_group)
@@ -71,15 +71,14 @@ impl Cloud {
         }
     }
 
-    /// A read replica. RDS refuses it (`InvalidDBInstanceState`) while the source is not `available`
-    /// or takes no backups.
+    /// A read replica. RDS refuses it (`InvalidDBInstanceState`) while the source is busy or takes no
+    /// backups, and refuses to be told a parameter group for PostgreSQL.
     pub(crate) async fn ensure_db_replica(
         &self,
         id: &str,
         source: &str,
         class: &str,
         security_groups: &BTreeSet<String>,
-        parameter_group: &str,
     ) -> Result<Outcome, EffectError> {
         const CALL: &str = "rds:CreateDBInstanceReadReplica";
         if let Some(there) = self.db_instance(id).await? {
@@ -97,8 +96,7 @@ impl Cloud {
             .auto_minor_version_upgrade(false)
             .publicly_accessible(false)
             .copy_tags_to_snapshot(true)
-            .ca_certificate_identifier(CERTIFICATE_AUTHORITY)
-            .db_parameter_group_name(parameter_group)
+            .ca_certificate_identifier(DB_CERTIFICATE_AUTHORITY)
             .set_vpc_security_group_ids(Some(security_groups.iter().cloned().collect()))
             .set_tags(Some(tag_list(&tags)))
             .send()
@@ -158,7 +156,6 @@ impl Cloud {
             .db_instance_identifier(id)
             .apply_immediately(true)
             .set_db_instance_class(open.class)
-            .set_allocated_storage(open.storage_gib.map(u32::cast_signed))
             .set_multi_az(open.multi_az)
             .set_backup_retention_period(open.backup_days.map(u32::cast_signed))
             .set_deletion_protection(open.deletion_protection)
@@ -167,6 +164,70 @@ impl Cloud {
                 open.security_groups
                     .map(|groups| groups.into_iter().collect()),
             )
+            .set_publicly_accessible(open.public)
+            .set_auto_minor_version_upgrade(open.auto_minor)
+            .set_copy_tags_to_snapshot(open.copy_tags)
+            // RDS for PostgreSQL takes another certificate without a restart.
+            .set_certificate_rotation_restart(open.ca.as_ref().map(|_| false))
+            .set_ca_certificate_identifier(open.ca)
+            .send()
+            .await
+            .called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// At least so much storage, in a call of its own. Refused (`InvalidParameterCombination`) while the
+    /// previous change is optimised, and within six hours of it.
+    pub(crate) async fn grow_db_storage(
+        &self,
+        id: &str,
+        gib: u32,
+        iops: Option<u32>,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "rds:ModifyDBInstance";
+        let there = self.our_db_instance(CALL, id).await?;
+        if there.storage_gib >= gib {
+            return Ok(Outcome::Unchanged);
+        }
+        self.act()
+            .rds
+            .modify_db_instance()
+            .db_instance_identifier(id)
+            .apply_immediately(true)
+            .allocated_storage(gib.cast_signed())
+            .set_iops(iops.map(u32::cast_signed))
+            .send()
+            .await
+            .called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// Sets the master's password to the one in its secret. RDS does it within a minute, and tells nobody what
+    /// it was before: done twice, it is the same.
+    pub(crate) async fn set_db_master_password(
+        &self,
+        id: &str,
+        secret: &str,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "rds:ModifyDBInstance";
+        let there = self.our_db_instance(CALL, id).await?;
+        let login = self.login(secret).await?;
+        if there.master != login.username {
+            return Err(EffectError::refused(
+                CALL,
+                "MasterUsername",
+                format!(
+                    "secret `{secret}` is of the role `{}`, the master of `{id}` is `{}`: RDS cannot change its name",
+                    login.username, there.master
+                ),
+            ));
+        }
+        self.act()
+            .rds
+            .modify_db_instance()
+            .db_instance_identifier(id)
+            .apply_immediately(true)
+            .master_user_password(login.password.expose_secret())
             .send()
             .await
             .called(CALL)?;
@@ -180,7 +241,7 @@ impl Cloud {
         let waits = there
             .parameter_group
             .is_some_and(|(_, status)| status == "pending-reboot");
-        if !waits || there.status == "rebooting" {
+        if !waits || there.status == DbStatus::Rebooting {
             return Ok(Outcome::Unchanged);
         }
         self.act()
@@ -204,7 +265,7 @@ impl Cloud {
             return Ok(Outcome::Unchanged);
         };
         self.check_ours(id, &there.tags)?;
-        if there.status == "deleting" {
+        if there.status == DbStatus::Deleting {
             return Ok(Outcome::Unchanged);
         }
         if final_snapshot.is_none() && there.replica_of.is_none() {
@@ -237,7 +298,6 @@ fn open_changes(there: &DbInstance, change: &DbChange) -> DbChange {
     let group = there.parameter_group.as_ref().map(|(name, _)| name);
     DbChange {
         class: open(change.class.as_ref(), &there.class),
-        storage_gib: open(change.storage_gib.as_ref(), &there.storage_gib),
         multi_az: open(change.multi_az.as_ref(), &there.multi_az),
         backup_days: open(change.backup_days.as_ref(), &there.backup_days),
         deletion_protection: open(
@@ -249,6 +309,10 @@ fn open_changes(there: &DbInstance, change: &DbChange) -> DbChange {
             .clone()
             .filter(|wanted| Some(wanted) != group),
         security_groups: open(change.security_groups.as_ref(), &there.security_groups),
+        public: open(change.public.as_ref(), &there.public),
+        auto_minor: open(change.auto_minor.as_ref(), &there.auto_minor),
+        copy_tags: open(change.copy_tags.as_ref(), &there.copy_tags),
+        ca: change.ca.clone().filter(|ca| there.ca.as_ref() != Some(ca)),
     }
 }
 
@@ -263,13 +327,13 @@ mod tests {
     fn only_what_differs_is_sent() {
         let there = DbInstance {
             class: "db.t4g.small".to_owned(),
-            storage_gib: 20,
+            backup_days: 1,
             parameter_group: Some(("mm-db".to_owned(), "in-sync".to_owned())),
             ..DbInstance::default()
         };
         let change = DbChange {
             class: Some("db.t4g.small".to_owned()),
-            storage_gib: Some(40),
+            backup_days: Some(7),
             parameter_group: Some("mm-db".to_owned()),
             ..DbChange::default()
         };
@@ -277,7 +341,7 @@ mod tests {
         assert_eq!(
             open,
             DbChange {
-                storage_gib: Some(40),
+                backup_days: Some(7),
                 ..DbChange::default()
             }
         );

@@ -1,8 +1,9 @@
 //! What RDS says of the stack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_rds::types;
+use plan::action::DB_PARAMETERS;
 use plan::observed::{DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup};
 use plan::spec::Names;
 
@@ -83,13 +84,14 @@ impl Cloud {
             return Ok(None);
         };
         let name = names.db_parameter_group(family);
-        let Some(parameters) = self.changed_parameters(&name).await? else {
+        let Some(parameters) = self.parameters(&name).await? else {
             return Ok(None);
         };
         Ok(Some(DbParameterGroup {
             name,
             family: family.to_owned(),
-            parameters,
+            set_by_user: parameters.set_by_user(),
+            parameters: parameters.values(),
         }))
     }
 
@@ -115,35 +117,26 @@ impl Cloud {
         }))
     }
 
-    pub(super) async fn changed_parameters(
-        &self,
-        name: &str,
-    ) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    /// The parameters that we care for, by name and not by source: one that was set to what its family has
+    /// anyway keeps the source `system`. `None`: there is no such group.
+    pub(super) async fn parameters(&self, name: &str) -> Result<Option<Parameters>, Failure> {
+        let names = types::Filter::builder()
+            .name("parameter-name")
+            .set_values(Some(DB_PARAMETERS.map(str::to_owned).to_vec()))
+            .build();
         let answer = self
             .look()
             .rds
             .describe_db_parameters()
             .db_parameter_group_name(name)
-            .source("user")
+            .filters(names)
             .into_paginator()
             .items()
             .send()
             .collect::<Result<Vec<_>, _>>()
             .await
             .called("rds:DescribeDBParameters");
-        Ok(
-            found(answer, "DBParameterGroupNotFound")?.map(|parameters| {
-                parameters
-                    .iter()
-                    .filter_map(|parameter| {
-                        Some((
-                            parameter.parameter_name()?.to_owned(),
-                            parameter.parameter_value()?.to_owned(),
-                        ))
-                    })
-                    .collect()
-            }),
-        )
+        Ok(found(answer, "DBParameterGroupNotFound")?.map(Parameters))
     }
 
     /// Instances with our tag, and whatever else bears the primary's name or begins with it as our
@@ -237,6 +230,33 @@ impl Cloud {
     }
 }
 
+/// Parameters of a group, as RDS shows them.
+pub(super) struct Parameters(Vec<types::Parameter>);
+
+impl Parameters {
+    fn ours(&self) -> impl Iterator<Item = (&str, &types::Parameter)> {
+        self.0
+            .iter()
+            .filter_map(|one| Some((one.parameter_name()?, one)))
+            .filter(|(name, _)| DB_PARAMETERS.contains(name))
+    }
+
+    /// Values by name.
+    pub(super) fn values(&self) -> BTreeMap<String, String> {
+        self.ours()
+            .filter_map(|(name, one)| Some((name.to_owned(), one.parameter_value()?.to_owned())))
+            .collect()
+    }
+
+    /// Names of those that a user set to something else than the family has.
+    pub(super) fn set_by_user(&self) -> BTreeSet<String> {
+        self.ours()
+            .filter(|(_, one)| one.source() == Some("user"))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+}
+
 /// 16 of `postgres16`, 9 of `postgres9.6`.
 fn family_number(family: &str) -> Vec<u32> {
     numbers(family.trim_start_matches(ENGINE))
@@ -255,7 +275,7 @@ fn seen(instance: &types::DbInstance) -> DbInstance {
     DbInstance {
         id: instance.db_instance_identifier().unwrap_or("").to_owned(),
         arn: instance.db_instance_arn().unwrap_or("").to_owned(),
-        status: instance.db_instance_status().unwrap_or("").to_owned(),
+        status: instance.db_instance_status().unwrap_or("").into(),
         endpoint: endpoint.and_then(|endpoint| endpoint.address().map(str::to_owned)),
         port: endpoint
             .and_then(types::Endpoint::port)
@@ -263,6 +283,19 @@ fn seen(instance: &types::DbInstance) -> DbInstance {
         class: instance.db_instance_class().unwrap_or("").to_owned(),
         engine_version: instance.engine_version().unwrap_or("").to_owned(),
         storage_gib: count(instance.allocated_storage()),
+        storage_type: instance.storage_type().unwrap_or("").to_owned(),
+        iops: instance.iops().and_then(|iops| u32::try_from(iops).ok()),
+        master: instance.master_username().unwrap_or("").to_owned(),
+        subnet_group: instance
+            .db_subnet_group()
+            .and_then(types::DbSubnetGroup::db_subnet_group_name)
+            .unwrap_or("")
+            .to_owned(),
+        auto_minor: instance.auto_minor_version_upgrade().unwrap_or(false),
+        copy_tags: instance.copy_tags_to_snapshot().unwrap_or(false),
+        extended_support: instance
+            .engine_lifecycle_support()
+            .map(|word| word == "open-source-rds-extended-support"),
         multi_az: instance.multi_az().unwrap_or(false),
         backup_days: count(instance.backup_retention_period()),
         deletion_protection: instance.deletion_protection().unwrap_or(false),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloud::Outcome;
 use plan::Action;
 use plan::action::{DbChange, DbPrimary, SecretKind};
+use plan::observed::DbStatus;
 
 use crate::support::World;
 use crate::values::map;
@@ -82,7 +83,10 @@ pub async fn ensure(world: &World) {
     );
     let group = seen.db_parameter_group.as_ref().expect("a parameter group");
     assert_eq!(group.family, family);
-    assert!(!group.parameters.contains_key("max_connections"));
+    // The family's own value, which RDS shows as `system`, counts as well as a user's.
+    assert_eq!(group.parameters["rds.force_ssl"], "1");
+    assert_eq!(group.set_by_user, BTreeSet::new());
+    assert!(!group.parameters["max_connections"].starts_with("200"));
 
     let groups = BTreeSet::from([seen.security_groups["database"].id.clone()]);
     world
@@ -105,7 +109,6 @@ pub async fn ensure(world: &World) {
         source: "demo-db".to_owned(),
         class: "db.t3.micro".to_owned(),
         security_groups: groups.clone(),
-        parameter_group: group.name.clone(),
     };
     let early = world.attempt(&replica).await;
     assert!(
@@ -115,7 +118,7 @@ pub async fn ensure(world: &World) {
     );
     let seen = world
         .until("the primary is available", |seen| {
-            seen.db_instances["demo-db"].status == "available"
+            seen.db_instances["demo-db"].status == DbStatus::Available
         })
         .await;
     let primary = &seen.db_instances["demo-db"];
@@ -124,6 +127,7 @@ pub async fn ensure(world: &World) {
     assert_eq!(primary.security_groups, groups);
     assert_eq!(primary.backup_days, 7);
     assert!(primary.endpoint.is_some() && primary.port == Some(5432));
+    assert_eq!(primary.extended_support, Some(false));
     world.twice(replica).await;
     let snapshot = Action::EnsureDbSnapshot {
         id: "demo-before-g2".to_owned(),
@@ -133,8 +137,8 @@ pub async fn ensure(world: &World) {
         .until(
             "the primary is available after the replica's snapshot",
             |seen| {
-                seen.db_instances["demo-db"].status == "available"
-                    && seen.db_instances["demo-db-replica-1"].status == "available"
+                seen.db_instances["demo-db"].status == DbStatus::Available
+                    && seen.db_instances["demo-db-replica-1"].status == DbStatus::Available
             },
         )
         .await;
@@ -142,7 +146,7 @@ pub async fn ensure(world: &World) {
     let seen = world
         .until("the snapshot is available", |seen| {
             seen.db_snapshots["demo-before-g2"].status == "available"
-                && seen.db_instances["demo-db"].status == "available"
+                && seen.db_instances["demo-db"].status == DbStatus::Available
         })
         .await;
     assert_eq!(
@@ -150,21 +154,14 @@ pub async fn ensure(world: &World) {
         Some("demo-db")
     );
     assert_eq!(seen.db_snapshots["demo-before-g2"].instance, "demo-db");
-    world
-        .once(&Action::SetDbInstance {
-            id: "demo-db".to_owned(),
-            change: DbChange {
-                storage_gib: Some(30),
-                ..DbChange::default()
-            },
-        })
-        .await;
-    world
-        .until("the storage has grown", |seen| {
-            seen.db_instances["demo-db"].storage_gib == 30
-                && seen.db_instances["demo-db"].status == "available"
-        })
-        .await;
+    let replica = &seen.db_instances["demo-db-replica-1"];
+    assert_eq!(replica.extended_support, Some(false), "as its source");
+    assert_eq!(
+        replica.parameter_group, seen.db_instances["demo-db"].parameter_group,
+        "RDS gives it its source's"
+    );
+    storage(world).await;
+    master_password(world).await;
     // A static parameter waits for a reboot; a second reboot is none.
     world
         .twice(parameters(map([
@@ -185,7 +182,7 @@ pub async fn ensure(world: &World) {
     world
         .until("the primary is back, in sync", |seen| {
             let primary = &seen.db_instances["demo-db"];
-            primary.status == "available"
+            primary.status == DbStatus::Available
                 && primary
                     .parameter_group
                     .as_ref()
@@ -196,6 +193,92 @@ pub async fn ensure(world: &World) {
     world
         .until("the replica's lag is measured", |seen| {
             seen.replica_lag_seconds.contains_key("demo-db-replica-1")
+        })
+        .await;
+}
+
+/// One change in six hours; in the optimisation after it everything else goes on.
+async fn storage(world: &World) {
+    let grow = |gib: u32| Action::GrowDbStorage {
+        id: "demo-db".to_owned(),
+        gib,
+        iops: None,
+    };
+    assert_eq!(world.once(&grow(30)).await, Outcome::Changed);
+    let seen = world
+        .until("the storage has grown and is optimised", |seen| {
+            seen.db_instances["demo-db"].status == DbStatus::StorageOptimization
+        })
+        .await;
+    assert_eq!(seen.db_instances["demo-db"].storage_gib, 30);
+    assert_eq!(seen.db_instances["demo-db-replica-1"].storage_gib, 20);
+    assert_eq!(world.once(&grow(30)).await, Outcome::Unchanged);
+    let early = world.attempt(&grow(40)).await;
+    assert!(
+        matches!(&early, Err(cloud::EffectError::Refused { code, .. })
+            if code == "InvalidParameterCombination"),
+        "{early:?}"
+    );
+    for auto_minor in [true, false] {
+        let change = DbChange {
+            auto_minor: Some(auto_minor),
+            ..DbChange::default()
+        };
+        let id = "demo-db".to_owned();
+        world.twice(Action::SetDbInstance { id, change }).await;
+    }
+    world
+        .twice(Action::EnsureDbSnapshot {
+            id: "demo-before-g3".to_owned(),
+            instance: "demo-db".to_owned(),
+        })
+        .await;
+    world
+        .until("the snapshot is available", |seen| {
+            seen.db_snapshots["demo-before-g3"].status == "available"
+                && seen.db_instances["demo-db"].status == DbStatus::Available
+        })
+        .await;
+    world
+        .twice(Action::DeleteDbSnapshot {
+            id: "demo-before-g3".to_owned(),
+        })
+        .await;
+}
+
+/// Set from the secret; a secret that names another role than RDS's master is refused.
+async fn master_password(world: &World) {
+    let set = |secret: &str| Action::SetDbMasterPassword {
+        id: "demo-db".to_owned(),
+        secret: secret.to_owned(),
+    };
+    let ensure = Action::EnsureSecret {
+        name: "demo/database/mattermost".to_owned(),
+        kind: SecretKind::Password,
+    };
+    world.once(&ensure).await;
+    let refused = world.attempt(&set("demo/database/mattermost")).await;
+    assert!(
+        matches!(&refused, Err(cloud::EffectError::Refused { code, .. }) if code == "MasterUsername"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        world.once(&set("demo/database/master")).await,
+        Outcome::Changed
+    );
+    world
+        .until("the password is being set", |seen| {
+            seen.db_instances["demo-db"].status == DbStatus::ResettingMasterCredentials
+        })
+        .await;
+    world
+        .until("it is set", |seen| {
+            seen.db_instances["demo-db"].status == DbStatus::Available
+        })
+        .await;
+    world
+        .once(&Action::DeleteSecret {
+            name: "demo/database/mattermost".to_owned(),
         })
         .await;
 }

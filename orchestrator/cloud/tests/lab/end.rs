@@ -3,6 +3,7 @@
 use cloud::Outcome;
 use plan::Action;
 use plan::action::DbChange;
+use plan::observed::DbStatus;
 
 use crate::support::World;
 
@@ -114,7 +115,7 @@ async fn end_of_database(world: &World) {
         .await;
     world
         .until("the primary is available", |seen| {
-            seen.db_instances["demo-db"].status == "available"
+            seen.db_instances["demo-db"].status == DbStatus::Available
         })
         .await;
     world.twice(delete("demo-db", Some("demo-final-g1"))).await;

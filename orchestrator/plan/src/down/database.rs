@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ours;
 use crate::action::{Action, DbChange};
 use crate::draft::Draft;
+use crate::observed::{DbInstance, DbOperation, DbStatus, Outlook};
 use crate::view::View;
 
 /// Replicas first; the primary leaves a final snapshot.
@@ -23,13 +24,16 @@ pub(super) fn database(view: &View<'_>, draft: &mut Draft) -> bool {
     let replicas = instances.iter().filter(|seen| seen.id != primary).count();
     for seen in &instances {
         let what = format!("DB instance `{}`", seen.id);
-        if seen.status == "deleting" {
+        let gone = matches!(seen.status, DbStatus::Deleting | DbStatus::DeletePrecheck);
+        if gone {
             draft.wait("database", format!("{what} is being deleted"));
         } else if seen.id == primary && replicas > 0 {
             draft.wait(
                 "database",
                 format!("{what} waits until its {replicas} replica(s) are gone"),
             );
+        } else if seen.deletion_protection && !seen.status.allows(DbOperation::Modify) {
+            busy(draft, seen, "its deletion protection cannot be lifted");
         } else if seen.deletion_protection {
             let change = DbChange {
                 deletion_protection: Some(false),
@@ -43,6 +47,12 @@ pub(super) fn database(view: &View<'_>, draft: &mut Draft) -> bool {
                     id: seen.id.clone(),
                     change,
                 },
+            );
+        } else if seen.id == primary && !seen.status.allows(DbOperation::Snapshot) {
+            busy(
+                draft,
+                seen,
+                "RDS takes no final snapshot, without which it is not deleted",
             );
         } else {
             let final_snapshot = (seen.id == primary).then(|| free_snapshot_name(view));
@@ -94,6 +104,15 @@ pub(super) fn database(view: &View<'_>, draft: &mut Draft) -> bool {
         );
     }
     draft.reasons.len() == before
+}
+
+/// Not in this state: for now, or until a person has done something about it.
+fn busy(draft: &mut Draft, seen: &DbInstance, why: &str) {
+    let what = format!("DB instance `{}` is `{}`: {why}", seen.id, seen.status);
+    match seen.status.outlook() {
+        Outlook::NeedsAPerson(cure) => draft.stick("database", format!("{what}; {cure}")),
+        Outlook::Rest | Outlook::Passes | Outlook::Unknown => draft.wait("database", what),
+    }
 }
 
 /// A stack of the same name that went before may have left one.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, Sign};
+use super::{Change, Sign, database};
 use crate::action::Action;
 use crate::observed::{ListenerAction, Observed, Rule};
 
@@ -126,31 +126,13 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             id.clone(),
             format!("read replica of {source}, {class}"),
         ),
-        Action::SetDbInstance { id, change } => {
-            let list: Vec<String> = [
-                change.class.as_ref().map(|value| format!("class {value}")),
-                change.storage_gib.map(|value| format!("{value} GiB")),
-                change.multi_az.map(|value| format!("Multi-AZ {value}")),
-                change
-                    .backup_days
-                    .map(|value| format!("{} of backups", count(value as usize, "day"))),
-                change
-                    .deletion_protection
-                    .map(|value| format!("deletion protection {value}")),
-                change
-                    .parameter_group
-                    .as_ref()
-                    .map(|value| format!("parameter group {value}")),
-                change
-                    .security_groups
-                    .as_ref()
-                    .map(|_| "security groups".to_owned()),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
-            ("DB instance", id.clone(), list.join(", "))
-        }
+        Action::SetDbInstance { id, change } => ("DB instance", id.clone(), database::change(change)),
+        Action::GrowDbStorage { id, gib, .. } => ("DB instance", id.clone(), format!("{gib} GiB")),
+        Action::SetDbMasterPassword { id, secret } => (
+            "DB instance",
+            id.clone(),
+            format!("master's password from {secret}"),
+        ),
         Action::RebootDbInstance { id } => ("DB instance", id.clone(), "reboot".to_owned()),
         Action::EnsureDatabases { databases } => {
             let names: Vec<&str> = databases.iter().map(|one| one.name.as_str()).collect();
@@ -341,7 +323,7 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
     })
 }
 
-fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Tags;
+use super::{DbStatus, Tags};
 
 /// A DB subnet group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,12 @@ pub struct DbParameterGroup {
     pub name: String,
     /// For example `postgres16`.
     pub family: String,
-    /// Parameters that differ from the engine's defaults.
+    /// Values of the parameters that we care for, whoever set them: one that is set to what its family has
+    /// anyway is not shown as a user's.
     pub parameters: BTreeMap<String, String>,
+    /// Names of those among them that RDS shows as set by a user.
+    #[serde(default)]
+    pub set_by_user: BTreeSet<String>,
 }
 
 /// A DB instance.
@@ -33,8 +37,8 @@ pub struct DbInstance {
     pub id: String,
     /// ARN.
     pub arn: String,
-    /// `creating`, `backing-up`, `available`, … as RDS says.
-    pub status: String,
+    /// As RDS says.
+    pub status: DbStatus,
     /// Host, once RDS shows it.
     pub endpoint: Option<String>,
     /// Port.
@@ -43,8 +47,17 @@ pub struct DbInstance {
     pub class: String,
     /// Engine version.
     pub engine_version: String,
+    /// Name of the master's role.
+    #[serde(default)]
+    pub master: String,
     /// GiB.
     pub storage_gib: u32,
+    /// `gp3` as we make it.
+    #[serde(default)]
+    pub storage_type: String,
+    /// I/O operations a second of its volume, as RDS shows them.
+    #[serde(default)]
+    pub iops: Option<u32>,
     /// Multi-AZ.
     pub multi_az: bool,
     /// Days.
@@ -63,6 +76,18 @@ pub struct DbInstance {
     pub security_groups: BTreeSet<String>,
     /// CA of the server certificate.
     pub ca: Option<String>,
+    /// DB subnet group.
+    #[serde(default)]
+    pub subnet_group: String,
+    /// Whether RDS installs minor versions by itself.
+    #[serde(default)]
+    pub auto_minor: bool,
+    /// Whether its snapshots get its tags.
+    #[serde(default)]
+    pub copy_tags: bool,
+    /// Whether it is enrolled in RDS Extended Support. `None`: RDS did not say.
+    #[serde(default)]
+    pub extended_support: Option<bool>,
     /// Whether RDS holds pending modified values.
     pub pending: bool,
     /// Tags.

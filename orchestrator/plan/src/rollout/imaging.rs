@@ -3,6 +3,7 @@
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
+use crate::observed::DbOperation;
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, after};
 use crate::stack::{copies, home_image};
@@ -61,6 +62,18 @@ pub(super) fn snapshot(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         }
         None => {
             let instance = view.names.database();
+            if let Some(primary) = view.primary()
+                && !primary.status.allows(DbOperation::Snapshot)
+            {
+                draft.wait(
+                    "snapshot",
+                    format!(
+                        "{what} waits: RDS takes none while `{instance}` is `{}`",
+                        primary.status
+                    ),
+                );
+                return Step::Stay;
+            }
             draft.create(
                 view,
                 "snapshot",

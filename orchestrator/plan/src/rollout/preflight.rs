@@ -4,6 +4,7 @@ use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::launches;
+use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::scene::Scene;
 use crate::versions::Skew;
@@ -198,11 +199,11 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
         draft.wait("databases", "the database could not be looked into yet");
     }
     match view.primary() {
-        Some(primary) if view.db_is_settled(primary) => {}
+        Some(primary) if view.db_is_settled(primary, DbOperation::RollOut) => {}
         Some(primary) => draft.wait(
             "primary",
             format!(
-                "`{}` is `{}`; it must be read `available` {} times in a row",
+                "`{}` is `{}`; it must be read {} times in a row in a state in which a rollout may begin",
                 primary.id,
                 primary.status,
                 view.reads_in_a_row()
@@ -213,7 +214,7 @@ fn database(draft: &mut Draft, scene: &Scene<'_>) {
     for number in 1..=view.spec().database.replicas {
         let id = view.names.replica(number);
         match view.observed.db_instances.get(&id) {
-            Some(replica) if replica.status == "available" => {}
+            Some(replica) if replica.status.allows(DbOperation::RollOut) => {}
             Some(replica) => {
                 draft.wait("replica", format!("replica `{id}` is `{}`", replica.status));
             }

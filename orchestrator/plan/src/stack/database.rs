@@ -2,26 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::action::{Action, DbChange, DbPrimary};
+use crate::action::{
+    Action, DB_CERTIFICATE_AUTHORITY, DB_PARAMETERS, DB_STORAGE_TYPE, DbChange, DbPrimary,
+};
 use crate::draft::Draft;
-use crate::observed::{DbInstance, Network};
-use crate::stack::{NOTICE, is_ours};
+use crate::observed::{DbInstance, DbOperation, DbParameterGroup, Network, Outlook};
+use crate::stack::{NOTICE, engine_support, is_ours};
 use crate::view::View;
 
 /// The newest PostgreSQL that is taken unless the specification says otherwise.
 const NEWEST_MAJOR: u32 = 17;
-
-/// States of a DB instance that RDS does not leave by itself.
-const NEEDS_A_PERSON: [&str; 8] = [
-    "failed",
-    "restore-error",
-    "storage-full",
-    "inaccessible-encryption-credentials",
-    "incompatible-network",
-    "incompatible-option-group",
-    "incompatible-parameters",
-    "incompatible-restore",
-];
 
 /// The engine version for a new primary: the newest that RDS offers of what is asked for.
 pub(crate) fn engine_version(view: &View<'_>) -> Option<String> {
@@ -45,7 +35,7 @@ pub(crate) fn engine_version(view: &View<'_>) -> Option<String> {
         .or_else(|| wanted.map(str::to_owned))
 }
 
-fn major(version: &str) -> u32 {
+pub(super) fn major(version: &str) -> u32 {
     version
         .split('.')
         .next()
@@ -53,7 +43,7 @@ fn major(version: &str) -> u32 {
         .unwrap_or(u32::MAX)
 }
 
-/// The primary, once it is available. Before it: subnet group and parameter group.
+/// The primary, once it can be asked. Before it: subnet group and parameter group.
 pub(super) fn primary(
     view: &View<'_>,
     draft: &mut Draft,
@@ -79,21 +69,51 @@ pub(super) fn primary(
     let subnets = subnet_group(view, draft, network);
     let parameters = parameter_group(view, draft, &version);
     let Some(seen) = seen else {
-        if subnets && parameters {
+        if let Err(past) = engine_support::check(&version, view.now) {
+            draft.stick("engine_version", past.to_string());
+        } else if subnets && parameters {
             create(view, draft, version, security_group);
         }
         return None;
     };
     let what = format!("DB instance `{}`", seen.id);
-    if !is_ours(view, draft, &what, &seen.tags) || !is_usable(draft, seen) {
+    if !is_ours(view, draft, &what, &seen.tags) {
         return None;
     }
-    drift(view, draft, seen, (security_group, &version), true);
-    reboot(view, draft, seen);
-    if seen.public {
-        draft.wait(NOTICE, format!("{what} is publicly accessible: `aws rds modify-db-instance --no-publicly-accessible` mends it"));
+    let usable = is_usable(view, draft, seen);
+    if usable || seen.status.allows(DbOperation::Modify) {
+        drift(view, draft, seen, (security_group, &version), true);
     }
+    if !usable {
+        return None;
+    }
+    engine_support::note(view, draft, seen);
+    master_password(view, draft, seen);
     Some(seen.clone())
+}
+
+/// A master's secret that was changed by hand or by a rotation: RDS does not look at it by itself.
+fn master_password(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) {
+    if !view.observed.master_refused {
+        return;
+    }
+    let secret = view.names.master_secret();
+    if !seen.status.allows(DbOperation::Modify) {
+        draft.wait(
+            "master_password",
+            format!(
+                "DB instance `{}` refuses the password in `{secret}`; it is `{}`, in which RDS sets no password",
+                seen.id, seen.status
+            ),
+        );
+        return;
+    }
+    let what = format!("master's password of `{}`, as `{secret}` has it,", seen.id);
+    let action = Action::SetDbMasterPassword {
+        id: seen.id.clone(),
+        secret,
+    };
+    draft.create(view, "master_password", &what, action);
 }
 
 fn create(view: &View<'_>, draft: &mut Draft, engine_version: String, security_group: &str) {
@@ -176,12 +196,15 @@ fn parameter_group(view: &View<'_>, draft: &mut Draft, version: &str) -> bool {
         .db_parameter_group
         .as_ref()
         .filter(|seen| seen.name == name);
-    let same = |seen: &BTreeMap<String, String>| {
+    let same = |seen: &DbParameterGroup| {
         wanted
             .iter()
-            .all(|(key, value)| seen.get(key) == Some(value))
+            .all(|(key, value)| seen.parameters.get(key) == Some(value))
+            && DB_PARAMETERS
+                .iter()
+                .all(|name| wanted.contains_key(*name) || !seen.set_by_user.contains(*name))
     };
-    let differs = seen.is_some_and(|seen| !same(&seen.parameters));
+    let differs = seen.is_some_and(|seen| !same(seen));
     let action = Action::EnsureDbParameterGroup {
         name,
         family,
@@ -195,33 +218,37 @@ fn parameter_group(view: &View<'_>, draft: &mut Draft, version: &str) -> bool {
     seen.is_some()
 }
 
-/// Whether the instance serves now. States that we do not know mean: wait.
-pub(super) fn is_usable(draft: &mut Draft, seen: &DbInstance) -> bool {
+/// Whether the instance can be asked now. A state that we do not know means: wait.
+pub(super) fn is_usable(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) -> bool {
     let what = format!("DB instance `{}`", seen.id);
-    if NEEDS_A_PERSON.contains(&seen.status.as_str()) {
-        draft.stick(
+    let grows = seen.status.allows(DbOperation::GrowStorage)
+        && seen.storage_gib < view.spec().database.storage_gib;
+    match seen.status.outlook() {
+        Outlook::Rest => {}
+        Outlook::NeedsAPerson(_) if grows => {}
+        Outlook::NeedsAPerson(cure) => draft.stick(
             "database",
             format!(
-                "{what} is `{}`: RDS does not leave this state by itself",
+                "{what} is `{}`, which RDS does not leave by itself: {cure}",
                 seen.status
             ),
-        );
-        return false;
-    }
-    if seen.status == "stopped" {
-        draft.stick("database", format!("{what} is `stopped`: start it"));
-        return false;
-    }
-    if seen.status != "available" {
-        draft.wait(
+        ),
+        Outlook::Passes => draft.wait(
             "database_not_available",
-            format!("{what} is `{}`, not `available` yet", seen.status),
-        );
-        return false;
+            format!("{what} is `{}`", seen.status),
+        ),
+        Outlook::Unknown => draft.wait(
+            "database_not_available",
+            format!(
+                "{what} is `{}`, a state that this version does not know",
+                seen.status
+            ),
+        ),
     }
-    true
+    seen.status.allows(DbOperation::Read)
 }
 
+/// Whatever RDS changes without a new instance; what is fixed at birth is said.
 pub(super) fn drift(
     view: &View<'_>,
     draft: &mut Draft,
@@ -229,6 +256,7 @@ pub(super) fn drift(
     (security_group, version): (&str, &str),
     primary: bool,
 ) {
+    fixed(view, draft, seen);
     if seen.pending {
         draft.wait(
             NOTICE,
@@ -239,6 +267,26 @@ pub(super) fn drift(
         );
         return;
     }
+    let change = change(view, seen, (security_group, version), primary);
+    if change == DbChange::default() {
+        return;
+    }
+    let what = format!("DB instance `{}` differs from the specification", seen.id);
+    if seen.status.allows(DbOperation::Modify) {
+        let id = seen.id.clone();
+        draft.set(view, "drift", &what, Action::SetDbInstance { id, change });
+    } else {
+        let text = format!("{what}; RDS changes nothing while it is `{}`", seen.status);
+        draft.wait("drift", text);
+    }
+}
+
+fn change(
+    view: &View<'_>,
+    seen: &DbInstance,
+    (security_group, version): (&str, &str),
+    primary: bool,
+) -> DbChange {
     let spec = &view.spec().database;
     let groups = BTreeSet::from([security_group.to_owned()]);
     let group = view.names.db_parameter_group(&family(version));
@@ -246,57 +294,52 @@ pub(super) fn drift(
         .parameter_group
         .as_ref()
         .is_some_and(|(name, _)| *name == group);
+    let ca = seen.ca.as_deref() == Some(DB_CERTIFICATE_AUTHORITY);
     let mut change = DbChange {
         class: (seen.class != spec.class).then(|| spec.class.clone()),
         parameter_group: (!grouped).then_some(group),
         security_groups: (seen.security_groups != groups).then_some(groups),
+        public: seen.public.then_some(false),
+        auto_minor: seen.auto_minor.then_some(false),
+        copy_tags: (!seen.copy_tags).then_some(true),
+        ca: (!ca).then(|| DB_CERTIFICATE_AUTHORITY.to_owned()),
         ..DbChange::default()
     };
     if primary {
         let days = u32::from(spec.backup_days);
-        change.storage_gib = (seen.storage_gib < spec.storage_gib).then_some(spec.storage_gib);
         change.multi_az = (seen.multi_az != spec.multi_az).then_some(spec.multi_az);
         change.backup_days = (seen.backup_days != days).then_some(days);
         change.deletion_protection = (seen.deletion_protection != spec.deletion_protection)
             .then_some(spec.deletion_protection);
     }
-    if change != DbChange::default() {
-        let what = format!("DB instance `{}` differs from the specification", seen.id);
-        draft.set(
-            view,
-            "drift",
-            &what,
-            Action::SetDbInstance {
-                id: seen.id.clone(),
-                change,
-            },
-        );
-    }
+    change
 }
 
-/// A parameter that needs a reboot: made at once while nobody is served, else a person chooses the hour.
-fn reboot(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) {
-    let pending = seen
-        .parameter_group
-        .as_ref()
-        .is_some_and(|(_, state)| state == "pending-reboot");
-    if !pending {
-        return;
-    }
-    if view.observed.groups.is_empty()
-        && view.record().proven.is_none()
-        && draft.knows(view, "groups")
-    {
-        let what = format!("DB instance `{}` takes up its parameters", seen.id);
-        draft.set(
-            view,
-            "reboot",
-            &what,
-            Action::RebootDbInstance {
-                id: seen.id.clone(),
-            },
+/// What RDS cannot change, or not without moving all data.
+fn fixed(view: &View<'_>, draft: &mut Draft, seen: &DbInstance) {
+    let mut fixed = |what: String| {
+        draft.wait(
+            NOTICE,
+            format!("DB instance `{}` {what}: fixed at birth", seen.id),
         );
-    } else {
-        draft.wait(NOTICE, format!("DB instance `{0}` needs a reboot to take up its parameters: `aws rds reboot-db-instance --db-instance-identifier {0}` at a quiet hour", seen.id));
+    };
+    if !seen.encrypted {
+        fixed("is not encrypted".to_owned());
+    }
+    let subnets = view.names.db_subnet_group();
+    if seen.subnet_group != subnets {
+        fixed(format!(
+            "is in the subnet group `{}`, not `{subnets}`",
+            seen.subnet_group
+        ));
+    }
+    if seen.storage_type != DB_STORAGE_TYPE {
+        draft.wait(
+            NOTICE,
+            format!(
+                "DB instance `{0}` has `{1}` storage, not `{DB_STORAGE_TYPE}`: `aws rds modify-db-instance --db-instance-identifier {0} --storage-type {DB_STORAGE_TYPE}` moves it, in hours",
+                seen.id, seen.storage_type
+            ),
+        );
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::action::{Action, DatabaseWanted};
 use crate::draft::Draft;
-use crate::observed::DbInstance;
-use crate::stack::database::{drift, family, is_usable};
+use crate::observed::{DbInstance, DbOperation};
+use crate::stack::database::{drift, is_usable};
 use crate::stack::is_ours;
 use crate::view::View;
 
-/// Whether all replicas are available. A new one is asked for only of a primary that was read
-/// `available` several times in a row: RDS flickers between its first states.
+/// Whether all replicas are there. A new one is asked for only of a primary that was read several times in a
+/// row in a state that allows it: RDS flickers between its first states.
 pub(super) fn replicas(
     view: &View<'_>,
     draft: &mut Draft,
@@ -25,7 +25,7 @@ pub(super) fn replicas(
         match view.observed.db_instances.get(&id) {
             Some(seen) if !is_ours(view, draft, &what, &seen.tags) => ready = false,
             Some(seen) => {
-                if is_usable(draft, seen) {
+                if is_usable(view, draft, seen) {
                     drift(
                         view,
                         draft,
@@ -39,8 +39,8 @@ pub(super) fn replicas(
             }
             None => {
                 ready = false;
-                if !view.db_is_settled(primary) {
-                    draft.wait("primary_not_settled", format!("`{}` must be read `available` {} times in a row before a replica is made of it", primary.id, view.reads_in_a_row()));
+                if !view.db_is_settled(primary, DbOperation::Replicate) {
+                    draft.wait("primary_not_settled", format!("`{}` is `{}`; it must be read {} times in a row in a state in which RDS makes a replica of it", primary.id, primary.status, view.reads_in_a_row()));
                     continue;
                 }
                 let action = Action::EnsureDbReplica {
@@ -48,9 +48,6 @@ pub(super) fn replicas(
                     source: primary.id.clone(),
                     class: view.spec().database.class.clone(),
                     security_groups: BTreeSet::from([security_group.to_owned()]),
-                    parameter_group: view
-                        .names
-                        .db_parameter_group(&family(&primary.engine_version)),
                 };
                 draft.create(view, "replica", &what, action);
             }
@@ -63,7 +60,7 @@ pub(super) fn replicas(
             .db_instances
             .get(&id)
             .filter(|seen| view.is_ours(&seen.tags));
-        if let Some(seen) = ours.filter(|seen| seen.status == "available") {
+        if let Some(seen) = ours.filter(|seen| seen.status.allows(DbOperation::Modify)) {
             let action = Action::DeleteDbInstance {
                 id: seen.id.clone(),
                 final_snapshot: None,
@@ -122,14 +119,15 @@ pub(super) fn databases(view: &View<'_>, draft: &mut Draft, primary: &DbInstance
             draft.wait("databases", "the database could not be looked into");
         }
         // Nobody has looked into it yet: a new primary must first be settled.
-        None if view.db_is_settled(primary) => {
+        None if view.db_is_settled(primary, DbOperation::Read) => {
             draft.create(view, "databases", "set of databases and roles", action);
         }
         None => draft.wait(
             "primary_not_settled",
             format!(
-                "`{}` must be read `available` {} times in a row before databases are made",
+                "`{}` is `{}`; it must be read {} times in a row in a state in which it can be asked before databases are made",
                 primary.id,
+                primary.status,
                 view.reads_in_a_row()
             ),
         ),

@@ -4,7 +4,7 @@ use crate::fixtures::{
     clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
 };
 use crate::intent::{Intent, Phase};
-use crate::observed::{ListenerAction, STACK_TAG, Subnet};
+use crate::observed::{DbStatus, ListenerAction, STACK_TAG, Subnet};
 use crate::world::World;
 use crate::{Action, plan};
 
@@ -59,7 +59,7 @@ fn a_replica_is_planned_only_of_a_settled_primary() {
             .observed
             .db_instances
             .get("demo-db")
-            .is_some_and(|seen| seen.status == "available");
+            .is_some_and(|seen| seen.status == DbStatus::Available);
         let decision = turn(&mut world, &mut intent);
         reads += u32::from(available);
         if replica(&decision) {

@@ -7,58 +7,6 @@ use crate::observed::{Activity, Instance, ListenerAction, Member};
 use crate::view::is_leaving;
 
 impl World {
-    pub(super) fn advance_databases(&mut self) {
-        let states: Vec<(String, String)> = self
-            .observed
-            .db_instances
-            .values()
-            .map(|seen| (seen.id.clone(), seen.status.clone()))
-            .collect();
-        for (id, status) in states {
-            if status == "available" {
-                continue;
-            }
-            let age = self.age(format!("db/{id}/{status}"));
-            let next = match (status.as_str(), age) {
-                ("creating", 3..) => "backing-up",
-                ("backing-up" | "rebooting" | "modifying", 2..) => "available",
-                ("deleting", 2..) => {
-                    self.observed.db_instances.remove(&id);
-                    self.observed.replica_lag_seconds.remove(&id);
-                    self.forget(&format!("db/{id}/"));
-                    if self.observed.db_instances.is_empty() {
-                        self.observed.databases = None;
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            if let Some(seen) = self.observed.db_instances.get_mut(&id) {
-                seen.status = next.to_owned();
-                if next == "available" && seen.replica_of.is_some() {
-                    self.observed.replica_lag_seconds.insert(id.clone(), 0.0);
-                }
-                seen.endpoint = Some(format!("{id}.rds"));
-                seen.port = Some(5432);
-            }
-        }
-        let snapshots: Vec<String> = self
-            .observed
-            .db_snapshots
-            .values()
-            .filter(|seen| seen.status == "creating")
-            .map(|seen| seen.id.clone())
-            .collect();
-        for id in snapshots {
-            if self.age(format!("snapshot/{id}")) >= self.snapshot_ticks
-                && let Some(seen) = self.observed.db_snapshots.get_mut(&id)
-            {
-                seen.status = "available".to_owned();
-                seen.progress = 100;
-            }
-        }
-    }
-
     pub(super) fn advance_resources(&mut self) {
         if self
             .observed

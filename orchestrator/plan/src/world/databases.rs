@@ -1,8 +1,13 @@
 //! What an action does to the model's databases.
 
+use std::collections::BTreeMap;
+
 use super::World;
 use crate::action::Action;
-use crate::observed::{Databases, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup};
+use crate::action::{DB_CERTIFICATE_AUTHORITY, DB_STORAGE_TYPE, DbChange};
+use crate::observed::{
+    Databases, DbInstance, DbOperation, DbParameterGroup, DbSnapshot, DbStatus, DbSubnetGroup,
+};
 
 impl World {
     /// `Err` means: not a database's action.
@@ -19,10 +24,33 @@ impl World {
                 family,
                 parameters,
             } => {
+                let before = self.observed.db_parameter_group.as_ref();
+                let connections = |parameters: &BTreeMap<String, String>| {
+                    parameters.get("max_connections").cloned()
+                };
+                if before
+                    .is_some_and(|group| connections(&group.parameters) != connections(parameters))
+                {
+                    for seen in self.observed.db_instances.values_mut() {
+                        if let Some((group, state)) = &mut seen.parameter_group
+                            && group == name
+                        {
+                            *state = "pending-reboot".to_owned();
+                        }
+                    }
+                }
                 self.observed.db_parameter_group = Some(DbParameterGroup {
                     name: name.clone(),
                     family: family.clone(),
                     parameters: parameters.clone(),
+                    // The family's own default stays the system's.
+                    set_by_user: parameters
+                        .iter()
+                        .filter(|(name, value)| {
+                            (name.as_str(), value.as_str()) != ("rds.force_ssl", "1")
+                        })
+                        .map(|(name, _)| name.clone())
+                        .collect(),
                 });
             }
             Action::EnsureDbPrimary(wanted) => {
@@ -33,21 +61,22 @@ impl World {
                     .or_insert_with(|| DbInstance {
                         id: wanted.id.clone(),
                         arn: format!("arn:{}", wanted.id),
-                        status: "creating".to_owned(),
+                        status: DbStatus::Creating,
                         class: wanted.class.clone(),
                         engine_version: wanted.engine_version.clone(),
                         storage_gib: wanted.storage_gib,
                         multi_az: wanted.multi_az,
                         backup_days: wanted.backup_days,
                         deletion_protection: wanted.deletion_protection,
-                        encrypted: true,
                         parameter_group: Some((
                             wanted.parameter_group.clone(),
                             "in-sync".to_owned(),
                         )),
                         security_groups: wanted.security_groups.clone(),
+                        subnet_group: wanted.subnet_group.clone(),
+                        extended_support: Some(false),
                         tags,
-                        ..DbInstance::default()
+                        ..as_made()
                     });
             }
             Action::EnsureDbReplica {
@@ -55,16 +84,13 @@ impl World {
                 source,
                 class,
                 security_groups,
-                parameter_group,
             } => {
-                let available = self
-                    .observed
-                    .db_instances
-                    .get(source)
-                    .is_some_and(|seen| seen.status == "available");
-                if !available {
+                let source = self.observed.db_instances.get(source).cloned();
+                let Some(source) = source.filter(|seen| seen.status.allows(DbOperation::Replicate))
+                else {
                     return Ok(Err("InvalidDBInstanceState".to_owned()));
-                }
+                };
+                let group = source.parameter_group.map(|(name, _)| name);
                 let tags = self.tags("database");
                 self.observed
                     .db_instances
@@ -72,57 +98,39 @@ impl World {
                     .or_insert_with(|| DbInstance {
                         id: id.clone(),
                         arn: format!("arn:{id}"),
-                        status: "creating".to_owned(),
+                        status: DbStatus::Creating,
                         class: class.clone(),
-                        replica_of: Some(source.clone()),
-                        parameter_group: Some((parameter_group.clone(), "in-sync".to_owned())),
+                        engine_version: source.engine_version.clone(),
+                        storage_gib: source.storage_gib,
+                        iops: source.iops,
+                        replica_of: Some(source.id.clone()),
+                        parameter_group: group.map(|name| (name, "in-sync".to_owned())),
                         security_groups: security_groups.clone(),
+                        subnet_group: source.subnet_group.clone(),
+                        extended_support: source.extended_support,
                         tags,
-                        ..DbInstance::default()
+                        ..as_made()
                     });
             }
             Action::SetDbInstance { id, change } => {
                 let Some(seen) = self.observed.db_instances.get_mut(id) else {
                     return Ok(Err("DBInstanceNotFound".to_owned()));
                 };
-                let change = change.clone();
-                change
-                    .class
-                    .into_iter()
-                    .for_each(|value| seen.class = value);
-                change
-                    .storage_gib
-                    .into_iter()
-                    .for_each(|value| seen.storage_gib = value);
-                change
-                    .multi_az
-                    .into_iter()
-                    .for_each(|value| seen.multi_az = value);
-                change
-                    .backup_days
-                    .into_iter()
-                    .for_each(|value| seen.backup_days = value);
-                change
-                    .deletion_protection
-                    .into_iter()
-                    .for_each(|value| seen.deletion_protection = value);
-                change
-                    .security_groups
-                    .into_iter()
-                    .for_each(|value| seen.security_groups = value);
-                change.parameter_group.into_iter().for_each(|value| {
-                    seen.parameter_group = Some((value, "pending-reboot".to_owned()));
-                });
-            }
-            Action::RebootDbInstance { id } => {
-                if let Some(seen) = self.observed.db_instances.get_mut(id) {
-                    seen.status = "rebooting".to_owned();
-                    seen.parameter_group = seen
-                        .parameter_group
-                        .take()
-                        .map(|(name, _)| (name, "in-sync".to_owned()));
+                if !seen.status.allows(DbOperation::Modify) {
+                    return Ok(Err("InvalidDBInstanceState".to_owned()));
                 }
+                modify(seen, change.clone());
             }
+            Action::GrowDbStorage { id, gib, iops } => return Ok(self.grow(id, *gib, *iops)),
+            Action::SetDbMasterPassword { id, .. } => {
+                let Some(seen) = self.observed.db_instances.get_mut(id) else {
+                    return Ok(Err("DBInstanceNotFound".to_owned()));
+                };
+                seen.status = DbStatus::ResettingMasterCredentials;
+                self.observed.master_refused = false;
+                self.observed.unknown.remove("databases");
+            }
+            Action::RebootDbInstance { id } => return Ok(self.reboot(id)),
             Action::EnsureDatabases { databases } => {
                 let mut seen = self.observed.databases.clone().unwrap_or(Databases {
                     max_connections: 5000,
@@ -154,5 +162,142 @@ impl World {
             _ => return Err(()),
         }
         Ok(Ok(()))
+    }
+}
+
+/// What every instance of ours is made with.
+fn as_made() -> DbInstance {
+    DbInstance {
+        encrypted: true,
+        storage_type: DB_STORAGE_TYPE.to_owned(),
+        copy_tags: true,
+        ca: Some(DB_CERTIFICATE_AUTHORITY.to_owned()),
+        ..DbInstance::default()
+    }
+}
+
+fn modify(seen: &mut DbInstance, change: DbChange) {
+    let DbChange {
+        class,
+        multi_az,
+        backup_days,
+        deletion_protection,
+        parameter_group,
+        security_groups,
+        public,
+        auto_minor,
+        copy_tags,
+        ca,
+    } = change;
+    seen.class = class.unwrap_or(std::mem::take(&mut seen.class));
+    seen.multi_az = multi_az.unwrap_or(seen.multi_az);
+    seen.backup_days = backup_days.unwrap_or(seen.backup_days);
+    seen.deletion_protection = deletion_protection.unwrap_or(seen.deletion_protection);
+    seen.security_groups = security_groups.unwrap_or(std::mem::take(&mut seen.security_groups));
+    seen.public = public.unwrap_or(seen.public);
+    seen.auto_minor = auto_minor.unwrap_or(seen.auto_minor);
+    seen.copy_tags = copy_tags.unwrap_or(seen.copy_tags);
+    seen.ca = ca.or(seen.ca.take());
+    if let Some(group) = parameter_group {
+        seen.parameter_group = Some((group, "pending-reboot".to_owned()));
+    }
+}
+
+impl World {
+    /// What RDS does by itself while time passes.
+    pub(super) fn advance_databases(&mut self) {
+        let states: Vec<(String, DbStatus)> = self
+            .observed
+            .db_instances
+            .values()
+            .map(|seen| (seen.id.clone(), seen.status.clone()))
+            .collect();
+        for (id, status) in states {
+            if status == DbStatus::Available {
+                continue;
+            }
+            let age = self.age(format!("db/{id}/{status}"));
+            let next = match (status, age) {
+                (DbStatus::Creating, 3..) => DbStatus::BackingUp,
+                (
+                    DbStatus::BackingUp
+                    | DbStatus::Rebooting
+                    | DbStatus::Modifying
+                    | DbStatus::ResettingMasterCredentials,
+                    2..,
+                )
+                | (DbStatus::StorageOptimization, 20..) => DbStatus::Available,
+                (DbStatus::Deleting, 2..) => {
+                    self.observed.db_instances.remove(&id);
+                    self.observed.replica_lag_seconds.remove(&id);
+                    self.forget(&format!("db/{id}/"));
+                    if self.observed.db_instances.is_empty() {
+                        self.observed.databases = None;
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            if let Some(seen) = self.observed.db_instances.get_mut(&id) {
+                seen.status = next;
+                if seen.status == DbStatus::Available && seen.replica_of.is_some() {
+                    self.observed.replica_lag_seconds.insert(id.clone(), 0.0);
+                }
+                seen.endpoint = Some(format!("{id}.rds"));
+                seen.port = Some(5432);
+            }
+        }
+        let snapshots: Vec<String> = self
+            .observed
+            .db_snapshots
+            .values()
+            .filter(|seen| seen.status == "creating")
+            .map(|seen| seen.id.clone())
+            .collect();
+        for id in snapshots {
+            if self.age(format!("snapshot/{id}")) >= self.snapshot_ticks
+                && let Some(seen) = self.observed.db_snapshots.get_mut(&id)
+            {
+                seen.status = "available".to_owned();
+                seen.progress = 100;
+            }
+        }
+    }
+
+    fn grow(&mut self, id: &str, gib: u32, iops: Option<u32>) -> Result<(), String> {
+        let Some(seen) = self.observed.db_instances.get_mut(id) else {
+            return Err("DBInstanceNotFound".to_owned());
+        };
+        if !seen.status.allows(DbOperation::GrowStorage) {
+            return Err(
+                "InvalidParameterCombination: the previous storage change is being optimized"
+                    .to_owned(),
+            );
+        }
+        seen.storage_gib = seen.storage_gib.max(gib);
+        seen.iops = iops.or(seen.iops);
+        seen.status = DbStatus::StorageOptimization;
+        Ok(())
+    }
+
+    fn reboot(&mut self, id: &str) -> Result<(), String> {
+        let Some(seen) = self.observed.db_instances.get_mut(id) else {
+            return Err("DBInstanceNotFound".to_owned());
+        };
+        if !seen.status.allows(DbOperation::Reboot) {
+            return Err("InvalidDBInstanceState".to_owned());
+        }
+        seen.status = DbStatus::Rebooting;
+        if let Some((_, state)) = &mut seen.parameter_group {
+            *state = "in-sync".to_owned();
+        }
+        if seen.replica_of.is_none() {
+            let set = self.observed.db_parameter_group.as_ref();
+            let set = set.and_then(|group| group.parameters.get("max_connections")?.parse().ok());
+            if let (Some(connections), Some(databases)) = (set, &mut self.observed.databases) {
+                databases.max_connections = connections;
+            }
+        }
+        Ok(())
     }
 }

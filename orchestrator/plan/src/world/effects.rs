@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::World;
 use crate::action::{Action, SecretKind};
 use crate::observed::{
-    Image, Listener, ListenerAction, LoadBalancer, PART_TAG, STACK_TAG, Secret, SecurityGroup,
-    Tags, TargetGroup, Template, TemplateVersion,
+    DbStatus, Image, Listener, ListenerAction, LoadBalancer, PART_TAG, STACK_TAG, Secret,
+    SecurityGroup, Tags, TargetGroup, Template, TemplateVersion,
 };
 
 /// Placeholder in ids that AWS will give.
@@ -274,7 +274,7 @@ impl World {
                 if instance.deletion_protection {
                     return Err("InvalidParameterCombination: deletion protection".to_owned());
                 }
-                instance.status = "deleting".to_owned();
+                instance.status = DbStatus::Deleting;
                 if let Some(id) = final_snapshot {
                     let action = Action::EnsureDbSnapshot {
                         id: id.clone(),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use plan::observed::Databases;
+use plan::observed::{Databases, DbStatus};
 use plan::{DATABASE, Observed};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -117,7 +117,10 @@ fn whole(
             .values()
             .filter(|db| {
                 db.replica_of.is_some()
-                    && !matches!(db.status.as_str(), "creating" | "deleting" | "failed")
+                    && !matches!(
+                        db.status,
+                        DbStatus::Creating | DbStatus::Deleting | DbStatus::Failed
+                    )
             })
             .filter_map(|db| Some((db.endpoint.clone()?, db.port?)))
             .collect();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, EngineError};
-use super::events;
 use super::model::{Instance, Snapshot, Tags};
 use super::postgres::Node;
+use super::{events, lifecycle};
 use crate::Lab;
 
 /// `backing-up` of a small instance (AWS: the first snapshot is full; an empty volume takes about a
@@ -105,6 +105,32 @@ pub async fn take(
         }
     });
     done
+}
+
+/// The backup of the daily window, begun at once.
+///
+/// # Errors
+///
+/// An instance without automated backups, or one that is not at rest, takes none.
+pub fn nightly(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), String> {
+    let instance = lab
+        .rds
+        .instance(region, id)
+        .ok_or_else(|| format!("there is no DB instance `{id}`"))?;
+    if instance.retention == 0 {
+        return Err(format!("`{id}` takes no automated backups"));
+    }
+    if !matches!(instance.status, "available" | "storage-optimization") {
+        return Err(format!("`{id}` is `{}`", instance.status));
+    }
+    lab.rds
+        .edit(region, id, |instance| instance.status = "backing-up");
+    let (lab2, region, id) = (Arc::clone(lab), region.to_owned(), id.to_owned());
+    lifecycle::spawn(lab, &instance, async move {
+        automated(&lab2, &region, &id).await;
+        lifecycle::rest(&lab2, &region, &id);
+    });
+    Ok(())
 }
 
 /// The automated backup that follows creation; status `backing-up` for its duration.

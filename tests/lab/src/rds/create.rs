@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::lifecycle::{self, Origin};
 use super::model::{Hidden, Instance, Pending};
 use super::place::{self, Place, Wish};
-use super::{bad_combination, classes, names, random_password, render, tags};
+use super::{bad_combination, classes, names, random_password, render, storage, support, tags};
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply, Xml};
 use crate::{ec2, secrets};
@@ -21,7 +21,7 @@ pub const DEFAULT_CA: &str = "rds-ca-rsa2048-g1";
 pub const AUTHORITIES: [&str; 3] = [DEFAULT_CA, "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
 
 /// Parameters without consequence in the lab (docs/lab/rds.md).
-pub const ACCEPTED: [&str; 11] = [
+pub const ACCEPTED: [&str; 10] = [
     "PerformanceInsightsKMSKeyId",
     "PerformanceInsightsRetentionPeriod",
     "MonitoringRoleArn",
@@ -29,7 +29,6 @@ pub const ACCEPTED: [&str; 11] = [
     "LicenseModel",
     "NetworkType",
     "StorageThroughput",
-    "EngineLifecycleSupport",
     "MasterUserSecretKmsKeyId",
     "OptionGroupName",
     "PromotionTier",
@@ -54,6 +53,8 @@ pub struct Common {
     pub certificate_authority: String,
     pub log_exports: Vec<String>,
     pub max_storage: Option<i64>,
+    /// Default: yes, charged by vCPU and hour once standard support has ended.
+    pub extended_support: bool,
     pub tags: super::model::Tags,
     pub wish: Wish,
 }
@@ -97,6 +98,7 @@ impl Common {
             certificate_authority: authority(p.opt("CACertificateIdentifier"))?,
             log_exports: p.list("EnableCloudwatchLogsExports"),
             max_storage: p.opt_int("MaxAllocatedStorage")?,
+            extended_support: support::read(p)?,
             tags: tags::read(p)?,
             wish: Wish {
                 subnet_group: p.opt("DBSubnetGroupName"),
@@ -196,6 +198,9 @@ pub fn instance(lab: &Lab, id: String, common: Common, place: Place, group: Stri
         secret: None,
         pending: Pending::default(),
         latest_restorable: None,
+        storage_changed_at: None,
+        optimised_at: None,
+        extended_support: common.extended_support,
         applying: false,
         cancel: CancellationToken::new(),
         machine: Arc::default(),
@@ -347,6 +352,7 @@ pub async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         .ok_or_else(|| ApiError::missing("AllocatedStorage"))?;
     let kind = common.storage_type.as_deref().unwrap_or("gp3");
     classes::check_storage(kind, storage)?;
+    storage::check_iops(kind, storage, common.iops)?;
     let engine = lab.rds.engine(lab).await?;
     if let Some(version) = version
         && version != engine.version
@@ -356,6 +362,9 @@ pub async fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             "Cannot find version {version} for postgres; the lab has {}.",
             engine.version
         )));
+    }
+    if !common.extended_support {
+        support::check(&engine.major, lab.clock.now())?;
     }
     let group = place::parameter_group(
         lab,

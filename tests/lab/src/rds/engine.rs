@@ -148,8 +148,8 @@ impl Engine {
             .nth(2)
             .unwrap_or(&engine.major)
             .to_owned();
-        engine.specifications =
-            super::parameters::describe(&engine.run("postgres", &["--describe-config"]).await?);
+        let described = engine.run("postgres", &["--describe-config"]).await?;
+        engine.specifications = super::parameters::describe(&described, major);
         engine.root = engine.choose_root(directory).await?;
         Ok(engine)
     }

@@ -112,8 +112,19 @@ pub async fn make(lab: Arc<Lab>, region: String, id: String, origin: Origin) {
     if instance.retention > 0 {
         backup::automated(&lab, &region, &id).await;
     }
-    lab.rds
-        .edit(&region, &id, |instance| instance.status = "available");
+    rest(&lab, &region, &id);
+}
+
+/// The status of an instance that nothing is done to: `available`, or `storage-optimization` while its
+/// storage is being optimised.
+pub fn rest(lab: &Lab, region: &str, id: &str) {
+    let now = lab.clock.now();
+    lab.rds.edit(region, id, |instance| {
+        instance.status = match instance.optimised_at {
+            Some(end) if end > now => "storage-optimization",
+            _ => "available",
+        };
+    });
 }
 
 async fn build(

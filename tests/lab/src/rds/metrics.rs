@@ -123,12 +123,13 @@ fn mend_replica(
     let source = instance.source.as_deref();
     let well = source
         .and_then(|source| lab.rds.instance(region, source))
-        .is_some_and(|source| source.status == "available");
-    *silent = if streaming || !well || instance.status != "available" {
-        0
-    } else {
-        *silent + 1
-    };
+        .is_some_and(|source| matches!(source.status, "available" | "storage-optimization"));
+    *silent =
+        if streaming || !well || !matches!(instance.status, "available" | "storage-optimization") {
+            0
+        } else {
+            *silent + 1
+        };
     if *silent < LOST_AFTER {
         return;
     }

@@ -46,7 +46,9 @@ mod restore;
 mod roles;
 mod server;
 mod snapshots;
+mod storage;
 mod subnet_groups;
+mod support;
 mod tags;
 
 use std::collections::BTreeMap;
@@ -241,6 +243,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 /// | `GET /lab/rds` | every instance: region, id, status, zone, address, folder and process of its nodes |
 /// | `POST /lab/rds/crash {"id", "region"?}` | `kill -9` to the server; RDS starts it again |
 /// | `POST /lab/rds/failover {"id", "region"?}` | the primary's host dies; the standby takes over |
+/// | `POST /lab/rds/backup {"id", "region"?}` | the nightly backup begins: `backing-up` |
 pub async fn control(
     lab: &Arc<Lab>,
     method: &Method,
@@ -257,6 +260,11 @@ pub async fn control(
         ("POST", ["failover"]) => {
             let (region, id) = target(lab, &body)?;
             failover::host_failure(lab, &region, &id)?;
+            Ok(json!({}))
+        }
+        ("POST", ["backup"]) => {
+            let (region, id) = target(lab, &body)?;
+            backup::nightly(lab, &region, &id)?;
             Ok(json!({}))
         }
         _ => Err(format!(

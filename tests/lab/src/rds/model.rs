@@ -141,6 +141,12 @@ pub struct Instance {
     pub secret: Option<String>,
     pub pending: Pending,
     pub latest_restorable: Option<Timestamp>,
+    /// When the last change of storage was made; the next one is refused for six hours.
+    pub storage_changed_at: Option<Timestamp>,
+    /// Until when the storage is optimised after it.
+    pub optimised_at: Option<Timestamp>,
+    /// Whether it is enrolled in RDS Extended Support.
+    pub extended_support: bool,
     /// A task waits to carry out what is pending.
     pub applying: bool,
     /// Ends every task of this instance (it is being deleted).

@@ -7,11 +7,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::model::{Hidden, Instance, Pending};
 use super::promises::{self, Scope};
 use super::{
     bad_combination, bad_state, classes, create, lifecycle, names, operate, place, random_password,
-    replica, subnet_groups,
+    replica, storage, subnet_groups,
 };
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply};
@@ -112,34 +114,13 @@ impl AtOnce {
 }
 
 /// Reads what must be promised; settings that are already so are no change.
-fn read_promises(p: &Params, now: &Instance) -> Result<Pending, ApiError> {
+fn read_promises(p: &Params, now: &Instance, at: Timestamp) -> Result<Pending, ApiError> {
     let differs = |value: Option<i64>, current: i64| value.filter(|value| *value != current);
     let class = p.opt("DBInstanceClass").filter(|class| *class != now.class);
     if let Some(class) = &class {
         classes::check(class)?;
     }
-    let storage = differs(p.opt_int("AllocatedStorage")?, now.storage);
-    let storage_type = p
-        .opt("StorageType")
-        .filter(|kind| *kind != now.storage_type);
-    if storage.is_some() || storage_type.is_some() {
-        let kind = storage_type.as_deref().unwrap_or(&now.storage_type);
-        classes::check_storage(kind, storage.unwrap_or(now.storage))?;
-    }
-    if let Some(gib) = storage {
-        if gib < now.storage {
-            return Err(bad_combination(format!(
-                "Requested storage {gib} GiB is less than the allocated storage, {} GiB.",
-                now.storage
-            )));
-        }
-        if gib * 10 < now.storage * 11 {
-            return Err(bad_combination(format!(
-                "Invalid storage modification: {gib} GiB. The new size must be at least 10% above {} GiB.",
-                now.storage
-            )));
-        }
-    }
+    let wish = storage::read(p, now, at)?;
     let retention = p
         .opt_int("BackupRetentionPeriod")?
         .map(names::retention)
@@ -165,9 +146,9 @@ fn read_promises(p: &Params, now: &Instance) -> Result<Pending, ApiError> {
     }
     Ok(Pending {
         class,
-        storage,
-        storage_type,
-        iops: p.opt_int("Iops")?.filter(|iops| Some(*iops) != now.iops),
+        storage: wish.size,
+        storage_type: wish.kind,
+        iops: wish.iops,
         password: password.map(Hidden),
         port: port.filter(|port| *port != now.port),
         retention: differs(retention, now.retention),
@@ -196,7 +177,7 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let found = lab.rds.find(region, &p.str("DBInstanceIdentifier")?)?;
     let immediately = p.opt_bool("ApplyImmediately")?.unwrap_or(false);
     let mut at_once = AtOnce::read(p)?;
-    let mut pending = read_promises(p, &found)?;
+    let mut pending = read_promises(p, &found, lab.clock.now())?;
     let manage = p.opt_bool("ManageMasterUserPassword")?;
     let rotate = p.opt_bool("RotateMasterUserPassword")?.unwrap_or(false);
     let version = p.opt("EngineVersion");
@@ -205,7 +186,11 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     p.finish()?;
     if !matches!(
         found.status,
-        "available" | "incompatible-parameters" | "stopped"
+        "available"
+            | "storage-optimization"
+            | "storage-full"
+            | "incompatible-parameters"
+            | "stopped"
     ) {
         return Err(bad_state(format!(
             "Database instance {} is not in available state: its status is {}.",

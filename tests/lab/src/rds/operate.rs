@@ -75,7 +75,11 @@ pub fn reboot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             "You cannot specify ForceFailover when the instance is not configured for Multi-AZ.",
         ));
     }
-    let from = ["available", "incompatible-parameters"];
+    let from = [
+        "available",
+        "storage-optimization",
+        "incompatible-parameters",
+    ];
     let instance = begin(lab, region, &found.id, &from, "rebooting")?;
     let reply = shown(lab, region, &found.id);
     let (lab2, region, id) = (Arc::clone(lab), region.to_owned(), found.id);
@@ -84,7 +88,7 @@ pub fn reboot(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             let message = "The user requested a failover of the DB instance.";
             events::instance(&lab2, &region, &id, &["failover"], message);
             failover::run(&lab2, &region, &id, Stop::Fast).await;
-            settle(&lab2, &region, &id, "available");
+            lifecycle::rest(&lab2, &region, &id);
             return;
         }
         let done = restart(&lab2, &region, &id, REBOOTING).await;
@@ -102,7 +106,7 @@ fn settle(lab: &Lab, region: &str, id: &str, status: &'static str) {
 pub fn finish_restart(lab: &Lab, region: &str, id: &str, done: Result<(), EngineError>) {
     match done {
         Ok(()) => {
-            settle(lab, region, id, "available");
+            lifecycle::rest(lab, region, id);
             events::instance(lab, region, id, &["availability"], "DB instance restarted");
         }
         Err(error) => {
@@ -261,7 +265,7 @@ pub fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 "FinalDBSnapshotIdentifier can not be specified when deleting a replica.",
             ));
         }
-        (Some(_), false) if instance.status != "available" => {
+        (Some(_), false) if !matches!(instance.status, "available" | "storage-optimization") => {
             return Err(bad_state(format!(
                 "Cannot create a final snapshot because the database instance {} is not in the available state but {}.",
                 instance.id, instance.status
@@ -317,8 +321,8 @@ async fn remove(
             // Without the snapshot that was asked for nothing is deleted.
             let message = format!("Unable to create the final snapshot, not deleted: {error}");
             events::instance(&lab, &region, id, &["failure"], message);
+            lifecycle::rest(&lab, &region, id);
             lab.rds.edit(&region, id, |instance| {
-                instance.status = "available";
                 instance.cancel = tokio_util::sync::CancellationToken::new();
             });
             return;

@@ -55,6 +55,8 @@ pub async fn describe(lab: &Lab, call: &Call) -> Result<Reply, ApiError> {
 /// A parameter and where its value comes from.
 fn shown(known: &Specification, set: Option<&(String, String)>) -> (&'static str, Xml) {
     let (source, value) = match (set, known.system_value) {
+        // Set to what the family has anyway: RDS does not call that a user's value.
+        (Some((value, _)), Some(default)) if value == default => ("system", Some(default)),
         (Some((value, _)), _) => ("user", Some(value.as_str())),
         (None, Some(value)) => ("system", Some(value)),
         (None, None) => ("engine-default", None),

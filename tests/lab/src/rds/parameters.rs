@@ -136,7 +136,7 @@ const WORDS: [(&str, &str); 11] = [
 
 /// Reads `postgres --describe-config`: name, context, group, type, default, minimum, maximum,
 /// description, separated by tabs.
-pub fn describe(text: &str) -> Vec<Specification> {
+pub fn describe(text: &str, major: u32) -> Vec<Specification> {
     let mut all: Vec<Specification> = text.lines().filter_map(specification).collect();
     let own =
         |name: &str, is_static, allowed: &str, data_type, value, description: &str| Specification {
@@ -153,7 +153,7 @@ pub fn describe(text: &str) -> Vec<Specification> {
         false,
         "0,1",
         "boolean",
-        Some("1"),
+        Some(if major >= 15 { "1" } else { "0" }),
         "Force SSL connections.",
     ));
     all.push(own(

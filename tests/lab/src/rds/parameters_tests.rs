@@ -46,7 +46,7 @@ fn formulas_are_evaluated_as_rds_writes_them() {
 
 #[test]
 fn values_outside_the_servers_range_are_refused() {
-    let all = describe(DESCRIPTION);
+    let all = describe(DESCRIPTION, 15);
     for (name, value, good) in [
         ("max_connections", "200", true),
         ("max_connections", "0", false),
@@ -76,7 +76,7 @@ fn values_outside_the_servers_range_are_refused() {
 
 #[test]
 fn static_reserved_and_own_parameters_are_told_apart() {
-    let all = describe(DESCRIPTION);
+    let all = describe(DESCRIPTION, 15);
     assert!(named(&all, "max_connections").is_static);
     assert!(!named(&all, "log_statement").is_static);
     assert!(!named(&all, "listen_addresses").modifiable);
@@ -85,7 +85,7 @@ fn static_reserved_and_own_parameters_are_told_apart() {
 
 #[test]
 fn a_group_resolves_to_settings_without_what_the_lab_keeps() {
-    let all = describe(DESCRIPTION);
+    let all = describe(DESCRIPTION, 15);
     let values = BTreeMap::from([
         ("log_statement".to_owned(), "ddl".to_owned()),
         ("shared_buffers".to_owned(), "999999".to_owned()),

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::engine::EngineError;
 use super::model::{Hidden, Pending};
-use super::{backup, events, names, nodes, operate, place, replica, roles, subnet_groups};
+use super::{
+    backup, events, lifecycle, names, nodes, operate, place, replica, roles, storage, subnet_groups,
+};
 use crate::Lab;
 use crate::secrets;
 
@@ -55,21 +57,27 @@ pub async fn keep(lab: &Arc<Lab>, region: &str, id: &str, scope: Scope) {
         return;
     };
     let before = instance.status;
-    let done = if matches!(before, "available" | "incompatible-parameters") {
+    let done = if is_open(before) {
         carry_out(lab, region, id, instance.pending, scope).await
     } else {
         // Something else began meanwhile (a reboot, a snapshot): the promises stand.
         Ok(())
     };
-    lab.rds.edit(region, id, |instance| {
+    let changed = lab.rds.edit(region, id, |instance| {
         instance.applying = false;
-        if matches!(
+        matches!(
             instance.status,
             "modifying" | "resetting-master-credentials"
-        ) {
-            instance.status = before;
-        }
+        )
     });
+    if changed == Some(true) {
+        if before == "incompatible-parameters" {
+            lab.rds
+                .edit(region, id, |instance| instance.status = before);
+        } else {
+            lifecycle::rest(lab, region, id);
+        }
+    }
     if let Err(error) = done {
         events::instance(
             lab,
@@ -82,10 +90,18 @@ pub async fn keep(lab: &Arc<Lab>, region: &str, id: &str, scope: Scope) {
     let urgent = lab.rds.instance(region, id).is_some_and(|instance| {
         instance.pending.password.is_some() || instance.pending.port.is_some()
     });
-    if urgent && !matches!(before, "available" | "incompatible-parameters") {
+    if urgent && !is_open(before) {
         lab.clock.sleep(ACCEPTED_AFTER).await;
         Box::pin(keep(lab, region, id, scope)).await;
     }
+}
+
+/// Whether changes are made in this status.
+fn is_open(status: &str) -> bool {
+    matches!(
+        status,
+        "available" | "storage-optimization" | "storage-full" | "incompatible-parameters"
+    )
 }
 
 async fn carry_out(
@@ -126,13 +142,7 @@ async fn carry_out(
         set("modifying");
         note("Applying modification to allocated storage");
         lab.clock.sleep(STORAGE).await;
-        lab.rds.edit(region, id, |i| {
-            i.storage = i.pending.storage.take().unwrap_or(i.storage);
-            i.iops = i.pending.iops.take().or(i.iops);
-            if let Some(kind) = i.pending.storage_type.take() {
-                i.storage_type = kind;
-            }
-        });
+        storage::changed(lab, region, id);
         note("Finished applying modification to allocated storage");
     }
     if let Some(multi_az) = pending.multi_az {

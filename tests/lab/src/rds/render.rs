@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::arn;
 use super::model::{Instance, ParameterGroup, Region, Snapshot, SubnetGroup, Tags};
+use super::{arn, storage, support};
 use crate::api::Xml;
 
 /// When the lab's certificates end: rcgen's default, the end of the year 4095.
@@ -148,7 +148,7 @@ pub fn instance(region: &str, state: &Region, instance: &Instance) -> Xml {
             replicas,
         )
         .text("LicenseModel", "postgresql-license")
-        .opt("Iops", instance.iops)
+        .opt("Iops", storage::shown_iops(instance))
         .list(
             "OptionGroupMemberships",
             "OptionGroupMembership",
@@ -185,7 +185,11 @@ pub fn instance(region: &str, state: &Region, instance: &Instance) -> Xml {
         .text("NetworkType", "IPV4")
         .text("ActivityStreamStatus", "stopped")
         .text("BackupTarget", "region")
-        .text("DedicatedLogVolume", false);
+        .text("DedicatedLogVolume", false)
+        .text(
+            "EngineLifecycleSupport",
+            support::word(instance.extended_support),
+        );
     if let Some(replication) = &instance.replication {
         xml = xml.list(
             "StatusInfos",

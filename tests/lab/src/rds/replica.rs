@@ -7,7 +7,7 @@ use super::create::{self, Common};
 use super::engine::EngineError;
 use super::lifecycle::{self, Origin};
 use super::model::Instance;
-use super::{backup, bad_state, classes, events, names, place, render, roles};
+use super::{backup, bad_combination, bad_state, classes, events, names, place, render, roles};
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
 
@@ -18,7 +18,7 @@ const MOST_REPLICAS: usize = 15;
 
 /// What the source must be for a replica to be made of it.
 fn check_source(source: &Instance, replicas: usize) -> Result<(), ApiError> {
-    if source.status != "available" {
+    if !matches!(source.status, "available" | "storage-optimization") {
         return Err(bad_state(format!(
             "DB instance {} is not in the available state: its status is {}.",
             source.id, source.status
@@ -49,6 +49,11 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let mut common = Common::read(p)?;
     p.accept(&["KmsKeyId", "PreSignedUrl"]);
     p.finish()?;
+    if common.parameter_group.is_some() {
+        return Err(bad_combination(
+            "A parameter group can't be specified during Read Replica creation for the following DB engine: postgres",
+        ));
+    }
     if source.starts_with("arn:") && !source.starts_with(&super::arn(region, "db", "")) {
         return Err(ApiError::new(
             "InvalidParameterValue",
@@ -62,12 +67,7 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     check_source(&source, replicas)?;
     create::check_free(lab, region, &id)?;
     place::check_security_groups(lab, region, &common.security_groups)?;
-    let group = common
-        .parameter_group
-        .as_deref()
-        .unwrap_or(&source.parameter_group);
-    let major = source.engine_version.split('.').next().unwrap_or_default();
-    let group = place::parameter_group(lab, region, Some(group), major)?;
+    let group = source.parameter_group.clone();
     common.class.get_or_insert_with(|| source.class.clone());
     let storage = *common.storage.get_or_insert(source.storage);
     let kind = common
@@ -90,6 +90,7 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     instance.backup_window.clone_from(&source.backup_window);
     instance.encrypted = source.encrypted;
     instance.kms_key.clone_from(&source.kms_key);
+    instance.extended_support = source.extended_support;
     instance.source = Some(source.id.clone());
     create::begin(lab, region, &instance, Origin::Source)
 }
@@ -123,7 +124,7 @@ pub fn promote(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             instance.id
         )));
     }
-    if instance.status != "available" {
+    if !matches!(instance.status, "available" | "storage-optimization") {
         return Err(bad_state(format!(
             "DB Instance {} is not in an available state.",
             instance.id
@@ -183,8 +184,7 @@ pub fn begin_promotion(
         if retention > 0 {
             backup::automated(&lab2, &region, &id).await;
         }
-        lab2.rds
-            .edit(&region, &id, |instance| instance.status = "available");
+        lifecycle::rest(&lab2, &region, &id);
     });
 }
 

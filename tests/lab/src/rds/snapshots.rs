@@ -56,7 +56,7 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     check_free(lab, region, &name)?;
     let instance = lab.rds.find(region, &id)?;
     let begun = lab.rds.edit(region, &instance.id, |instance| {
-        let free = instance.status == "available";
+        let free = matches!(instance.status, "available" | "storage-optimization");
         if free {
             instance.status = "backing-up";
         }
@@ -98,8 +98,7 @@ pub fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
                 format!("The snapshot failed: {error}"),
             ),
         }
-        lab2.rds
-            .edit(&region2, &id, |instance| instance.status = "available");
+        lifecycle::rest(&lab2, &region2, &id);
     });
     Ok(Xml::new()
         .child("DBSnapshot", render::snapshot(region, &snapshot))

@@ -121,6 +121,19 @@ async fn parameters_reach_the_server_when_rds_says_so() {
         .await
         .unwrap();
     assert_eq!(user.matches("<Parameter>").count(), 3);
+    // The family's own value again: nobody's.
+    lab.rds(modify, &parameter("rds.force_ssl", "1", "immediate"))
+        .await
+        .unwrap();
+    let named = [
+        group,
+        ("Filters.Filter.1.Name", "parameter-name"),
+        ("Filters.Filter.1.Values.Value.1", "rds.force_ssl"),
+    ];
+    let ssl = lab.rds("DescribeDBParameters", &named).await.unwrap();
+    assert_eq!(ssl.matches("<Parameter>").count(), 1);
+    assert_eq!(text(&ssl, "Source").unwrap(), "system");
+    assert_eq!(text(&ssl, "ParameterValue").unwrap(), "1");
     assert_eq!(
         code(lab.rds("DeleteDBParameterGroup", &[group]).await),
         "InvalidDBParameterGroupState"
@@ -188,6 +201,15 @@ async fn modifications_are_promised_first_and_kept_later() {
         setting(&client, "max_connections").await,
         "225",
         "2 GiB by RDS's formula"
+    );
+    let more = [id, ("ApplyImmediately", "true"), ("AllocatedStorage", "60")];
+    let refused = lab.rds("ModifyDBInstance", &more).await.unwrap_err();
+    assert_eq!(refused.code, "InvalidParameterCombination");
+    assert!(
+        refused
+            .message
+            .contains("previous storage change is being optimized"),
+        "one change in six hours: {refused:?}"
     );
     let less = [id, ("AllocatedStorage", "20")];
     assert_eq!(
