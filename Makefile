@@ -23,7 +23,7 @@ $(error RUNTIME is `process` or `machine`, not `$(RUNTIME)`)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build base-image demo image test test-stages test-machines test-alone test-parts test-outside test-unit test-conformance test-image lint bench clean
+.PHONY: help setup build base-image demo image test test-stages test-upgrades test-machines test-alone test-parts test-outside test-unit test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,11 +47,12 @@ test: build lint ## Lint, unit, store, lab, conformance, end to end
 	@# The machines' tests say so when they are skipped for want of it.
 	@[ "$$(id -u)" != 0 ] || tests/base-image.sh >/dev/null || true
 	@echo "== tests: streams side by side, for most of them wait; each is printed when it ends"
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-stages test-machines test-parts test-outside
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-stages test-upgrades test-outside test-machines test-parts
 	@$(MAKE) --no-print-directory test-alone demo
 
 # Tests of the whole product by name: the first ones beside the others. What is neither is a part's.
-STAGES           := converge stability
+STAGES           := converge stability moved
+UPGRADES         := cutover stores licence
 # Two thousand clients need the machine for themselves: what is measured is a second's worst.
 ALONE            := drain
 tests-below       = $(notdir $(basename $(wildcard $(1:=/*.rs))) $(patsubst %/main.rs,%,$(wildcard $(1:=/*/main.rs))))
@@ -62,8 +63,11 @@ TEST             := $(CARGO) test --locked --workspace
 test-stages: ## The whole product on the lab
 	$(TEST) $(STAGES:%=--test %)
 
+test-upgrades: ## The whole product on the lab, from one release, store or licence to another
+	$(TEST) $(UPGRADES:%=--test %)
+
 test-machines: ## The whole product on the lab, on booted machines where they can run
-	$(TEST) $(patsubst %,--test %,$(filter-out $(STAGES) $(ALONE),$(WHOLE)))
+	$(TEST) $(patsubst %,--test %,$(filter-out $(STAGES) $(UPGRADES) $(ALONE),$(WHOLE)))
 
 test-alone: ## The whole product under two thousand clients
 	$(TEST) $(ALONE:%=--test %)
