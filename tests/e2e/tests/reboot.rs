@@ -1,13 +1,11 @@
 //! A node under its own systemd: the agent dies or hangs and Mattermost does not notice; the machine reboots while
-//! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it. In the
-//! end the node is one that an earlier build made, and its agent moves what lies on it.
+//! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it.
 //! Skipped, loudly, where there can be no machines.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::processes::Program;
 use e2e::{Options, Runtime, Stage, binaries, packer};
 use lab::runtime::Boot;
 use serde_json::{Value, json};
@@ -69,36 +67,6 @@ const FED: &str =
 const SHORT_WATCHDOG: &str = "mkdir -p /run/systemd/system/mattermost-agent.service.d && \
      printf '[Service]\\nWatchdogSec=6\\n' > /run/systemd/system/mattermost-agent.service.d/short.conf && \
      systemctl daemon-reload";
-
-/// A file of a server's, which nobody else may read, not even in its folder.
-const UPLOAD: &str = "cd /opt/mattermost/shared/data && umask 077 && mkdir -p 20260801/teams && \
-     printf kept > 20260801/teams/file.txt && chown -R mattermost:mattermost 20260801 && echo made";
-
-/// The same node as one that an earlier build made: its agent moves all of it, with what its unit allows.
-async fn moved_by_its_agent(stage: &Stage, node: &str) -> anyhow::Result<Program> {
-    let orchestrator = &stage.orchestrator;
-    stage.control("speed", json!({ "speed": 30.0 })).await?;
-    stage.make_earlier().await?;
-    let serve = orchestrator.serve().await?;
-    stage.earlier_node(node).await?.serves(PATIENCE).await?;
-    orchestrator
-        .until("it serves from its disk", PATIENCE, serves)
-        .await?;
-    let made = inside(node, UPLOAD).await;
-    ensure!(made == "made", "no file was made: {made}");
-    let moved = orchestrator.run(&["move", "--yes"], 3 * PATIENCE).await?;
-    if moved.code != 0 {
-        let journal = inside(node, "journalctl --no-pager --lines 60").await;
-        anyhow::bail!("{}{}{journal}", moved.stdout, moved.stderr);
-    }
-    let bucket = stage.own_bucket().await?;
-    let head = ["s3api", "head-object", "--bucket", &bucket, "--key"];
-    let object = stage
-        .aws(&[&head[..], &["20260801/teams/file.txt"]].concat())
-        .await?;
-    ensure!(object["ContentLength"] == 4, "{object}");
-    Ok(serve)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyhow::Result<()> {
@@ -207,8 +175,6 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
     );
     let state = "systemctl is-system-running";
     until(&node, "no unit failed", state, |said| said == "running").await?;
-    serve.stop(Duration::from_secs(20)).await?;
-    let mut serve = moved_by_its_agent(&stage, &node).await?;
     serve.stop(Duration::from_secs(20)).await?;
     let left = stage.strike().await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
