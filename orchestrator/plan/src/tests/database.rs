@@ -196,12 +196,7 @@ fn every_attribute_of_an_instance_is_compared() {
         ),
         (
             "security groups",
-            |db| {
-                db.security_groups
-                    .insert("sg-0".to_owned())
-                    .then_some(())
-                    .unwrap()
-            },
+            |db| db.security_groups = ["sg-0".to_owned()].into(),
             None,
         ),
         ("CA", |db| db.ca = Some("rds-ca-2019".to_owned()), None),
