@@ -354,7 +354,7 @@ fn a_serving_node_is_told_everything() {
         }),
         settings: settings(&facts, &goal).into_iter().collect(),
         // Another one here means that every running node is configured anew.
-        configuration_digest: "1fa22dee43c51ae1a55653aabb5beff588742e1efafad9020d8be48079ad831a"
+        configuration_digest: "7eb15505767451867c9ab09af51169b8f2cff703498746877260b06910fa5940"
             .to_owned(),
         database: Some(v1::Database {
             host: "db.example".to_owned(),

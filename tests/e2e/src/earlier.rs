@@ -80,9 +80,13 @@ impl EarlierNode {
 
     /// The server's environment names no other place for its settings.
     fn runs_on_its_file(&self) -> anyhow::Result<bool> {
-        let environment = std::fs::read_to_string(self.0.join("etc/mattermost/mattermost.env"))?;
-        Ok(!environment.contains("MM_CONFIG=")
-            && !environment.contains("MM_FILESETTINGS_DRIVERNAME"))
+        match std::fs::read_to_string(self.0.join("etc/mattermost/mattermost.env")) {
+            Ok(environment) => Ok(!environment.contains("MM_CONFIG=")
+                && !environment.contains("MM_FILESETTINGS_DRIVERNAME")),
+            // A node that was just launched has none yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn configuration(&self) -> PathBuf {
