@@ -10,9 +10,9 @@ use plan::Spec;
 pub struct Scope {
     /// The specification.
     pub spec: Spec,
-    /// The image that the specification's name was resolved to, once it was. None: the specification
-    /// itself says which, by id or by name.
-    pub image_id: Option<String>,
+    /// Images of the home region that are looked at besides those that carry the stack's tag, by id or by
+    /// name: what serves, what a rollout brings, and until something serves what the specification names.
+    pub images: BTreeSet<String>,
     /// The moment of the look: the end of metric windows, and what ages are counted from.
     pub now: Timestamp,
     /// The bucket of users' files is to be deleted: whether it is empty is asked then.

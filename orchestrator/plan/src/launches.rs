@@ -9,6 +9,9 @@ pub(crate) const GIVEN_UP_AFTER: usize = 5;
 /// Failed launches in a row that show that a group cannot launch now. The number is ours.
 const CANNOT_AFTER: usize = 2;
 
+/// Of a launch that is neither made nor failed yet: it says nothing.
+const UNDER_WAY: [&str; 3] = ["InProgress", "WaitingForInstanceId", "PreInService"];
+
 /// How an activity that launches an instance begins its description (Auto Scaling's user guide,
 /// "Verify a scaling activity").
 const LAUNCHING: &str = "Launching a new EC2 instance";
@@ -27,7 +30,10 @@ impl<'a> FailedLaunches<'a> {
         let failed: Vec<&Activity> = group
             .activities
             .iter()
-            .filter(|activity| activity.description.starts_with(LAUNCHING))
+            .filter(|activity| {
+                activity.description.starts_with(LAUNCHING)
+                    && !UNDER_WAY.contains(&activity.status.as_str())
+            })
             .take_while(|activity| activity.status == "Failed")
             .collect();
         let newest = failed.first()?;
@@ -91,7 +97,9 @@ mod tests {
         for (launches, in_a_row) in [
             (vec![], None),
             (vec![ok, no, no], None),
-            (vec![("InProgress", ""), no], None),
+            (vec![("InProgress", ""), no], Some(1)),
+            // It was launched, and its hook waits.
+            (vec![("MidLifecycleAction", ""), no], None),
             (vec![no], Some(1)),
             (vec![no, no, ok, no], Some(2)),
             // The end of another instance is no launch.

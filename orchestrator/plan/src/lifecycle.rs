@@ -250,6 +250,7 @@ fn still_draining(view: &View<'_>, instance: &str) -> Option<String> {
     }
     let node = view.node(instance)?;
     match node.phase.as_str() {
+        "failed" if serves_without_files(node) => {}
         // Nothing is running there: there is nothing to drain.
         "drained" | "failed" | "unknown" | "enrolled" | "configured" | "fetched" | "verified"
         | "installed" => return None,

@@ -108,7 +108,8 @@ impl VersionTables {
             Some((major, minor)) => Err(format!(
                 "{to} is further than the next extended support release from {from}: go by {major}.{minor}"
             )),
-            None if other.0 == one.0 => Ok(Skew::SameWindow),
+            // Whether an extended support release lies between is not known: taken for one.
+            None if other.0 == one.0 => Ok(Skew::NextExtendedSupport),
             None => Err(format!(
                 "{to} is of another major version than {from}, and which extended support release lies between is not known here: list it in `mattermost.versions.extended_support`, or the last minor of {} in `mattermost.versions.last_minor`",
                 one.0
@@ -176,7 +177,7 @@ mod tests {
             ("11.3.0", "11.7.9", Some(Skew::NextExtendedSupport)),
             ("11.1.0", "11.4.0", Some(Skew::SameWindow)),
             ("10.12.0", "11.4.0", Some(Skew::SameWindow)),
-            ("11.7.0", "11.12.0", Some(Skew::SameWindow)),
+            ("11.7.0", "11.12.0", Some(Skew::NextExtendedSupport)),
             // Past an extended support release.
             ("11.3.0", "11.8.0", None),
             ("10.5.0", "11.7.9", None),

@@ -90,7 +90,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             .cloud
             .observe(&cloud::Scope {
                 spec: core.spec.clone(),
-                image_id: None,
+                images: [core.spec.fleet.image.clone()].into(),
                 now: core.now(),
                 deletes_files: false,
             })

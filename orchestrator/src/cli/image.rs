@@ -26,7 +26,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let core = host::core(spec, plan::Want::Up).await?;
     let scope = cloud::Scope {
         spec: core.spec.clone(),
-        image_id: None,
+        images: [core.spec.fleet.image.clone()].into(),
         now: core.now(),
         deletes_files: false,
     };

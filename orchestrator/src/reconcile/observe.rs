@@ -3,7 +3,7 @@
 mod facts;
 mod named;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +102,19 @@ impl Memory {
     }
 }
 
+/// What serves and what a live rollout brings; until something serves, what the specification names.
+fn images(core: &Core, snapshot: &Snapshot) -> BTreeSet<String> {
+    let record = &snapshot.record;
+    let mut images: BTreeSet<String> = record.image_id.iter().cloned().collect();
+    match &record.proven {
+        Some(proven) => images.insert(proven.image_id.clone()),
+        None => images.insert(core.spec.fleet.image.clone()),
+    };
+    let rollouts = snapshot.rollout.iter();
+    images.extend(rollouts.map(|rollout| rollout.to.image_id.clone()));
+    images
+}
+
 /// Looks with what the store says now; without an answer (none), with what it said last.
 pub async fn look(
     core: &Arc<Core>,
@@ -115,7 +128,7 @@ pub async fn look(
     let snapshot = &memory.last.clone();
     let scope = Scope {
         spec: core.spec.clone(),
-        image_id: snapshot.record.image_id.clone(),
+        images: images(core, snapshot),
         now,
         deletes_files: core.want.deletes_files(),
     };

@@ -168,9 +168,8 @@ impl v1::control_server::Control for ControlService {
         &self,
         request: Request<v1::StartRolloutRequest>,
     ) -> Result<Response<v1::RolloutPlan>, Status> {
-        let (intent, rollout) = self.asked_for(&request.into_inner()).await?;
-        let look = self.core.looks.borrow().clone();
-        let forecast = plan::forecast_rollout(&intent, &rollout, &look.observed, self.core.now());
+        let (intent, rollout, observed) = self.asked_for(&request.into_inner()).await?;
+        let forecast = plan::forecast_rollout(&intent, &rollout, &observed, self.core.now());
         let json = serde_json::to_string(&forecast)
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(v1::RolloutPlan {
@@ -192,7 +191,7 @@ impl v1::control_server::Control for ControlService {
         if let Some(row) = self.same_request(&asked).await? {
             return Ok(Response::new(rollout_message(&row)));
         }
-        let (_, intent) = self.asked_for(&asked).await?;
+        let (_, intent, _) = self.asked_for(&asked).await?;
         let row = self
             .store()
             .await?

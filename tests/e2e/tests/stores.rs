@@ -168,6 +168,19 @@ async fn verb(stage: &Stage, arguments: &[&str], code: i32) -> anyhow::Result<En
     ended.expect(code)
 }
 
+/// Waits until `plan` has nothing to do: what a rollout kept for a while may still be on its way out.
+async fn nothing_to_do(stage: &Stage) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let plan = verb(stage, &["plan"], 0).await?.stdout;
+        if plan.contains("nothing to do") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "{plan}");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
 /// Every key lies below the prefix; `doctor` tried the store with its keys, and `plan` has nothing to do.
 async fn looks_well(stage: &Stage) -> anyhow::Result<()> {
     let list = ["s3api", "list-objects-v2", "--bucket", BUCKET];
@@ -185,8 +198,7 @@ async fn looks_well(stage: &Stage) -> anyhow::Result<()> {
         let found = |row: &Value| row["check"] == name && row["result"] == result;
         ensure!(doctor.iter().any(found), "{name}: {doctor:#?}");
     }
-    let plan = verb(stage, &["plan"], 0).await?.stdout;
-    ensure!(plan.contains("nothing to do"), "{plan}");
+    nothing_to_do(stage).await?;
     Ok(())
 }
 
@@ -216,8 +228,7 @@ async fn move_home(stage: &Stage) -> anyhow::Result<(Program, String)> {
     ensure!(moved["outcome"] == "done", "{moved:#}");
     stage.aws(&sync).await?;
     serves(&stage.orchestrator).await?;
-    let plan = verb(stage, &["plan"], 0).await?.stdout;
-    ensure!(plan.contains("nothing to do"), "{plan}");
+    nothing_to_do(stage).await?;
     Ok((serve, own))
 }
 
@@ -342,8 +353,7 @@ async fn forgive(stage: &Stage, own: &str) -> anyhow::Result<()> {
         })
         .await?;
     serves(&stage.orchestrator).await?;
-    let plan = verb(stage, &["plan"], 0).await?.stdout;
-    ensure!(plan.contains("nothing to do"), "{plan}");
+    nothing_to_do(stage).await?;
     Ok(())
 }
 

@@ -104,7 +104,7 @@ impl Cloud {
             .send()
             .await
             .called("autoscaling:DescribeScalingActivities")?;
-        Ok(answer
+        let mut found: Vec<Activity> = answer
             .activities()
             .iter()
             .map(|activity| Activity {
@@ -118,7 +118,10 @@ impl Cloud {
                     Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()
                 }),
             })
-            .collect())
+            .collect();
+        // AWS puts those in progress before all others, however old they are.
+        found.sort_by_key(|activity| std::cmp::Reverse(activity.at));
+        Ok(found)
     }
 
     async fn policies(&self, group: &str) -> Result<BTreeMap<String, ScalingPolicy>, Failure> {

@@ -1,6 +1,6 @@
 //! AMIs: the source in the home region and its copies elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{self, ResourceType};
 use jiff::Timestamp;
@@ -41,8 +41,7 @@ impl Cloud {
             if region != self.home_region() {
                 return Ok(Vec::new());
             }
-            let named = scope.image_id.as_deref().unwrap_or(&scope.spec.fleet.image);
-            self.images_named(clients, named).await
+            self.images_among(clients, &scope.images).await
         };
         let (tagged, source) = futures_util::try_join!(tagged, source)?;
         Ok(tagged
@@ -73,17 +72,40 @@ impl Cloud {
         })
     }
 
+    /// Those of these ids and names that are there.
+    async fn images_among(
+        &self,
+        clients: &Region,
+        wanted: &BTreeSet<String>,
+    ) -> Result<Vec<types::Image>, Failure> {
+        let (ids, names): (Vec<&String>, Vec<&String>) =
+            wanted.iter().partition(|one| one.starts_with("ami-"));
+        let call = || clients.look.ec2.describe_images();
+        let of = |name: &str, values: Vec<&String>| {
+            let values = values.into_iter().cloned().collect();
+            types::Filter::builder()
+                .name(name)
+                .set_values(Some(values))
+                .build()
+        };
+        let mut found = Vec::new();
+        // A filter, not an id list: an id that does not exist is an empty answer, not an error.
+        if !ids.is_empty() {
+            found.extend(described(call().filters(of("image-id", ids))).await?);
+        }
+        if !names.is_empty() {
+            found.extend(described(call().owners("self").filters(of("name", names))).await?);
+        }
+        Ok(found)
+    }
+
     async fn images_named(
         &self,
         clients: &Region,
         name_or_id: &str,
     ) -> Result<Vec<types::Image>, Failure> {
-        let call = clients.look.ec2.describe_images();
-        if name_or_id.starts_with("ami-") {
-            // A filter, not an id list: an id that does not exist is an empty answer, not an error.
-            return described(call.filters(filter("image-id", name_or_id))).await;
-        }
-        described(call.owners("self").filters(filter("name", name_or_id))).await
+        self.images_among(clients, &BTreeSet::from([name_or_id.to_owned()]))
+            .await
     }
 
     fn known_region(&self, region: &str) -> Result<&Region, ReadError> {

@@ -78,7 +78,7 @@ impl World {
         let endpoint = format!("http://{address}");
         let scope = Scope {
             spec: spec("demo", &image),
-            image_id: Some(image.clone()),
+            images: [image.clone()].into(),
             now: lab.clock.now(),
             deletes_files: false,
         };

@@ -90,7 +90,7 @@ pub struct Group {
     pub health_check: String,
     /// Set while AWS deletes it.
     pub status: Option<String>,
-    /// Newest scaling activities first: status code and cause, at most 20.
+    /// Scaling activities, those that began last first, at most 20.
     pub activities: Vec<Activity>,
     /// Tags.
     pub tags: Tags,

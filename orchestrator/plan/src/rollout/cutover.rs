@@ -4,6 +4,7 @@
 use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::launches;
+use crate::observed::DbOperation;
 use crate::rollout::back::close;
 use crate::rollout::green::grow;
 use crate::rollout::scene::Scene;
@@ -36,6 +37,20 @@ pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
             launches::tell(&mut text, green, scene.green_members.live.len());
         }
         draft.wait("green_not_prepared", text);
+        return Step::Stay;
+    }
+    // The snapshot comes after the door is closed: nobody waits before it for what RDS does meanwhile.
+    if scene.needs_migration()
+        && let Some(primary) = scene.view.primary()
+        && !primary.status.allows(DbOperation::Snapshot)
+    {
+        draft.wait(
+            "snapshot",
+            format!(
+                "all is prepared; RDS takes no snapshot while `{}` is `{}`, and users are sent away only once it does",
+                primary.id, primary.status
+            ),
+        );
         return Step::Stay;
     }
     Step::Go(Phase::Closed)

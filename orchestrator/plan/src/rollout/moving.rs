@@ -125,7 +125,8 @@ pub(super) fn moving(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 fn unproven(draft: &mut Draft, scene: &Scene<'_>, why: &str) -> Step {
     let text = format!("the settings are not in the database: {why}");
     // Not read at all: that is waited for until the phase's deadline.
-    let is_read = scene.view.observed.databases.is_some();
+    // The row is read by Mattermost's own role, as the count of migrations is.
+    let is_read = scene.view.observed.migrations_applied().is_some();
     let since = scene.rollout.unproven.unwrap_or(scene.view.now);
     if is_read && scene.view.now >= later(since, CONTRADICTED_SECONDS) {
         return Step::Back(vec![text]);

@@ -2,7 +2,9 @@
 //!
 //! A standby must allow at least as many connections as its primary, else it pauses replay and does not start
 //! again ("Hot Standby", "Administrator's Overview"). Replicas share their primary's parameter group. So:
-//! raising, replicas first; lowering, or back to RDS's own formula, the primary first.
+//! raising, replicas first; lowering, the primary first. Back to RDS's own formula it is not known which: a
+//! replica that allows too few pauses replay until its reboot, one that allows too many does no harm. So
+//! replicas first, as for raising.
 
 use crate::action::Action;
 use crate::draft::Draft;
@@ -83,7 +85,7 @@ fn in_order<'a>(view: &View<'a>, primary: &'a DbInstance) -> Vec<&'a DbInstance>
         .database
         .max_connections
         .zip(runs_with)
-        .is_some_and(|(wanted, seen)| wanted > seen.max_connections);
+        .is_none_or(|(wanted, seen)| wanted > seen.max_connections);
     if rises {
         all.push(primary);
     } else {

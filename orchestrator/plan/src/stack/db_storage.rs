@@ -65,7 +65,9 @@ fn one(view: &View<'_>, draft: &mut Draft, seen: &DbInstance, wanted: u32) {
     }
     let is_changed =
         |action: &Action| matches!(action, Action::SetDbInstance { id, .. } if *id == seen.id);
-    if seen.pending || draft.actions.iter().any(is_changed) {
+    // A full one cannot wait for a maintenance window.
+    let is_full = seen.status == DbStatus::StorageFull;
+    if (seen.pending && !is_full) || draft.actions.iter().any(is_changed) {
         draft.wait("drift", format!("{what} after its other changes"));
         return;
     }
@@ -80,7 +82,8 @@ fn one(view: &View<'_>, draft: &mut Draft, seen: &DbInstance, wanted: u32) {
             (None, None) => (tried, String::new()),
         };
         if view.now < until {
-            draft.wait_until(NOTICE, format!("{what} later{why}"), Some(until));
+            let gate = if is_full { "database" } else { NOTICE };
+            draft.wait_until(gate, format!("{what} later{why}"), Some(until));
             return;
         }
     }

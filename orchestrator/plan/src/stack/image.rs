@@ -23,7 +23,8 @@ pub(super) fn resolve(view: &View<'_>, draft: &mut Draft) -> Option<String> {
     // Until something is proven the file decides: an id at once, a name once, unless its image went.
     let resolved = view.record().image_id.clone().filter(|id| {
         let images = view.observed.images.get(&home);
-        images.is_some_and(|images| images.contains_key(id))
+        let image = images.and_then(|images| images.get(id));
+        image.is_some_and(|image| fits(named.as_bytes(), image.name.as_bytes()))
     });
     let id = recorded
         .or_else(|| named.starts_with("ami-").then(|| named.clone()))

@@ -91,7 +91,11 @@ pub(super) fn serves(
         }
         launches::tell(&mut text, group, members.live.len());
         if launches::cannot_launch(group, members.live.len()).is_some() {
-            text.push_str("; hint: `orchestrator rollout --image AMI` or with another instance type, image or profile in the file is a way out, also without a whole group");
+            text.push_str(if view.record().proven.is_some() {
+                "; hint: `orchestrator rollout --image AMI`, or `orchestrator rollout` with another instance type in the file, is a way out, also without a whole group"
+            } else {
+                "; hint: another image or instance type in the file, and a restart"
+            });
         }
         draft.wait("nodes", text);
         return false;

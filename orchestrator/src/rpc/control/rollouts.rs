@@ -1,7 +1,9 @@
 //! Requests for rollouts, and how rollouts are told.
 
 use fleet_proto::v1;
+use plan::Observed;
 use plan::intent::{Intent, Phase, RolloutIntent};
+use plan::observed::Image;
 use plan::rollout::Ask;
 use tonic::Status;
 
@@ -33,11 +35,11 @@ impl ControlService {
         Ok(row)
     }
 
-    /// The row that a request would make, or why it is refused.
+    /// The row that a request would make, and the look that it is judged by; or why it is refused.
     pub(super) async fn asked_for(
         &self,
         asked: &v1::StartRolloutRequest,
-    ) -> Result<(Intent, RolloutIntent), Status> {
+    ) -> Result<(Intent, RolloutIntent, Observed), Status> {
         let snapshot = self.snapshot().await?;
         let intent = crate::reconcile::intent(&self.core, &snapshot);
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -50,8 +52,14 @@ impl ControlService {
             lose_files: asked.lose_files,
             moves: asked.moves,
         };
-        let look = self.look().await?;
-        let rollout = plan::rollout::request(&intent, &look.observed, &ask, self.core.now());
+        let mut observed = self.look().await?.observed.clone();
+        if let Some(id) = &ask.image_id {
+            let image = self.image(id).await?;
+            let home = self.core.spec.home_region();
+            let images = observed.images.entry(home).or_default();
+            images.insert(image.id.clone(), image);
+        }
+        let rollout = plan::rollout::request(&intent, &observed, &ask, self.core.now());
         let mut rollout = rollout.map_err(|refusal| match refusal.code.as_str() {
             "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
             _ => Status::failed_precondition(refusal.text),
@@ -67,7 +75,24 @@ impl ControlService {
             .generation
             .max(u64::try_from(count).unwrap_or(0) + 2);
         rollout.id = format!("r-{}", rollout.generation);
-        Ok((intent, rollout))
+        Ok((intent, rollout, observed))
+    }
+
+    /// The image that an operator names: looks leave out what neither serves nor is ours by its tags.
+    async fn image(&self, id: &str) -> Result<Image, Status> {
+        if !id.starts_with("ami-") {
+            return Err(Status::invalid_argument(format!(
+                "`{id}` is not the id of an image, such as `ami-0123456789abcdef0`"
+            )));
+        }
+        let found = self.core.cloud.resolve_image(id).await;
+        found.map_err(|error| match error {
+            cloud::ReadError::NotFound { .. } => Status::failed_precondition(format!(
+                "image `{id}` is not in `{}`: build it there, or name another one",
+                self.core.spec.home_region()
+            )),
+            error => Status::unavailable(format!("image `{id}` could not be looked at: {error}")),
+        })
     }
 }
 

@@ -191,7 +191,7 @@ impl Region {
     pub async fn look(&self) -> Observed {
         let scope = Scope {
             spec: self.spec.clone(),
-            image_id: Some(self.image.clone()),
+            images: [self.image.clone()].into(),
             now: self.lab.clock.now(),
             deletes_files: false,
         };
