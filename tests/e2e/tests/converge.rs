@@ -203,7 +203,7 @@ async fn users_have_https(stage: &Stage) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn up_is_killed_and_finishes_and_drift_is_mended() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
-    options.octet = 60;
+    options.octet = 200;
     options.speed = 120.0;
     let stage = Stage::set(options).await?;
     let first = plan(&stage).await?;

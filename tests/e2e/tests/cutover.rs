@@ -11,7 +11,7 @@ use e2e::{Options, Orchestrator, Stage, binaries};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
-    options.octet = 80;
+    options.octet = 212;
     options.speed = 120.0;
     options.licence = None;
     options.rollout =

@@ -48,7 +48,7 @@ fn node<'a>(status: &'a Value, instance: &str) -> Option<&'a Value> {
 async fn a_node_with_two_thousand_clients_leaves_in_paced_batches() -> anyhow::Result<()> {
     allow_descriptors()?;
     let mut options = Options::new(binaries());
-    options.octet = 66;
+    options.octet = 224;
     let stage = Stage::set(options).await?;
     let orchestrator = &stage.orchestrator;
     let spec = std::fs::read_to_string(&orchestrator.spec)?;

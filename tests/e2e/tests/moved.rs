@@ -25,7 +25,7 @@ const ASKED: [&str; 2] = ["HeadObject", "PutObject"];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
-    options.octet = 140;
+    options.octet = 208;
     options.speed = 120.0;
     options.licence = None;
     let stage = Stage::set(options).await?;

@@ -46,7 +46,7 @@ async fn wait_for(
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_need_no_orchestrator_and_keep_their_secrets() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
-    options.octet = 68;
+    options.octet = 204;
     let stage = Stage::set(options).await?;
     let orchestrator = &stage.orchestrator;
     let up = orchestrator

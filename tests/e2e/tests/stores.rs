@@ -25,7 +25,7 @@ const ROLLOUT: Duration = Duration::from_secs(240);
 #[tokio::test(flavor = "multi_thread")]
 async fn files_move_between_regions_and_outlive_a_bucket_that_refuses() -> anyhow::Result<()> {
     let mut options = Options::new(binaries());
-    options.octet = 150;
+    options.octet = 220;
     options.speed = 120.0;
     options.licence = None;
     options.rollout =

@@ -29,7 +29,7 @@ const SPEED: f64 = 0.2;
 async fn secrets_change_one_node_at_a_time_below_a_path() -> anyhow::Result<()> {
     let licences = Licences::new();
     let mut options = Options::new(binaries());
-    options.octet = 160;
+    options.octet = 216;
     options.speed = 120.0;
     options.licence = Some(licences.first.clone());
     let stage = Stage::set(options).await?;

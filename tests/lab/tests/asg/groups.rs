@@ -27,7 +27,7 @@ async fn a_group_grows_and_shrinks_balanced_and_says_why() {
     assert_eq!(text(&limits, "MaxNumberOfAutoScalingGroups"), "500");
 
     let activities = world.activities().await;
-    assert_eq!(activities.len(), 5 + 4);
+    assert_eq!(activities.len(), 5 + 4, "{activities:#?}");
     assert!(
         activities.iter().all(|one| one.status == "Successful"),
         "{activities:#?}"
