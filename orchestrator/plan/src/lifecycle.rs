@@ -9,8 +9,9 @@
 use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
+use crate::launches;
 use crate::moving::unmoved;
-use crate::nodes::{failure_of, serves_without_files, settled_goal, verified};
+use crate::nodes::{failure_of, runs_no_server, serves_without_files, settled_goal, verified};
 use crate::observed::{Failure, Group};
 use crate::view::{View, is_leaving, later, live_members};
 
@@ -32,6 +33,21 @@ pub(crate) struct Members {
     pub failed: Vec<(String, Failure)>,
     /// One sentence per live member that is not verified.
     pub waits: Vec<String>,
+}
+
+impl Members {
+    /// A sentence about too few of them, followed by why each is not verified, and by why Auto Scaling
+    /// launches no more of `group`.
+    pub fn explain(&self, mut text: String, group: Option<&Group>) -> String {
+        for why in &self.waits {
+            text.push_str("; ");
+            text.push_str(why);
+        }
+        if let Some(group) = group {
+            launches::tell(&mut text, group, self.live.len());
+        }
+        text
+    }
 }
 
 /// Gives every member its goal and ends the hooks that are due.
@@ -249,12 +265,9 @@ fn still_draining(view: &View<'_>, instance: &str) -> Option<String> {
         return None;
     }
     let node = view.node(instance)?;
-    match node.phase.as_str() {
-        "failed" if serves_without_files(node) => {}
-        // Nothing is running there: there is nothing to drain.
-        "drained" | "failed" | "unknown" | "enrolled" | "configured" | "fetched" | "verified"
-        | "installed" => return None,
-        _ => {}
+    // There is nothing to drain.
+    if runs_no_server(node) {
+        return None;
     }
     if !node.connected
         && let Some(since) = node.disconnected_since

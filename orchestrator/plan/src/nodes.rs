@@ -255,6 +255,16 @@ pub(crate) fn serves_without_files(node: &Node) -> bool {
         })
 }
 
+/// The agent is there and no server runs.
+pub(crate) fn runs_no_server(node: &Node) -> bool {
+    match node.phase.as_str() {
+        "failed" => !serves_without_files(node),
+        "drained" | "unknown" | "enrolled" | "configured" | "fetched" | "verified"
+        | "installed" => true,
+        _ => false,
+    }
+}
+
 /// A failure as lines for people: phase, code, error, hint, last journal lines.
 pub(crate) fn failure_lines(instance: &str, failure: &Failure) -> Vec<String> {
     let mut lines = vec![format!(

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
-use crate::launches;
 use crate::lifecycle::replace_failed;
 use crate::nodes::serves_without_files;
 use crate::observed::ListenerAction;
@@ -60,15 +59,8 @@ pub(super) fn returning_traffic(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     };
     let floor = scene.floor();
     if able < floor {
-        let mut text = format!("{able} of {floor} blue nodes can take the traffic");
-        for why in &scene.blue_members.waits {
-            text.push_str("; ");
-            text.push_str(why);
-        }
-        if let Some(blue) = scene.blue {
-            launches::tell(&mut text, blue, scene.blue_members.live.len());
-        }
-        draft.wait("blue", text);
+        let text = format!("{able} of {floor} blue nodes can take the traffic");
+        draft.wait("blue", scene.blue_members.explain(text, scene.blue));
         return Step::Stay;
     }
     let action = Action::SetWeights {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::action::{Action, LAUNCH_HOOK, TERMINATE_HOOK};
 use crate::draft::Draft;
 use crate::intent::Phase;
-use crate::launches;
 use crate::observed::{Group, ListenerAction};
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, after, pin};
@@ -150,14 +149,8 @@ pub(super) fn ready_nodes<'s>(scene: &'s Scene<'_>) -> Vec<&'s String> {
 
 /// Notes how far green is.
 pub(super) fn wait_for_nodes(draft: &mut Draft, scene: &Scene<'_>, ready: usize, wanted: u32) {
-    let mut text = format!("{ready} of {wanted} green nodes are verified and healthy");
-    for why in &scene.green_members.waits {
-        text.push_str("; ");
-        text.push_str(why);
-    }
-    if let Some(green) = scene.green {
-        launches::tell(&mut text, green, scene.green_members.live.len());
-    }
+    let text = format!("{ready} of {wanted} green nodes are verified and healthy");
+    let mut text = scene.green_members.explain(text, scene.green);
     for id in &scene.green_members.serving {
         if !scene.is_closed() && !scene.view.is_settled(scene.green_slot(), id) {
             let state = scene

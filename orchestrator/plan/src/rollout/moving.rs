@@ -145,12 +145,8 @@ pub(super) fn moved(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     let (serving, size) = (scene.blue_members.serving.len() as u32, scene.size());
     if serving < size {
-        let mut text = format!("{serving} of {size} nodes serve from the bucket and the database");
-        for why in &scene.blue_members.waits {
-            text.push_str("; ");
-            text.push_str(why);
-        }
-        draft.wait("moved", text);
+        let text = format!("{serving} of {size} nodes serve from the bucket and the database");
+        draft.wait("moved", scene.blue_members.explain(text, None));
         return Step::Stay;
     }
     draft.record.proven = Some(scene.rollout.to.clone());

@@ -3,7 +3,6 @@
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
-use crate::launches;
 use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::scene::Scene;
@@ -265,13 +264,8 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         _ => blue.desired.max(scene.floor()),
     };
     if serving < wanted || blue.members.len() as u32 != wanted.min(blue.desired) {
-        let mut text = format!("{serving} of {wanted} blue nodes are verified and healthy");
-        for why in &scene.blue_members.waits {
-            text.push_str("; ");
-            text.push_str(why);
-        }
-        launches::tell(&mut text, blue, scene.blue_members.live.len());
-        draft.wait("blue", text);
+        let text = format!("{serving} of {wanted} blue nodes are verified and healthy");
+        draft.wait("blue", scene.blue_members.explain(text, Some(blue)));
     }
     let alarm = view.names.cpu_high_alarm(&blue.name);
     if draft.knows(view, "alarms")

@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Slot};
 use crate::launches::{FailedLaunches, cannot_launch};
 use crate::lifecycle::{Members, tend};
-use crate::nodes::{Colour, failure_of, serves_without_files};
+use crate::nodes::{Colour, failure_of, runs_no_server};
 use crate::observed::{Group, ListenerAction, Node};
 use crate::rollout::moving;
 use crate::stack::{Balancer, Base, observed_balancer};
@@ -237,10 +237,7 @@ impl<'a> Scene<'a> {
                 let gone = self.view.observed.instances.get(id).is_some_and(|seen| {
                     matches!(seen.state.as_str(), "terminated" | "shutting-down")
                 });
-                gone || self
-                    .view
-                    .node(id)
-                    .is_none_or(|node| is_idle(node) && !serves_without_files(node))
+                gone || self.view.node(id).is_none_or(runs_no_server)
             })
         })
     }
@@ -340,21 +337,6 @@ impl<'a> Scene<'a> {
             (None, _) => Ok(None),
         }
     }
-}
-
-/// The agent is there and no server runs.
-fn is_idle(node: &Node) -> bool {
-    matches!(
-        node.phase.as_str(),
-        "drained"
-            | "failed"
-            | "unknown"
-            | "enrolled"
-            | "configured"
-            | "fetched"
-            | "verified"
-            | "installed"
-    )
 }
 
 fn may_have_migrated(node: &Node) -> bool {

@@ -80,16 +80,12 @@ pub(super) fn serves(
         .filter(|id| view.is_healthy(slot, id))
         .collect();
     if (healthy.len() as u32) < floor {
-        let mut text = format!(
+        let text = format!(
             "{} of {floor} nodes are verified and healthy in `{}`",
             healthy.len(),
             group.name
         );
-        for why in &members.waits {
-            text.push_str("; ");
-            text.push_str(why);
-        }
-        launches::tell(&mut text, group, members.live.len());
+        let mut text = members.explain(text, Some(group));
         if launches::cannot_launch(group, members.live.len()).is_some() {
             text.push_str(if view.record().proven.is_some() {
                 "; hint: `orchestrator rollout --image AMI`, or `orchestrator rollout` with another instance type in the file, is a way out, also without a whole group"
