@@ -248,16 +248,10 @@ async fn turn(
 pub async fn decide_once(
     core: &Arc<Core>,
 ) -> Result<(Intent, plan::Observed, Decision), StoreError> {
-    let mut memory = Memory::new(core.now());
-    let mut snapshot = core.store.snapshot().await?;
-    let mut observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
     // A fact counts when it was seen several times in a row; the stack may just have been looked at
-    // for the first time by this process. The first look may also have found the store.
-    for _ in 1..core.spec.rollout.reads_in_a_row.max(2) {
-        snapshot = core.store.snapshot().await?;
-        observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
-    }
-    let intent = intent(core, &snapshot);
+    // for the first time by this process.
+    let looks = core.spec.rollout.reads_in_a_row.max(2);
+    let (intent, observed) = looked(core, looks).await?;
     let decision = plan::plan(&intent, &observed, core.now());
     Ok((intent, observed, decision))
 }
@@ -265,11 +259,18 @@ pub async fn decide_once(
 /// Looks and decides nothing: what is wanted and recorded, and what is there. Twice, since the first look
 /// finds the store.
 pub async fn read(core: &Arc<Core>) -> Result<(Intent, plan::Observed), StoreError> {
+    looked(core, 2).await
+}
+
+/// What the last of so many looks in a row saw.
+async fn looked(core: &Arc<Core>, looks: u32) -> Result<(Intent, plan::Observed), StoreError> {
     let mut memory = Memory::new(core.now());
-    let snapshot = core.store.snapshot().await?;
-    observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
-    let snapshot = core.store.snapshot().await?;
-    let observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    let mut snapshot = core.store.snapshot().await?;
+    let mut observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    for _ in 1..looks {
+        snapshot = core.store.snapshot().await?;
+        observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    }
     Ok((intent(core, &snapshot), observed))
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{self, ResourceType};
 use jiff::Timestamp;
 use plan::observed::{Image, PART_TAG};
 
-use super::{filter, tag_specification, tags_of};
+use super::{filter, filter_any, tag_specification, tags_of};
 use crate::apply::Outcome;
 use crate::connect::{Cloud, Region};
 use crate::error::{Called, EffectError, Failure, ReadError};
@@ -46,8 +46,8 @@ impl Cloud {
         let (tagged, source) = futures_util::try_join!(tagged, source)?;
         Ok(tagged
             .iter()
-            .chain(&source)
             .filter(|image| is_there(image))
+            .chain(&source)
             .map(|image| (image.image_id().unwrap_or("").to_owned(), seen(image)))
             .collect())
     }
@@ -59,7 +59,6 @@ impl Cloud {
         let found = self.images_named(clients, name_or_id).await?;
         let newest = found
             .iter()
-            .filter(|image| is_there(image))
             .filter(|image| {
                 name_or_id.starts_with("ami-")
                     || image
@@ -78,24 +77,21 @@ impl Cloud {
         clients: &Region,
         wanted: &BTreeSet<String>,
     ) -> Result<Vec<types::Image>, Failure> {
-        let (ids, names): (Vec<&String>, Vec<&String>) =
-            wanted.iter().partition(|one| one.starts_with("ami-"));
+        let (ids, names): (Vec<String>, Vec<String>) = wanted
+            .iter()
+            .cloned()
+            .partition(|one| one.starts_with("ami-"));
         let call = || clients.look.ec2.describe_images();
-        let of = |name: &str, values: Vec<&String>| {
-            let values = values.into_iter().cloned().collect();
-            types::Filter::builder()
-                .name(name)
-                .set_values(Some(values))
-                .build()
-        };
         let mut found = Vec::new();
         // A filter, not an id list: an id that does not exist is an empty answer, not an error.
         if !ids.is_empty() {
-            found.extend(described(call().filters(of("image-id", ids))).await?);
+            found.extend(described(call().filters(filter_any("image-id", ids))).await?);
         }
         if !names.is_empty() {
-            found.extend(described(call().owners("self").filters(of("name", names))).await?);
+            let named = call().owners("self").filters(filter_any("name", names));
+            found.extend(described(named).await?);
         }
+        found.retain(is_there);
         Ok(found)
     }
 
@@ -188,7 +184,7 @@ impl Cloud {
             return Err(unknown_region(CALL, region));
         };
         let found = self.images_named(clients, image).await?;
-        let Some(found) = found.iter().find(|image| is_there(image)) else {
+        let Some(found) = found.first() else {
             return Ok(Outcome::Unchanged);
         };
         self.check_ours(image, &tags_of(found.tags()))?;

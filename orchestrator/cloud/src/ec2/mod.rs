@@ -13,7 +13,15 @@ use crate::connect::Cloud;
 
 /// A filter with one value.
 fn filter(name: &str, value: &str) -> Filter {
-    Filter::builder().name(name).values(value).build()
+    filter_any(name, vec![value.to_owned()])
+}
+
+/// A filter that any of these values passes.
+fn filter_any(name: &str, values: Vec<String>) -> Filter {
+    Filter::builder()
+        .name(name)
+        .set_values(Some(values))
+        .build()
 }
 
 impl Cloud {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder;
 use plan::action::{DB_CERTIFICATE_AUTHORITY, DB_STORAGE_TYPE, DbChange, DbPrimary};
 use plan::observed::{DbInstance, DbStatus, PART_TAG};
 use secrecy::ExposeSecret;
@@ -137,8 +138,16 @@ impl Cloud {
         Ok(there)
     }
 
-    /// Changes at once, not in the maintenance window: the caller chose the moment. Only what differs
-    /// is sent, because RDS may restart an instance for a value that it already has.
+    /// A change that RDS makes at once, not in the maintenance window: the caller chose the moment.
+    fn modify_now(&self, id: &str) -> ModifyDBInstanceFluentBuilder {
+        self.act()
+            .rds
+            .modify_db_instance()
+            .db_instance_identifier(id)
+            .apply_immediately(true)
+    }
+
+    /// Only what differs is sent, because RDS may restart an instance for a value that it already has.
     pub(crate) async fn set_db_instance(
         &self,
         id: &str,
@@ -150,11 +159,7 @@ impl Cloud {
         if open == DbChange::default() {
             return Ok(Outcome::Unchanged);
         }
-        self.act()
-            .rds
-            .modify_db_instance()
-            .db_instance_identifier(id)
-            .apply_immediately(true)
+        self.modify_now(id)
             .set_db_instance_class(open.class)
             .set_multi_az(open.multi_az)
             .set_backup_retention_period(open.backup_days.map(u32::cast_signed))
@@ -189,11 +194,7 @@ impl Cloud {
         if there.storage_gib >= gib {
             return Ok(Outcome::Unchanged);
         }
-        self.act()
-            .rds
-            .modify_db_instance()
-            .db_instance_identifier(id)
-            .apply_immediately(true)
+        self.modify_now(id)
             .allocated_storage(gib.cast_signed())
             .set_iops(iops.map(u32::cast_signed))
             .send()
@@ -222,11 +223,7 @@ impl Cloud {
                 ),
             ));
         }
-        self.act()
-            .rds
-            .modify_db_instance()
-            .db_instance_identifier(id)
-            .apply_immediately(true)
+        self.modify_now(id)
             .master_user_password(login.password.expose_secret())
             .send()
             .await

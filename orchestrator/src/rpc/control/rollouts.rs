@@ -35,7 +35,8 @@ impl ControlService {
         Ok(row)
     }
 
-    /// The row that a request would make, and the look that it is judged by; or why it is refused.
+    /// The rollout that a request would make, with the observation that it was checked against; or why it is
+    /// refused.
     pub(super) async fn asked_for(
         &self,
         asked: &v1::StartRolloutRequest,
