@@ -114,11 +114,7 @@ async fn server_whose_settings_are_not_in_the_database_is_not_verified() {
     std::fs::write(shared.join("forget-configuration"), "").unwrap();
     let order = desired(&node, &postgres, MigrationRole::Migrate);
     node.orchestrator.want(order);
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(
         (failure.phase(), failure.code.as_str()),
         (Phase::Starting, "configuration_missing")

@@ -305,11 +305,7 @@ async fn migration_that_fails_is_not_repeated_unasked() {
         expected_applied: 0,
     });
     node.orchestrator.want(desired);
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(
         (failure.phase(), failure.code.as_str()),
         (Phase::Migrating, "migration_failed")

@@ -136,11 +136,7 @@ async fn a_server_serves_only_when_its_node_can_use_the_bucket() {
         }),
         ..node.release(1, "11.10.0")
     });
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(
         (failure.phase(), failure.code.as_str()),
         (Phase::Starting, "file_store_denied")
@@ -187,11 +183,7 @@ async fn a_prepared_node_has_tried_the_bucket_and_starts_nothing() {
     };
     let (with_role, with_keys) = (prepare(1, false), prepare(2, true));
     node.orchestrator.want(with_role);
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(
         (failure.phase(), failure.code.as_str()),
         (Phase::Verified, "file_store_denied")
@@ -245,11 +237,7 @@ async fn store_with_keys_of_its_own_is_signed_with_the_secrets() {
         ..node.release(1, "11.10.0")
     };
     node.orchestrator.want(desired.clone());
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(failure.code, "file_store_keys_missing");
     assert!(
         failure

@@ -143,11 +143,7 @@ async fn server_below_a_path_is_asked_below_it() {
         site_path: String::new(),
         ..order
     });
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(failure.code, "server_unhealthy");
     assert!(
         failure.error.contains("its site URL has another path"),

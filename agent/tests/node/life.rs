@@ -111,11 +111,7 @@ async fn bad_release_fails_with_its_last_lines() {
     let program = mattermost::crashing("11.10.0");
     node.orchestrator
         .want(node.release_of(1, "11.10.0", &program));
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(
         (failure.phase(), failure.code.as_str()),
         (Phase::Starting, "server_crashed")

@@ -13,8 +13,8 @@ use fleet_proto::v1::enroll_step::Step;
 use fleet_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
 use fleet_proto::v1::node_server::{Node, NodeServer};
 use fleet_proto::v1::{
-    Certificate, Challenge, Desired, EnrollAnswer, EnrollStep, NodeReport, RenewRequest,
-    SecretsReply, SecretsRequest,
+    Certificate, Challenge, Desired, EnrollAnswer, EnrollStep, Failure, NodeReport, Phase,
+    RenewRequest, SecretsReply, SecretsRequest,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
@@ -184,6 +184,12 @@ impl Orchestrator {
         })
         .await;
         found.unwrap_or_else(|_| panic!("no report: {what}; the last one was {last:#?}"))
+    }
+
+    /// What the next report of a failure says of it.
+    pub async fn failure(&mut self) -> Failure {
+        let failed = |report: &NodeReport| report.phase() == Phase::Failed;
+        self.until("failed", failed).await.failure.unwrap()
     }
 }
 

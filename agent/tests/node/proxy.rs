@@ -110,11 +110,7 @@ async fn proxy_that_refuses_is_named() {
     let proxy = Proxy::start(false).await;
     let mut node = node("127.77.6.3", vec![("HTTPS_PROXY", proxy.url.clone())]).await;
     node.orchestrator.want(node.release(1, "11.10.0"));
-    let report = node
-        .orchestrator
-        .until("failed", |report| report.phase() == Phase::Failed)
-        .await;
-    let failure = report.failure.unwrap();
+    let failure = node.orchestrator.failure().await;
     assert_eq!(failure.code, "source_unreachable");
     assert!(failure.hint.contains("HTTPS_PROXY"), "{failure:?}");
     assert!(!node.path("opt/mattermost/current").exists());

@@ -1,5 +1,6 @@
 //! The planner against the model: what it makes of an empty account, of drift, of rollouts, of `down`.
 
+mod claims;
 mod cutover;
 mod database;
 mod down;

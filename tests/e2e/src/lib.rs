@@ -19,6 +19,7 @@ pub mod search;
 pub mod secrets;
 pub mod stage;
 pub mod timeline;
+pub mod users;
 
 pub use orchestrator::{Ended, Orchestrator};
 pub use releases::{Release, Releases};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::Program;
+use e2e::users::{self, Pace};
 use e2e::{Options, Orchestrator, Stage, binaries};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,23 +108,17 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
 
 /// Users who upload and read all the time, and an administrator who made what must last.
 async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
-    let mut options = load::Options::new(url);
-    (options.clients, options.users) = (2, 2);
-    (options.rate, options.get_rate) = (1.0, 1.0);
-    // Small and few: other tests run beside this one, and what is asked is whether all are there.
-    options.files = Some(load::FileOptions {
+    let files = load::FileOptions {
         rate: 0.25,
         read_rate: 0.5,
-        largest: 20_000,
-        large_every: 0,
         ..load::FileOptions::default()
-    });
-    let release = stage.releases.get(&stage.versions[0])?;
-    options.lasting = Some(load::LastingOptions {
-        plugin: load::Plugin::Release(release.file.clone()),
-        ..load::LastingOptions::default()
-    });
-    Ok(load::start(options).await?)
+    };
+    let pace = Pace {
+        rate: 1.0,
+        get_rate: 1.0,
+        files,
+    };
+    users::start(stage, url, pace).await
 }
 
 /// The fleet's CA is replaced as far as that the new one signs; the node, which knows the old one alone,

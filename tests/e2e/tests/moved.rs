@@ -11,6 +11,7 @@ use e2e::database::Database;
 use e2e::earlier::EarlierNode;
 use e2e::fleet::serving;
 use e2e::processes::Program;
+use e2e::users::{self, Pace};
 use e2e::{Ended, Options, Orchestrator, Stage, binaries};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -261,20 +262,15 @@ fn instance(status: &Value) -> anyhow::Result<String> {
 
 /// Users who upload and read all the time, and an administrator who made what must last.
 async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
-    let mut options = load::Options::new(url);
-    (options.clients, options.users) = (2, 2);
-    (options.rate, options.get_rate) = (1.0, 1.0);
-    options.files = Some(load::FileOptions {
+    let files = load::FileOptions {
         rate: 0.5,
         read_rate: 0.5,
-        largest: 20_000,
-        large_every: 0,
         ..load::FileOptions::default()
-    });
-    let release = stage.releases.get(&stage.versions[0])?;
-    options.lasting = Some(load::LastingOptions {
-        plugin: load::Plugin::Release(release.file.clone()),
-        ..load::LastingOptions::default()
-    });
-    Ok(load::start(options).await?)
+    };
+    let pace = Pace {
+        rate: 1.0,
+        get_rate: 1.0,
+        files,
+    };
+    users::start(stage, url, pace).await
 }

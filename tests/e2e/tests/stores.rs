@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::{Program, left_behind};
+use e2e::users::{self, Pace};
 use e2e::{Ended, Options, Orchestrator, Stage, binaries, role};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -80,23 +81,18 @@ async fn serves(orchestrator: &Orchestrator) -> anyhow::Result<String> {
 }
 
 async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
-    let mut options = load::Options::new(url);
-    (options.clients, options.users) = (2, 2);
-    (options.rate, options.get_rate) = (0.5, 0.5);
-    options.files = Some(load::FileOptions {
+    let files = load::FileOptions {
         rate: 4.0,
         read_rate: 1.0,
-        largest: 20_000,
-        large_every: 0,
         limit: FILES,
         ..load::FileOptions::default()
-    });
-    let release = stage.releases.get(&stage.versions[0])?;
-    options.lasting = Some(load::LastingOptions {
-        plugin: load::Plugin::Release(release.file.clone()),
-        ..load::LastingOptions::default()
-    });
-    Ok(load::start(options).await?)
+    };
+    let pace = Pace {
+        rate: 0.5,
+        get_rate: 0.5,
+        files,
+    };
+    users::start(stage, url, pace).await
 }
 
 async fn all_uploaded(users: &load::Running) -> anyhow::Result<()> {
