@@ -36,7 +36,7 @@ pub enum Outlook {
     Rest,
     /// RDS leaves it by itself, in minutes as a rule; until then it is waited for.
     Passes,
-    /// RDS stays in it until a person does this.
+    /// RDS does not leave it by itself; the text says what an operator must do.
     NeedsAPerson(&'static str),
     /// AWS has added it; nothing is concluded from it.
     Unknown,
