@@ -67,7 +67,7 @@ impl EarlierNode {
     /// Waits until its server runs on `config.json`.
     pub async fn serves(&self, within: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + within;
-        while !self.runs_on_its_file()? || self.setting("FileSettings", "PublicLinkSalt").is_err() {
+        while !self.is_earlier()? {
             ensure!(
                 Instant::now() < until,
                 "no server runs on `{}`",
@@ -76,6 +76,11 @@ impl EarlierNode {
             sleep(Duration::from_millis(200)).await;
         }
         Ok(())
+    }
+
+    /// Whether its server runs on `config.json`, and wrote it.
+    pub fn is_earlier(&self) -> anyhow::Result<bool> {
+        Ok(self.runs_on_its_file()? && self.setting("FileSettings", "PublicLinkSalt").is_ok())
     }
 
     /// The server's environment names no other place for its settings.
