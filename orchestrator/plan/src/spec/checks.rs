@@ -52,11 +52,15 @@ fn stack_and_zones(spec: &Spec, document: &mut Document) {
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
         && !name.contains("--")
-        && !name.starts_with("internal-");
+        && !name.starts_with("internal-")
+        // The security groups' names would begin as ids do, the bucket's as those that S3 keeps.
+        && !["sg", "sthree", "amzn-s3-demo"]
+            .iter()
+            .any(|kept| name.strip_prefix(kept).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
     if !fine {
         document.refuse(
             "stack",
-            "is not a stack name: 1 to 20 lower-case letters, digits and single hyphens, beginning with a letter, not ending with a hyphen, not beginning with `internal-`",
+            "is not a stack name: 1 to 20 lower-case letters, digits and single hyphens, beginning with a letter, not ending with a hyphen, not beginning with `internal-`, `sg-`, `sthree-` or `amzn-s3-demo-`",
         );
     }
     let mut seen = BTreeSet::new();

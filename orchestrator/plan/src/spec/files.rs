@@ -68,12 +68,12 @@ impl<'a> Endpoint<'a> {
                 host.parse::<std::net::Ipv6Addr>().ok()?;
                 (
                     host,
-                    port.strip_prefix(':').or(port.is_empty().then_some("0")),
+                    port.strip_prefix(':').or(port.is_empty().then_some("443")),
                 )
             }
             None => match authority.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
-                None => (authority, Some("0")),
+                None => (authority, Some("443")),
             },
         };
         let label = |label: &str| {
@@ -83,7 +83,7 @@ impl<'a> Endpoint<'a> {
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
         let named = host.contains(':') || host.split('.').all(label);
-        let numbered = port.is_some_and(|port| port.parse::<u16>().is_ok());
+        let numbered = port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
         (named && numbered).then_some(Self {
             tls,
             authority,

@@ -92,6 +92,15 @@ impl SecretRef {
         self.secret.starts_with("arn:").then_some(&*self.secret)
     }
 
+    /// The secret's name, taken out of the ARN when one was given.
+    pub fn name(&self) -> &str {
+        let Some(arn) = self.arn() else {
+            return &self.secret;
+        };
+        let name = arn.rsplit(':').next().unwrap_or_default();
+        &name[..name.len().saturating_sub(SUFFIX_LENGTH)]
+    }
+
     /// The region that the ARN names; a name means the home region.
     pub fn region(&self) -> Option<&str> {
         self.arn()?.split(':').nth(3)

@@ -1,5 +1,7 @@
 //! The address that users type, taken apart: where the server answers below it.
 
+use std::net::Ipv6Addr;
+
 use super::Spec;
 
 /// Why an address is none that Mattermost and the load balancer can follow.
@@ -29,8 +31,32 @@ pub(super) fn parts(url: &str) -> Option<(&str, &str)> {
 
 /// A name or an address, with a port or without.
 fn is_host(text: &str) -> bool {
-    let named = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
-    !text.is_empty() && text.chars().all(named)
+    let (known, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port.strip_prefix(':')),
+            None => return false,
+        },
+        None => match text.split_once(':') {
+            Some((name, port)) => (is_name(name), Some(port)),
+            None => (is_name(text), None),
+        },
+    };
+    let behind_brackets = text.rsplit_once(']').map_or("", |(_, behind)| behind);
+    known
+        && (behind_brackets.is_empty() || behind_brackets.starts_with(':'))
+        && port.is_none_or(is_port)
+}
+
+/// Labels between single dots.
+fn is_name(text: &str) -> bool {
+    let named = |c: char| c.is_alphanumeric() || "-_".contains(c);
+    text.split('.')
+        .all(|label| !label.is_empty() && label.chars().all(named))
+}
+
+/// 1 to 65535.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Empty, or segments that a path may hold as they are.
@@ -69,6 +95,15 @@ mod tests {
             ("https://user@chat.example.com", None),
             ("https:///mattermost", None),
             ("https://", None),
+            ("https://chat.example.com:", None),
+            ("https://chat.example.com:0", None),
+            ("https://chat.example.com:99999", None),
+            ("https://chat.example.com:1:2", None),
+            ("https://[::1", None),
+            ("https://[::1]8065", None),
+            ("https://[chat]", None),
+            ("https://..x", None),
+            ("https://chat.example.com.", None),
             ("ftp://chat.example.com", None),
             ("chat.example.com", None),
             (&long, None),

@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue};
 use super::parse::Problem;
 use super::secret_ref::{self, SecretRef};
 
+/// In the place of a value that may be a secret.
+const HIDDEN: &str = "(not shown)";
+
 /// Where a key stands and what it was given, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -36,7 +39,7 @@ impl Document {
 
     /// The same for a value that may be a secret: it is not shown.
     pub fn refuse_hidden(&mut self, path: &str, message: impl Into<String>) {
-        self.refuse_showing(path, Some("(not shown)"), message.into());
+        self.refuse_showing(path, Some(HIDDEN), message.into());
     }
 
     fn refuse_showing(&mut self, path: &str, shown: Option<&str>, message: String) {
@@ -48,6 +51,9 @@ impl Document {
             .map_or(1, |place| place.line);
         let value = match (shown, self.places.get(path)) {
             (Some(shown), _) => Some(shown.to_owned()),
+            (None, Some(place)) if !place.value.is_empty() && may_be_secret(path, &place.value) => {
+                Some(HIDDEN.to_owned())
+            }
             (None, Some(place)) if !place.value.is_empty() => Some(place.value.clone()),
             _ => None,
         };
@@ -325,6 +331,30 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// A scalar as the file has it, cut to one line of 60 characters; nothing for a table.
+/// Whether a secret may stand here, by where it stands or by its form. A valid reference is none, but here
+/// something is wrong: what was meant for a reference may be the secret itself.
+fn may_be_secret(path: &str, value: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let named = [
+        "secret",
+        "password",
+        "passwd",
+        "token",
+        "salt",
+        "access_key",
+        "accesskey",
+        "private",
+        "encryptkey",
+        "datasource",
+    ];
+    // `https://user:password@host`
+    let login = value.split_once("://").is_some_and(|(_, rest)| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.contains('@')
+    });
+    login || named.iter().any(|word| path.contains(word))
+}
+
 fn shown(text: &str, value: &toml::Spanned<DeValue<'_>>) -> String {
     if value.get_ref().is_table() {
         return String::new();

@@ -62,7 +62,7 @@ addresses = ["orchestrator"]
 weigths = [10]
 "#;
     insta::assert_snapshot!(problems(text), @r#"
-    mattermost.toml:1: `stack = "Chat"` is not a stack name: 1 to 20 lower-case letters, digits and single hyphens, beginning with a letter, not ending with a hyphen, not beginning with `internal-`
+    mattermost.toml:1: `stack = "Chat"` is not a stack name: 1 to 20 lower-case letters, digits and single hyphens, beginning with a letter, not ending with a hyphen, not beginning with `internal-`, `sg-`, `sthree-` or `amzn-s3-demo-`
     mattermost.toml:2: `zones = ["us-east-1a"]` names 1 zone(s) of the home region `us-east-1`: load balancer and DB subnet group need at least two, for example `us-east-1a` and `us-east-1b`
     mattermost.toml:4: `mattermost.version = "11.10"` is not a version of the form `11.10.0`
     mattermost.toml:5: `mattermost.sha256 = "abc"` is not a SHA-256: give 64 hexadecimal digits

@@ -1,5 +1,6 @@
 //! Section `[files]`, and settings of the server that it stands for.
 
+use super::node_settings::reference_elsewhere;
 use crate::spec::structure::Document;
 use crate::spec::{Endpoint, FileStore, Spec};
 
@@ -102,6 +103,15 @@ fn keys(spec: &Spec, document: &mut Document) {
         ),
         _ => {}
     }
+    for (key, reference) in [
+        ("access_key", &ours.access_key),
+        ("secret_key", &ours.secret_key),
+    ] {
+        let reference = reference.as_ref();
+        if let Some(why) = reference.and_then(|it| reference_elsewhere(spec, it)) {
+            document.refuse(&format!("files.{key}"), why);
+        }
+    }
     let given = [
         ("access_key", ours.access_key.is_some()),
         ("secret_key", ours.secret_key.is_some()),
@@ -178,7 +188,7 @@ fn bucket_name(name: &str) -> Result<(), &'static str> {
         || !name.bytes().all(letters)
         || !name.starts_with(edge)
         || !name.ends_with(edge)
-        || name.contains("..")
+        || ["..", ".-", "-."].iter().any(|pair| name.contains(pair))
         || name.parse::<std::net::Ipv4Addr>().is_ok()
     {
         return Err(
@@ -271,6 +281,7 @@ mod tests {
             ("bucket = \"Chat\"", "3 to 63 lower-case"),
             ("bucket = \"ab\"", "3 to 63 lower-case"),
             ("bucket = \"a..b\"", "3 to 63 lower-case"),
+            ("bucket = \"a.-b\"", "3 to 63 lower-case"),
             ("bucket = \"10.0.0.1\"", "not an IP address"),
             ("bucket = \"chat-s3alias\"", "keeps for itself"),
             ("prefix = \"/chat\"", "no slash at the beginning"),

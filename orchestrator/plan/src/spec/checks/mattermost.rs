@@ -1,7 +1,7 @@
 //! Mattermost's release, its licence and its settings.
 
 use super::is_digest;
-use super::node_settings::unreachable;
+use super::node_settings::{OWN, is_ours, unreachable};
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
 use crate::versions::{VersionTables, parse_minor};
@@ -47,6 +47,8 @@ pub(super) fn mattermost(spec: &Spec, document: &mut Document) {
                 "mattermost.licence_secret",
                 "is not the name of a secret: letters, digits and `/_+=.@-`, at most 512",
             );
+        } else if is_ours(spec, secret) {
+            document.refuse("mattermost.licence_secret", OWN);
         }
     }
     if ours.trust_file.as_deref().is_some_and(str::is_empty) {
@@ -131,7 +133,7 @@ fn is_https(url: &str) -> bool {
 }
 
 /// Settings that the orchestrator decides.
-const OURS: [(&str, &str); 8] = [
+const OURS: [(&str, &str); 9] = [
     (
         "MM_CLUSTERSETTINGS_ENABLE",
         "`mattermost.cluster` decides it",
@@ -145,6 +147,10 @@ const OURS: [(&str, &str); 8] = [
     (
         "MM_SQLSETTINGS_DATASOURCE",
         "it holds a password and comes from `database`",
+    ),
+    (
+        "MM_SQLSETTINGS_REPLICALAGSETTINGS",
+        "it holds data sources with passwords; the orchestrator watches the replica's lag",
     ),
     (
         "MM_SERVICESETTINGS_LISTENADDRESS",
@@ -174,13 +180,18 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
                 &path,
                 "looks like a secret: this file is no place for one. Put it into Secrets Manager and name it in `[mattermost.secrets]`, for example `chat/smtp#password`",
             );
-        } else if value.contains(['\n', '\r', '\0']) {
+        } else if value.contains(breaks_a_line) {
             document.refuse(
                 &path,
-                "has a line break: an environment file takes one line",
+                "has a line break or a control character: an environment file takes one line of text",
             );
         }
     }
+}
+
+/// Ends a line for somebody who reads the file, or is nothing that is written into one.
+fn breaks_a_line(letter: char) -> bool {
+    letter != '\t' && (letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}'))
 }
 
 /// `MM_SECTION_KEY`, in capitals.
