@@ -1,5 +1,6 @@
 //! The specification: `mattermost.toml`, as types that are valid once they exist.
 
+mod authority;
 mod checks;
 mod defaults;
 mod files;
@@ -10,6 +11,7 @@ mod parse;
 mod release;
 mod secret_ref;
 mod secret_settings;
+mod secret_words;
 mod site_url;
 mod structure;
 mod template;

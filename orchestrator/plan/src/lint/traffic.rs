@@ -20,8 +20,8 @@ impl Judge<'_> {
     }
 
     /// Traffic goes only where enough targets are healthy; out of a maintenance page, where nobody is
-    /// probed, where enough nodes vouch for themselves. On the way back
-    /// a server that cannot use the bucket counts as well: users get chat without files, not the page.
+    /// probed, where enough nodes report that they serve. On the way back a server that cannot use the
+    /// bucket counts as well: users get chat without files, not the page.
     pub(super) fn can_carry(&self, arn: &str) -> Verdict {
         let floor = self.intent.spec.fleet.min;
         let Some(group) = self

@@ -54,9 +54,8 @@ fn stack_and_zones(spec: &Spec, document: &mut Document) {
         && !name.contains("--")
         && !name.starts_with("internal-")
         // The security groups' names would begin as ids do, the bucket's as those that S3 keeps.
-        && !["sg", "sthree", "amzn-s3-demo"]
-            .iter()
-            .any(|kept| name.strip_prefix(kept).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
+        && !format!("{name}-").starts_with("sg-")
+        && !files::is_reserved(&format!("{name}-"));
     if !fine {
         document.refuse(
             "stack",

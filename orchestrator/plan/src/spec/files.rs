@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretRef, Spec};
+use super::{SecretRef, Spec, authority};
 
 /// Uploads, avatars, emoji, exports and plugin bundles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,20 +62,7 @@ impl<'a> Endpoint<'a> {
             (false, text.strip_prefix("http://")?)
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']')?;
-                host.parse::<std::net::Ipv6Addr>().ok()?;
-                (
-                    host,
-                    port.strip_prefix(':').or(port.is_empty().then_some("443")),
-                )
-            }
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, Some("443")),
-            },
-        };
+        let host = authority::host(authority)?;
         let label = |label: &str| {
             (1..=63).contains(&label.len())
                 && label
@@ -83,8 +70,7 @@ impl<'a> Endpoint<'a> {
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
         let named = host.contains(':') || host.split('.').all(label);
-        let numbered = port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        (named && numbered).then_some(Self {
+        named.then_some(Self {
             tls,
             authority,
             host,

@@ -91,6 +91,16 @@ impl Names {
         format!("{}/orchestrator-ca", self.stack)
     }
 
+    /// All of the stack's own secrets.
+    pub fn secrets(&self) -> [String; 4] {
+        [
+            self.master_secret(),
+            self.mattermost_secret(),
+            self.orchestrator_secret(),
+            self.ca_secret(),
+        ]
+    }
+
     /// The load balancer.
     pub fn load_balancer(&self) -> String {
         self.stack.clone()

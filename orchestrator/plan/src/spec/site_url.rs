@@ -1,8 +1,6 @@
 //! The address that users type, taken apart: where the server answers below it.
 
-use std::net::Ipv6Addr;
-
-use super::Spec;
+use super::{Spec, authority};
 
 /// Why an address is none that Mattermost and the load balancer can follow.
 pub(super) const FORM: &str = "is not an address such as `https://chat.example.com` or `https://chat.example.com/mattermost`: no user, no query, no fragment, no slash at its end, and in its path letters, digits and `-._~` only";
@@ -31,20 +29,7 @@ pub(super) fn parts(url: &str) -> Option<(&str, &str)> {
 
 /// A name or an address, with a port or without.
 fn is_host(text: &str) -> bool {
-    let (known, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port.strip_prefix(':')),
-            None => return false,
-        },
-        None => match text.split_once(':') {
-            Some((name, port)) => (is_name(name), Some(port)),
-            None => (is_name(text), None),
-        },
-    };
-    let behind_brackets = text.rsplit_once(']').map_or("", |(_, behind)| behind);
-    known
-        && (behind_brackets.is_empty() || behind_brackets.starts_with(':'))
-        && port.is_none_or(is_port)
+    authority::host(text).is_some_and(|host| host.contains(':') || is_name(host))
 }
 
 /// Labels between single dots.
@@ -52,11 +37,6 @@ fn is_name(text: &str) -> bool {
     let named = |c: char| c.is_alphanumeric() || "-_".contains(c);
     text.split('.')
         .all(|label| !label.is_empty() && label.chars().all(named))
-}
-
-/// 1 to 65535.
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Empty, or segments that a path may hold as they are.

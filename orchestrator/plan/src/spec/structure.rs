@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::parse::Problem;
 use super::secret_ref::{self, SecretRef};
+use super::secret_words::may_be_secret;
 
 /// In the place of a value that may be a secret.
 const HIDDEN: &str = "(not shown)";
@@ -34,29 +35,24 @@ pub(super) struct Document {
 impl Document {
     /// Notes a problem at a path, at the line of the nearest thing that stands in the file.
     pub fn refuse(&mut self, path: &str, message: impl Into<String>) {
-        self.refuse_showing(path, None, message.into());
+        self.refuse_as(path, false, message.into());
     }
 
     /// The same for a value that may be a secret: it is not shown.
     pub fn refuse_hidden(&mut self, path: &str, message: impl Into<String>) {
-        self.refuse_showing(path, Some(HIDDEN), message.into());
+        self.refuse_as(path, true, message.into());
     }
 
-    fn refuse_showing(&mut self, path: &str, shown: Option<&str>, message: String) {
+    fn refuse_as(&mut self, path: &str, hidden: bool, message: String) {
         if ancestors(path).any(|part| self.spoiled.contains(part)) {
             return;
         }
         let line = ancestors(path)
             .find_map(|part| self.places.get(part))
             .map_or(1, |place| place.line);
-        let value = match (shown, self.places.get(path)) {
-            (Some(shown), _) => Some(shown.to_owned()),
-            (None, Some(place)) if !place.value.is_empty() && may_be_secret(path, &place.value) => {
-                Some(HIDDEN.to_owned())
-            }
-            (None, Some(place)) if !place.value.is_empty() => Some(place.value.clone()),
-            _ => None,
-        };
+        let given = self.places.get(path).map(|place| place.value.as_str());
+        let value = if hidden { Some(HIDDEN) } else { given };
+        let value = value.filter(|value| !value.is_empty()).map(str::to_owned);
         self.problems.push(Problem {
             line,
             key: path.to_owned(),
@@ -92,7 +88,7 @@ impl Document {
                 inner.clone(),
                 Place {
                     line: line_of(text, key.span().start),
-                    value: shown(text, value),
+                    value: shown(text, &inner, value),
                 },
             );
             let Some(expected) = properties.and_then(|known| known.get(name)).or(free) else {
@@ -154,7 +150,7 @@ impl Document {
                         path.clone(),
                         Place {
                             line: line_of(text, item.span().start),
-                            value: shown(text, item),
+                            value: shown(text, &path, item),
                         },
                     );
                     sound.extend(self.value(text, root, inner, &path, item, None));
@@ -330,36 +326,16 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// A scalar as the file has it, cut to one line of 60 characters; nothing for a table.
-/// Whether a secret may stand here, by where it stands or by its form. A valid reference is none, but here
-/// something is wrong: what was meant for a reference may be the secret itself.
-fn may_be_secret(path: &str, value: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    let named = [
-        "secret",
-        "password",
-        "passwd",
-        "token",
-        "salt",
-        "access_key",
-        "accesskey",
-        "private",
-        "encryptkey",
-        "datasource",
-    ];
-    // `https://user:password@host`
-    let login = value.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority.contains('@')
-    });
-    login || named.iter().any(|word| path.contains(word))
-}
-
-fn shown(text: &str, value: &toml::Spanned<DeValue<'_>>) -> String {
+/// A scalar as the file has it, cut to one line of 60 characters, unless it may be a secret; nothing for a
+/// table.
+fn shown(text: &str, path: &str, value: &toml::Spanned<DeValue<'_>>) -> String {
     if value.get_ref().is_table() {
         return String::new();
     }
     let raw = text.get(value.span()).unwrap_or_default();
+    if may_be_secret(path, raw) {
+        return HIDDEN.to_owned();
+    }
     let line: String = raw.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() > 60 {
         let cut: String = line.chars().take(59).collect();

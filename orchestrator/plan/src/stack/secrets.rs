@@ -32,15 +32,14 @@ pub(super) fn secrets(view: &View<'_>, draft: &mut Draft) -> bool {
     if !draft.knows(view, "secrets") {
         return false;
     }
-    let names = &view.names;
-    let wanted = [
-        (names.master_secret(), SecretKind::Password),
-        (names.mattermost_secret(), SecretKind::Password),
-        (names.orchestrator_secret(), SecretKind::Password),
-        (names.ca_secret(), SecretKind::CertificateAuthority),
-    ];
+    let ca = view.names.ca_secret();
     let mut all = true;
-    for (name, kind) in wanted {
+    for name in view.names.secrets() {
+        let kind = if name == ca {
+            SecretKind::CertificateAuthority
+        } else {
+            SecretKind::Password
+        };
         let what = format!("secret `{name}`");
         match view.observed.secrets.get(&name) {
             Some(secret) if !is_ours(view, draft, &what, &secret.tags) => all = false,

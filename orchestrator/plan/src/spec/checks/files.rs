@@ -195,15 +195,19 @@ fn bucket_name(name: &str) -> Result<(), &'static str> {
             "is not the name of a bucket (its name, not its ARN): 3 to 63 lower-case letters, digits, hyphens and single dots, beginning and ending with a letter or digit, not an IP address",
         );
     }
-    let (beginnings, ends) = RESERVED;
-    if beginnings.iter().any(|part| name.starts_with(part))
-        || ends.iter().any(|part| name.ends_with(part))
-    {
+    if is_reserved(name) {
         return Err(
             "is a name that S3 keeps for itself (an access point, a table bucket, a directory bucket): name a general purpose bucket",
         );
     }
     Ok(())
+}
+
+/// Whether S3 keeps such names for itself, by their beginning or end.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let (beginnings, ends) = RESERVED;
+    beginnings.iter().any(|part| name.starts_with(part))
+        || ends.iter().any(|part| name.ends_with(part))
 }
 
 /// No character that a policy would read as a wildcard or a variable.
@@ -213,49 +217,6 @@ fn is_prefix(prefix: &str) -> bool {
         && prefix.split('/').all(|part| {
             !part.is_empty() && part != "." && part != ".." && part.bytes().all(letters)
         })
-}
-
-/// Settings of the server for which `[files]` stands, and what to write there.
-const DECIDED: [(&str, &str); 9] = [
-    ("DRIVERNAME", "store = \"s3\" (or \"local\")"),
-    ("AMAZONS3BUCKET", "bucket = \"…\""),
-    ("AMAZONS3PATHPREFIX", "prefix = \"…\""),
-    ("AMAZONS3REGION", "region = \"…\""),
-    ("AMAZONS3ENDPOINT", "endpoint = \"https://…\""),
-    (
-        "AMAZONS3SSL",
-        "endpoint = \"https://…\", whose scheme decides it",
-    ),
-    (
-        "AMAZONS3ACCESSKEYID",
-        "access_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
-    ),
-    (
-        "AMAZONS3SECRETACCESSKEY",
-        "secret_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
-    ),
-    (
-        "AMAZONS3SSE",
-        "nothing, or kms_key = \"…\": the bucket encrypts by default",
-    ),
-];
-
-/// What to write in `[files]` instead of this setting; none when it is nothing of `[files]`.
-pub(super) fn instead(key: &str) -> Option<String> {
-    let name = key.strip_prefix("MM_FILESETTINGS_")?;
-    if name == "AMAZONS3SIGNV2" {
-        return Some("is not possible: S3 takes version 4 of its signature only".to_owned());
-    }
-    if name == "DEDICATEDEXPORTSTORE" || name.starts_with("EXPORT") {
-        return Some(
-            "is not possible: exports live beside the other files, in the store that `[files]` names"
-                .to_owned(),
-        );
-    }
-    let (_, line) = DECIDED.iter().find(|(decided, _)| *decided == name)?;
-    Some(format!(
-        "is decided by `[files]`: remove it, and write there {line}"
-    ))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Mattermost's release, its licence and its settings.
 
 use super::is_digest;
-use super::node_settings::{OWN, is_ours, unreachable};
+use super::node_settings::{OWN, decided_elsewhere, is_ours, is_setting};
+use crate::spec::secret_words::looks_secret;
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
 use crate::versions::{VersionTables, parse_minor};
@@ -132,49 +133,13 @@ fn is_https(url: &str) -> bool {
     url.starts_with("https://") && url.len() >= 12 && !url.contains(char::is_whitespace)
 }
 
-/// Settings that the orchestrator decides.
-const OURS: [(&str, &str); 9] = [
-    (
-        "MM_CLUSTERSETTINGS_ENABLE",
-        "`mattermost.cluster` decides it",
-    ),
-    ("MM_CLUSTERSETTINGS_CLUSTERNAME", "the rollout decides it"),
-    ("MM_JOBSETTINGS_RUNSCHEDULER", "the rollout decides it"),
-    (
-        "MM_SQLSETTINGS_DRIVERNAME",
-        "the database is always PostgreSQL",
-    ),
-    (
-        "MM_SQLSETTINGS_DATASOURCE",
-        "it holds a password and comes from `database`",
-    ),
-    (
-        "MM_SQLSETTINGS_REPLICALAGSETTINGS",
-        "it holds data sources with passwords; the orchestrator watches the replica's lag",
-    ),
-    (
-        "MM_SERVICESETTINGS_LISTENADDRESS",
-        "the load balancer expects :8065",
-    ),
-    (
-        "MM_SERVICESETTINGS_SITEURL",
-        "give `load_balancer.site_url`",
-    ),
-    (
-        "MM_LICENSE",
-        "it is a secret: name it in `mattermost.licence_secret`",
-    ),
-];
-
 pub(super) fn settings(spec: &Spec, document: &mut Document) {
     for (key, value) in &spec.mattermost.settings {
         let path = format!("mattermost.settings.{key}");
         if !is_setting(key) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
-        } else if let Some(why) = super::files::instead(key) {
+        } else if let Some(why) = decided_elsewhere(key) {
             document.refuse_hidden(&path, why);
-        } else if let Some(why) = decided_by_us(key) {
-            document.refuse_hidden(&path, format!("is set by the orchestrator: {why}"));
         } else if looks_secret(key) {
             document.refuse_hidden(
                 &path,
@@ -192,45 +157,4 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
 /// Ends a line for somebody who reads the file, or is nothing that is written into one.
 fn breaks_a_line(letter: char) -> bool {
     letter != '\t' && (letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}'))
-}
-
-/// `MM_SECTION_KEY`, in capitals.
-pub(super) fn is_setting(key: &str) -> bool {
-    key.strip_prefix("MM_").is_some_and(|rest| {
-        !rest.is_empty()
-            && rest
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-    })
-}
-
-/// Who decides a setting, when it is not the file. Every data source is ours, replicas' too.
-pub(super) fn decided_by_us(key: &str) -> Option<&'static str> {
-    let source = "MM_SQLSETTINGS_DATASOURCE";
-    OURS.iter()
-        .find(|(name, _)| key == *name || (*name == source && key.starts_with(source)))
-        .map(|(_, why)| *why)
-        .or_else(|| unreachable(key))
-}
-
-/// Ends of keys that hold secrets.
-const ENDS: [&str; 8] = [
-    "PASSWORD",
-    "SALT",
-    "ENCRYPTKEY",
-    "ACCESSKEY",
-    "DEVELOPERKEY",
-    "PRIVATEKEY",
-    "TOKEN",
-    "APIKEY",
-];
-
-/// Whether the last part of the key names a secret. The section does not count:
-/// `MM_PASSWORDSETTINGS_MINIMUMLENGTH` is none.
-pub(crate) fn looks_secret(key: &str) -> bool {
-    let name = key
-        .strip_prefix("MM_")
-        .and_then(|rest| rest.split_once('_'))
-        .map_or(key, |(_, name)| name);
-    name.contains("SECRET") || ENDS.iter().any(|end| name.ends_with(end))
 }

@@ -1,6 +1,5 @@
 //! Settings that would take the server out of reach, and settings whose values are secrets by reference.
 
-use super::mattermost::{decided_by_us, is_setting};
 use crate::spec::Spec;
 use crate::spec::secret_ref::SecretRef;
 use crate::spec::structure::Document;
@@ -38,12 +37,104 @@ const UNREACHABLE: [(&str, &str); 13] = [
     ("MM_CLUSTERSETTINGS_GOSSIPPORT", CLUSTER),
 ];
 
-/// Why a setting would take the server out of reach, if it would.
-pub(super) fn unreachable(key: &str) -> Option<&'static str> {
-    UNREACHABLE
-        .iter()
-        .find(|(name, _)| key == *name)
-        .map(|(_, why)| *why)
+/// Settings that the orchestrator decides.
+const OURS: [(&str, &str); 9] = [
+    (
+        "MM_CLUSTERSETTINGS_ENABLE",
+        "`mattermost.cluster` decides it",
+    ),
+    ("MM_CLUSTERSETTINGS_CLUSTERNAME", "the rollout decides it"),
+    ("MM_JOBSETTINGS_RUNSCHEDULER", "the rollout decides it"),
+    (
+        "MM_SQLSETTINGS_DRIVERNAME",
+        "the database is always PostgreSQL",
+    ),
+    (
+        "MM_SQLSETTINGS_DATASOURCE",
+        "it holds a password and comes from `database`",
+    ),
+    (
+        "MM_SQLSETTINGS_REPLICALAGSETTINGS",
+        "it holds data sources with passwords; the orchestrator watches the replica's lag",
+    ),
+    (
+        "MM_SERVICESETTINGS_LISTENADDRESS",
+        "the load balancer expects :8065",
+    ),
+    (
+        "MM_SERVICESETTINGS_SITEURL",
+        "give `load_balancer.site_url`",
+    ),
+    (
+        "MM_LICENSE",
+        "it is a secret: name it in `mattermost.licence_secret`",
+    ),
+];
+
+/// Settings of the server for which `[files]` stands, and what to write there.
+const DECIDED: [(&str, &str); 9] = [
+    ("DRIVERNAME", "store = \"s3\" (or \"local\")"),
+    ("AMAZONS3BUCKET", "bucket = \"…\""),
+    ("AMAZONS3PATHPREFIX", "prefix = \"…\""),
+    ("AMAZONS3REGION", "region = \"…\""),
+    ("AMAZONS3ENDPOINT", "endpoint = \"https://…\""),
+    (
+        "AMAZONS3SSL",
+        "endpoint = \"https://…\", whose scheme decides it",
+    ),
+    (
+        "AMAZONS3ACCESSKEYID",
+        "access_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
+    ),
+    (
+        "AMAZONS3SECRETACCESSKEY",
+        "secret_key = \"<secret>#<key>\", a reference to Secrets Manager; on AWS nothing: the nodes' role signs",
+    ),
+    (
+        "AMAZONS3SSE",
+        "nothing, or kms_key = \"…\": the bucket encrypts by default",
+    ),
+];
+
+/// What to write in `[files]` instead of this setting; none when it is nothing of `[files]`.
+fn instead(key: &str) -> Option<String> {
+    let name = key.strip_prefix("MM_FILESETTINGS_")?;
+    if name == "AMAZONS3SIGNV2" {
+        return Some("is not possible: S3 takes version 4 of its signature only".to_owned());
+    }
+    if name == "DEDICATEDEXPORTSTORE" || name.starts_with("EXPORT") {
+        return Some(
+            "is not possible: exports live beside the other files, in the store that `[files]` names"
+                .to_owned(),
+        );
+    }
+    let (_, line) = DECIDED.iter().find(|(decided, _)| *decided == name)?;
+    Some(format!(
+        "is decided by `[files]`: remove it, and write there {line}"
+    ))
+}
+
+/// Why a setting is not the file's to give, whether its value or a secret stands for it: `[files]` or the
+/// orchestrator decides it. Every data source is the orchestrator's, replicas' too.
+pub(super) fn decided_elsewhere(key: &str) -> Option<String> {
+    let source = "MM_SQLSETTINGS_DATASOURCE";
+    let ours = || {
+        OURS.iter()
+            .chain(&UNREACHABLE)
+            .find(|(name, _)| key == *name || (*name == source && key.starts_with(source)))
+            .map(|(_, why)| format!("is set by the orchestrator: {why}"))
+    };
+    instead(key).or_else(ours)
+}
+
+/// `MM_SECTION_KEY`, in capitals.
+pub(super) fn is_setting(key: &str) -> bool {
+    key.strip_prefix("MM_").is_some_and(|rest| {
+        !rest.is_empty()
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    })
 }
 
 /// `[mattermost.secrets]`: the form of a reference was judged by its type, the names are judged here.
@@ -53,10 +144,8 @@ pub(super) fn secrets(spec: &Spec, document: &mut Document) {
         let path = format!("mattermost.secrets.{key}");
         if !is_setting(key) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
-        } else if let Some(why) = super::files::instead(key) {
+        } else if let Some(why) = decided_elsewhere(key) {
             document.refuse(&path, why);
-        } else if let Some(why) = decided_by_us(key) {
-            document.refuse(&path, format!("is set by the orchestrator: {why}"));
         } else if ours.settings.contains_key(key) {
             document.refuse(
                 &path,
@@ -85,15 +174,7 @@ pub(super) const OWN: &str = "names a secret of the stack itself: its nodes may 
 
 /// Whether this is the name of a secret that the stack makes for itself.
 pub(super) fn is_ours(spec: &Spec, name: &str) -> bool {
-    let names = spec.names();
-    [
-        names.master_secret(),
-        names.mattermost_secret(),
-        names.orchestrator_secret(),
-        names.ca_secret(),
-    ]
-    .iter()
-    .any(|own| own == name)
+    spec.names().secrets().iter().any(|own| own == name)
 }
 
 #[cfg(test)]
@@ -189,6 +270,11 @@ mod tests {
             (
                 "load_balancer",
                 "site_url = \"https://user:hunter2@chat.example\"",
+            ),
+            // The host is behind what is shown of a line.
+            (
+                "load_balancer",
+                "site_url = \"https://a-user-with-a-long-name:hunter2-and-a-long-password@chat.example\"",
             ),
         ] {
             let told = problems(table, line);
