@@ -262,17 +262,17 @@ async fn master_password(world: &World) {
         matches!(&refused, Err(cloud::EffectError::Refused { code, .. }) if code == "MasterUsername"),
         "{refused:?}"
     );
+    let asked = world.lab.clock.now();
     assert_eq!(
         world.once(&set("demo/database/master")).await,
         Outcome::Changed
     );
+    // The status lasts twenty seconds of the lab's, less than two looks are apart: RDS's event stays.
     world
-        .until("the password is being set", |seen| {
-            seen.db_instances["demo-db"].status == DbStatus::ResettingMasterCredentials
-        })
+        .until_event("demo-db", asked, "Reset master credentials")
         .await;
     world
-        .until("it is set", |seen| {
+        .until("the primary is available with it", |seen| {
             seen.db_instances["demo-db"].status == DbStatus::Available
         })
         .await;

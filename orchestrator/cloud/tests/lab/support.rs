@@ -4,6 +4,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_rds::config::{self, BehaviorVersion, Region};
+use aws_sdk_rds::primitives::DateTime;
+use aws_sdk_rds::types::SourceType;
 use cloud::{Cloud, Credentials, EffectError, Outcome, Scope};
 use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use lab::{Config, Lab};
@@ -139,6 +142,48 @@ impl World {
             return seen;
         }
         panic!("never seen: {what}; last: {:#?}", self.look().await)
+    }
+
+    /// Asks RDS until it tells this event of the instance, not older than `since`. What passes
+    /// between two looks is seen here, and only here.
+    pub async fn until_event(&self, instance: &str, since: jiff::Timestamp, message: &str) {
+        let events = aws_sdk_rds::Client::from_conf(
+            config::Builder::new()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(HOME))
+                .endpoint_url(&self.endpoint)
+                .credentials_provider(config::Credentials::new(
+                    OPERATOR_KEY,
+                    OPERATOR_SECRET,
+                    None,
+                    None,
+                    "test",
+                ))
+                .build(),
+        );
+        let look = async {
+            loop {
+                let told = events
+                    .describe_events()
+                    .source_type(SourceType::DbInstance)
+                    .source_identifier(instance)
+                    .start_time(DateTime::from_millis(since.as_millisecond()))
+                    .send()
+                    .await
+                    .expect("RDS tells its events");
+                if told
+                    .events()
+                    .iter()
+                    .any(|event| event.message() == Some(message))
+                {
+                    return;
+                }
+                self.lab.clock.sleep(Duration::from_secs(30)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, look)
+            .await
+            .unwrap_or_else(|_| panic!("no event `{message}` of {instance}"));
     }
 
     pub async fn stop(self) {

@@ -248,6 +248,23 @@ impl TestLab {
         .await
     }
 
+    /// A lab second takes a second from here on: for what passes sooner than a loaded machine looks.
+    pub fn slow_down(&self) {
+        self.lab.clock.set_speed(1.0);
+    }
+
+    /// The pace of the test again.
+    pub fn speed_up(&self) {
+        self.lab.clock.set_speed(SPEED);
+    }
+
+    /// Waits for a status that lasts about a minute of the lab's, and leaves the clock slow in it.
+    pub async fn until_status_slowly(&self, id: &str, status: &str) {
+        self.lab.clock.set_speed(SPEED / 5.0);
+        self.until_status(id, status).await;
+        self.slow_down();
+    }
+
     /// Waits until the instance is no longer described.
     pub async fn until_gone(&self, id: &str) {
         let deadline = tokio::time::Instant::now() + DEADLINE;

@@ -30,11 +30,12 @@ async fn a_replica_needs_an_available_source_and_then_streams() {
         early.message
     );
 
-    lab.until_status("primary", "backing-up").await;
+    lab.until_status_slowly("primary", "backing-up").await;
     assert_eq!(
         code(lab.rds("CreateDBInstanceReadReplica", &replica).await),
         "InvalidDBInstanceState"
     );
+    lab.speed_up();
     lab.until_status("primary", "available").await;
     let primary = lab.session("primary").await;
     primary
@@ -206,6 +207,7 @@ async fn a_snapshot_restores_what_was_there() {
         .batch_execute("CREATE TABLE posts (text text); INSERT INTO posts VALUES ('kept')")
         .await
         .unwrap();
+    lab.slow_down();
     lab.rds(
         "CreateDBSnapshot",
         &[id, ("DBSnapshotIdentifier", "before")],
@@ -216,6 +218,7 @@ async fn a_snapshot_restores_what_was_there() {
         text(&lab.describe("primary").await, "DBInstanceStatus").unwrap(),
         "backing-up"
     );
+    lab.speed_up();
     lab.until_snapshot("before").await;
     lab.until_status("primary", "available").await;
     client.batch_execute("DELETE FROM posts").await.unwrap();

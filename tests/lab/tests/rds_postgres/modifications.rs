@@ -103,6 +103,7 @@ async fn parameters_reach_the_server_when_rds_says_so() {
         "static: not before the reboot"
     );
 
+    lab.slow_down();
     lab.rds("RebootDBInstance", &[("DBInstanceIdentifier", "primary")])
         .await
         .unwrap();
@@ -110,6 +111,7 @@ async fn parameters_reach_the_server_when_rds_says_so() {
         text(&lab.describe("primary").await, "DBInstanceStatus").unwrap(),
         "rebooting"
     );
+    lab.speed_up();
     let xml = lab.until_status("primary", "available").await;
     assert_eq!(text(&xml, "ParameterApplyStatus").unwrap(), "in-sync");
     assert_eq!(
