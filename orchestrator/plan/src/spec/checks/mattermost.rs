@@ -2,7 +2,7 @@
 
 use super::is_digest;
 use super::node_settings::{OWN, decided_elsewhere, is_ours, is_setting};
-use crate::spec::secret_words::looks_secret;
+use crate::spec::secret_words::{holds_secret, looks_secret};
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
 use crate::versions::{VersionTables, parse_minor};
@@ -144,6 +144,11 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
             document.refuse_hidden(
                 &path,
                 "looks like a secret: this file is no place for one. Put it into Secrets Manager and name it in `[mattermost.secrets]`, for example `chat/smtp#password`",
+            );
+        } else if holds_secret(value) {
+            document.refuse_hidden(
+                &path,
+                "holds a secret (a login in an address, or a member of its JSON that is named as one): put the whole value into Secrets Manager and name it in `[mattermost.secrets]`",
             );
         } else if value.contains(breaks_a_line) {
             document.refuse(

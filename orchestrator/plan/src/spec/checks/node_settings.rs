@@ -242,6 +242,63 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_whose_value_holds_a_secret_is_refused_unseen() {
+        let plugins = "MM_PLUGINSETTINGS_PLUGINS";
+        let states = "MM_PLUGINSETTINGS_PLUGINSTATES";
+        for (key, value) in [
+            (plugins, r#"{"jira": {"Secret": "hunter2"}}"#),
+            (
+                plugins,
+                r#"{"github": {"githuboauthclientsecret": "hunter2"}}"#,
+            ),
+            (plugins, r#"{"a": {"list": [{"api_key": "hunter2"}]}}"#),
+            (
+                plugins,
+                r#"{"a": {"url": "https://bot:hunter2@a.example"}}"#,
+            ),
+            (
+                "MM_ELASTICSEARCHSETTINGS_CONNECTIONURL",
+                "https://elastic:hunter2@es.example:9200",
+            ),
+        ] {
+            let told = problems("mattermost.settings", &format!("{key} = '{value}'"));
+            assert!(
+                told.contains("[mattermost.secrets]") && !told.contains("hunter2"),
+                "{value}: {told}"
+            );
+        }
+        for (key, value) in [
+            (
+                plugins,
+                r#"{"jira": {"Secret": "", "EnableSecret": true, "RotateToken": null}}"#,
+            ),
+            (states, r#"{"com.mattermost.calls": {"Enable": true}}"#),
+            (
+                "MM_SUPPORTSETTINGS_HELPLINK",
+                "https://help.example/@me?to=a@b.example",
+            ),
+        ] {
+            let told = problems("mattermost.settings", &format!("{key} = '{value}'"));
+            assert_eq!(told, "none", "{value}");
+        }
+        let whole = format!("{plugins} = \"chat/plugins\"");
+        assert_eq!(problems("mattermost.secrets", &whole), "none");
+    }
+
+    #[test]
+    fn a_setting_is_one_line_of_text() {
+        for letter in [
+            "\\n", "\\r", "\\u0000", "\\u001b", "\\u0085", "\\u2028", "\\u2029",
+        ] {
+            let line = format!("MM_TEAMSETTINGS_SITENAME = \"a{letter}MM_LICENSE=b\"");
+            let told = problems("mattermost.settings", &line);
+            assert!(told.contains("takes one line of text"), "{line}: {told}");
+        }
+        let line = "MM_TEAMSETTINGS_SITENAME = \"a\\tb ü \\\\ $HOME #c\"";
+        assert_eq!(problems("mattermost.settings", line), "none");
+    }
+
+    #[test]
     fn keys_of_a_store_lie_in_the_home_region() {
         let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:chat/s3-AbCdEf";
         let keys = format!(
