@@ -23,6 +23,8 @@ use crate::store::{Holder, NewEvent, Store};
 pub struct Look {
     /// Rises with every look; 0 before the first.
     pub number: u64,
+    /// When it ended; none before the first.
+    pub at: Option<Timestamp>,
     /// What was seen.
     pub observed: Observed,
     /// What was decided; none while another orchestrator holds the lease.

@@ -2,7 +2,7 @@
 //!
 //! Nothing in it survives a restart, and nothing has to: nodes come back, goals are in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::SecretString;
@@ -31,7 +31,8 @@ pub struct Facts {
 
 #[derive(Debug, Default)]
 struct State {
-    sessions: BTreeMap<String, u64>,
+    /// By instance, each with its sessions: a node may begin one before its last one is seen to end.
+    sessions: BTreeMap<String, BTreeSet<u64>>,
     next: u64,
 }
 
@@ -55,24 +56,27 @@ impl Default for Fleet {
 }
 
 impl Fleet {
-    /// A session begins; the number tells it from an older one of the same node.
+    /// A session begins; the number tells it from another one of the same node.
     pub fn join(&self, instance: &str) -> u64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.next += 1;
         let number = state.next;
-        state.sessions.insert(instance.to_owned(), number);
+        let sessions = state.sessions.entry(instance.to_owned()).or_default();
+        sessions.insert(number);
         number
     }
 
-    /// A session ends. True when it was the node's newest: the node is gone from here.
+    /// A session ends. True when it was the node's last: the node is gone from here.
     pub fn leave(&self, instance: &str, number: u64) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.sessions.get(instance) == Some(&number) {
+        let Some(sessions) = state.sessions.get_mut(instance) else {
+            return false;
+        };
+        let is_last = sessions.remove(&number) && sessions.is_empty();
+        if is_last {
             state.sessions.remove(instance);
-            true
-        } else {
-            false
         }
+        is_last
     }
 
     /// Whether the node has a session here.
@@ -84,7 +88,7 @@ impl Fleet {
             .contains_key(instance)
     }
 
-    /// How many sessions there are.
+    /// How many nodes have a session here.
     pub fn sessions(&self) -> usize {
         self.state
             .lock()
@@ -108,5 +112,30 @@ impl Fleet {
     pub fn set_facts(&self, facts: Facts) {
         self.facts.send_replace(Some(Arc::new(facts)));
         self.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fleet;
+
+    #[test]
+    fn a_node_is_gone_with_its_last_session_whichever_that_is() {
+        for first_ends_first in [true, false] {
+            let fleet = Fleet::default();
+            let sessions = (fleet.join("i-1"), fleet.join("i-1"));
+            assert_eq!(fleet.sessions(), 1, "it is one node");
+            let (earlier, later) = if first_ends_first {
+                sessions
+            } else {
+                (sessions.1, sessions.0)
+            };
+            assert!(!fleet.leave("i-1", earlier), "the other one goes on");
+            assert!(!fleet.leave("i-1", earlier), "it left before");
+            assert!(fleet.is_connected("i-1"));
+            assert!(fleet.leave("i-1", later));
+            assert!(!fleet.is_connected("i-1"));
+            assert!(!fleet.leave("i-1", later));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloud::Cloud;
@@ -17,6 +18,10 @@ use crate::{console, reconcile, rpc};
 /// Where RDS's roots lie when the specification does not say.
 const DATABASE_TRUST: &str = "/usr/share/mattermost-orchestrator/rds-ca.pem";
 
+/// So long the end of everything is waited for: the longest call of AWS (20 s, `cloud`) and what is written
+/// down after it. systemd kills the process after 45 s (`orchestrator.service`).
+const STOP: Duration = Duration::from_secs(30);
+
 /// How the process runs.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -24,6 +29,8 @@ pub struct Options {
     pub runtime: PathBuf,
     /// Address of metrics and console; none: neither.
     pub console: Option<SocketAddr>,
+    /// Names under which the console is asked for, beside addresses and `localhost`.
+    pub console_names: Vec<String>,
 }
 
 /// A started orchestrator.
@@ -144,18 +151,24 @@ impl Host {
             let listener = TcpListener::bind(address)
                 .await
                 .with_context(|| format!("listening on `{address}` for the console"))?;
-            core.tasks
-                .spawn(console::serve(Arc::clone(&core), listener));
+            core.tasks.spawn(console::serve(
+                Arc::clone(&core),
+                listener,
+                options.console_names.clone().into(),
+            ));
         }
         core.tasks.spawn(reconcile::run(Arc::clone(&core)));
         Ok(Self { core, _lock: lock })
     }
 
-    /// Ends everything and waits for it.
+    /// Ends everything and waits for it, for as long as a call of AWS may take that was begun before.
     pub async fn stop(self) {
         self.core.shutdown.cancel();
         self.core.tasks.close();
-        self.core.tasks.wait().await;
+        let ended = tokio::time::timeout(STOP, self.core.tasks.wait()).await;
+        if ended.is_err() {
+            log::warn!("not everything ended within {} s", STOP.as_secs());
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let options = Options {
         runtime: cli.runtime_dir.clone(),
         console: None,
+        console_names: Vec::new(),
     };
     let host = Host::start(
         spec,

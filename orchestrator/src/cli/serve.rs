@@ -14,6 +14,10 @@ pub struct Args {
     /// Address of console and metrics; they need no login, so keep it on loopback
     #[arg(long, default_value = "127.0.0.1:7480")]
     console: SocketAddr,
+    /// A name under which the console is asked for, beside addresses and `localhost`; more than one may be
+    /// given
+    #[arg(long, value_name = "NAME", conflicts_with = "no_console")]
+    console_name: Vec<String>,
     /// Neither console nor metrics
     #[arg(long, conflicts_with = "console")]
     no_console: bool,
@@ -25,6 +29,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let options = Options {
         runtime: cli.runtime_dir.clone(),
         console: (!args.no_console).then_some(args.console),
+        console_names: args.console_name.clone(),
     };
     let host = Host::start(spec, Want::Up, &options).await?;
     log::info!(

@@ -30,6 +30,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let options = Options {
         runtime: cli.runtime_dir.clone(),
         console: args.console,
+        console_names: Vec::new(),
     };
     let host = Host::start(spec, Want::Up, &options).await?;
     let core = host.core.clone();

@@ -1,6 +1,8 @@
 //! For people and Prometheus: `/` shows the one thing that matters, `/metrics`, `/healthz`, `/readyz`.
 //! Reads only; it shows what the newest look and the store say.
 
+mod guard;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -9,13 +11,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 
 use crate::core::Core;
+use crate::rpc::within_grace;
 use crate::status;
 
+pub use guard::Names;
+
+/// After so long without a look this orchestrator is not ready: the longest turn is a minute of AWS's calls.
+const STALE_SECONDS: i64 = 180;
+
 /// Serves until shutdown.
-pub async fn serve(core: Arc<Core>, listener: TcpListener) {
+pub async fn serve(core: Arc<Core>, listener: TcpListener, names: Names) {
     let shutdown = core.shutdown.clone();
     let router = Router::new()
         .route("/", get(page))
@@ -23,11 +32,11 @@ pub async fn serve(core: Arc<Core>, listener: TcpListener) {
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .layer(axum::middleware::from_fn_with_state(names, guard::guard))
         .with_state(core);
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await;
-    if let Err(error) = served {
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    if let Some(Err(error)) = within_grace(&shutdown, served).await {
         log::error!("console: {error}");
     }
 }
@@ -42,19 +51,23 @@ async fn metrics(State(core): State<Arc<Core>>) -> impl IntoResponse {
     )
 }
 
-/// Ready once the loop has looked and nodes could enrol.
+/// Ready once the loop has looked and nodes could enrol, for as long as it goes on looking.
 async fn ready(State(core): State<Arc<Core>>) -> impl IntoResponse {
-    let looked = core.looks.borrow().number > 0;
-    match (looked, core.authority.borrow().is_some()) {
-        (true, true) => (StatusCode::OK, "ready\n"),
-        (false, _) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the loop has not looked yet\n",
-        ),
-        (true, false) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the fleet's CA is not there yet\n",
-        ),
+    let looked = core.looks.borrow().at;
+    let has_ca = core.authority.borrow().is_some();
+    let (code, text) = readiness(looked.map(|at| core.now().duration_since(at)), has_ca);
+    (code, text)
+}
+
+fn readiness(age: Option<SignedDuration>, has_ca: bool) -> (StatusCode, String) {
+    let not = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text);
+    match (age.map(|age| age.as_secs()), has_ca) {
+        (None, _) => not("the loop has not looked yet\n".to_owned()),
+        (Some(seconds), _) if seconds > STALE_SECONDS => {
+            not(format!("the loop has not looked for {seconds} s\n"))
+        }
+        (Some(_), false) => not("the fleet's CA is not there yet\n".to_owned()),
+        (Some(_), true) => (StatusCode::OK, "ready\n".to_owned()),
     }
 }
 
@@ -149,3 +162,22 @@ th{text-align:left;font-weight:500;color:#777}td,th{padding:.25rem .8rem .25rem 
 @media(max-width:40rem){body{margin:1rem auto}table{display:block;overflow-x:auto}td{min-width:6rem}}\
 td.blue{color:#1c58d9}td.green{color:#1a7f37}@media(prefers-color-scheme:dark){body{background:#14161a;color:#e6e6e6}\
 .reason{background:#3a2f10}td,th{border-color:#2a2d33}}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orchestrator_whose_loop_stands_still_is_not_ready() {
+        let ready = |age: Option<i64>, has_ca| {
+            let (code, text) = readiness(age.map(SignedDuration::from_secs), has_ca);
+            (code == StatusCode::OK, text)
+        };
+        assert_eq!(ready(Some(0), true), (true, "ready\n".to_owned()));
+        assert!(ready(Some(STALE_SECONDS), true).0);
+        let (is_ready, told) = ready(Some(STALE_SECONDS + 1), true);
+        assert!(!is_ready && told.contains("181 s"), "{told}");
+        assert!(!ready(None, true).0);
+        assert!(!ready(Some(0), false).0);
+    }
+}

@@ -61,7 +61,8 @@ pub async fn run(core: Arc<Core>) {
         number += 1;
         let held = *epoch.borrow_and_update();
         let turn = Box::pin(turn(&core, &mut memory, held, number, before.as_ref()));
-        let (look, wait) = turn.await;
+        let (mut look, wait) = turn.await;
+        look.at = Some(core.now());
         core.metrics.look(
             began.elapsed().as_secs_f64(),
             core.fleet.sessions(),
@@ -161,8 +162,11 @@ async fn turn(
     }
     core.note_licence(&look.observed);
     // Sessions and enrolments look at it before effects are made.
-    core.looks
-        .send_modify(|newest| Arc::make_mut(newest).observed = look.observed.clone());
+    core.looks.send_modify(|newest| {
+        let newest = Arc::make_mut(newest);
+        newest.observed.clone_from(&look.observed);
+        newest.at = Some(core.now());
+    });
     // What creates may begin without a lease, for it converges; what deletes may not while there may be one.
     if let Some(why) = core.store.doubt()
         && matches!(core.want, Want::Down { .. })

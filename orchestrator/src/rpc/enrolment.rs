@@ -180,7 +180,10 @@ impl EnrolmentService {
                     self.look_again();
                     // Woken for the next look, or to ask for one again.
                     let next = until.min(Instant::now() + self.bounds.wake);
-                    let changed = tokio::time::timeout_at(next, looks.changed()).await;
+                    let changed = tokio::select! {
+                        changed = tokio::time::timeout_at(next, looks.changed()) => changed,
+                        () = self.core.shutdown.cancelled() => return verdict,
+                    };
                     if Instant::now() >= until || matches!(changed, Ok(Err(_))) {
                         return verdict;
                     }
@@ -236,7 +239,11 @@ impl v1::enrolment_server::Enrolment for EnrolmentService {
             return Err(Status::unavailable("starting"));
         };
         self.core.tasks.spawn(async move {
-            let answer = tokio::time::timeout(service.bounds.nonce, answers.next()).await;
+            let answer = tokio::select! {
+                answer = tokio::time::timeout(service.bounds.nonce, answers.next()) => answer,
+                // Who has not answered yet comes again, to whoever serves then.
+                () = service.core.shutdown.cancelled() => return,
+            };
             let verdict = match answer {
                 Err(_) => Err(Refused::TooSlow),
                 Ok(Some(Err(status))) if status.code() == Code::OutOfRange => {

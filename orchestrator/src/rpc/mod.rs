@@ -19,4 +19,4 @@ pub use bounds::Bounds;
 pub use checks::Refused;
 pub use denied::Denied;
 pub use enrolment::EnrolmentService;
-pub use server::{serve_nodes, serve_operators};
+pub use server::{serve_nodes, serve_operators, within_grace};

@@ -27,14 +27,11 @@ impl<S> Served<S> {
 }
 
 /// Paths that are served to nodes.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 4] = [
     "/fleet.v1.Enrolment/Enroll",
     "/fleet.v1.Node/Session",
     "/fleet.v1.Node/Secrets",
     "/fleet.v1.Node/Renew",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-    "/grpc.health.v1.Health/List",
 ];
 
 impl<S, B> tower::Service<http::Request<B>> for Served<S>

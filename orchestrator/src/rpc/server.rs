@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use super::bounds::Bounds;
@@ -25,6 +26,9 @@ use super::served::Served;
 use crate::authority::Authority;
 use crate::core::Core;
 
+/// So long calls that are under way may take when the orchestrator stops; sessions end at once. systemd
+/// kills it after 45 s (`orchestrator.service`), and the lease is given back before.
+const GRACE: Duration = Duration::from_secs(5);
 /// A node that is silent this long is asked whether it is there …
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// … and is gone when it does not answer within this.
@@ -72,8 +76,6 @@ pub async fn serve_nodes(
     });
     let enrolment = Arc::new(EnrolmentService::new(Arc::clone(&core), bounds));
     let enrolment = core.enrolment.get_or_init(|| enrolment);
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<NodeServer<NodeService>>().await;
     let counted = Arc::clone(&core);
     let door = Door::new(
         bounds.connections,
@@ -82,7 +84,8 @@ pub async fn serve_nodes(
             enrolment: Arc::clone(enrolment),
         },
     );
-    Server::builder()
+    let shutdown = core.shutdown.clone();
+    let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .max_concurrent_streams(MAX_CALLS)
@@ -90,7 +93,6 @@ pub async fn serve_nodes(
         .layer(tower::layer::layer_fn(move |inner| {
             Served::new(inner, Arc::clone(&counted))
         }))
-        .add_service(health_service)
         .add_service(
             EnrolmentServer::from_arc(Arc::clone(enrolment)).max_decoding_message_size(MAX_ANSWER),
         )
@@ -101,9 +103,26 @@ pub async fn serve_nodes(
         .serve_with_incoming_shutdown(
             TlsIncoming::watching(listener, receiver, door),
             core.shutdown.clone().cancelled_owned(),
-        )
+        );
+    within_grace(&shutdown, served)
         .await
+        .unwrap_or(Ok(()))
         .context("serving nodes")
+}
+
+/// Runs a server until it ended by itself, or until [`GRACE`] after the shutdown began: its connections are
+/// cut then, whatever their callers go on with. None: they were.
+pub async fn within_grace<F: IntoFuture>(
+    shutdown: &CancellationToken,
+    server: F,
+) -> Option<F::Output> {
+    tokio::select! {
+        ended = server.into_future() => Some(ended),
+        () = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        } => None,
+    }
 }
 
 /// Knows the instances that the loop saw.
@@ -158,15 +177,17 @@ pub async fn serve_operators(core: Arc<Core>, socket: &Path) -> anyhow::Result<(
         .context("reflection")?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ControlServer<ControlService>>().await;
-    let result = Server::builder()
+    let served = Server::builder()
         .add_service(health_service)
         .add_service(reflection)
         .add_service(ControlServer::new(ControlService::new(Arc::clone(&core))))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             core.shutdown.clone().cancelled_owned(),
-        )
+        );
+    let result = within_grace(&core.shutdown, served)
         .await
+        .unwrap_or(Ok(()))
         .context("serving operators");
     let _ = std::fs::remove_file(socket);
     result

@@ -66,6 +66,12 @@ pub enum ConnectError {
 
 /// A primary that fails over answers again within a minute; one attempt need not wait for that.
 const CONNECT_SECONDS: u64 = 10;
+/// Limits of every session, kept by the server, so that a row which somebody else holds locked delays a call
+/// and never stops whoever waits for this connection. A lock is given up long before the lease ends; a
+/// statement takes milliseconds, `CREATE DATABASE` a few seconds; and an orchestrator that is frozen within a
+/// transaction gives its locks back within the time of its lease.
+const LIMITS: &str =
+    "-c lock_timeout=3s -c statement_timeout=20s -c idle_in_transaction_session_timeout=20s";
 
 /// Opens a connection; notifications ring `changed`. The connection's task ends with the client.
 pub(super) async fn open(
@@ -97,6 +103,7 @@ pub(super) async fn open(
         .password(access.password.expose_secret())
         .ssl_mode(tokio_postgres::config::SslMode::Require)
         .application_name("orchestrator")
+        .options(LIMITS)
         .keepalives_idle(Duration::from_secs(10))
         .tcp_user_timeout(Duration::from_secs(15))
         .connect_timeout(Duration::from_secs(CONNECT_SECONDS));

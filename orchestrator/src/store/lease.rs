@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_postgres::Transaction;
 
-use super::{Epoch, Store, StoreError, usable};
+use super::{Epoch, Store, StoreError, usable_for_lease};
 
 /// Whoever holds the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct Holder {
 impl Store {
     /// Takes or renews the lease for `ttl`; none while another holder's is still good.
     pub async fn lease(&self, holder: &str, ttl: Duration) -> Result<Option<Epoch>, StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
+        let mut remote = self.lease.lock().await;
+        let Some(client) = usable_for_lease(&mut remote).await? else {
             return Ok(Some(Epoch(0)));
         };
         let seconds = ttl.as_secs_f64();
@@ -42,8 +42,8 @@ impl Store {
 
     /// Gives the lease back, so that the next holder need not wait for its end.
     pub async fn release(&self, holder: &str) -> Result<(), StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
+        let mut remote = self.lease.lock().await;
+        let Some(client) = usable_for_lease(&mut remote).await? else {
             return Ok(());
         };
         client
@@ -57,8 +57,8 @@ impl Store {
 
     /// Ends leases of earlier processes of this host: the caller holds the host's lock, so they are gone.
     pub async fn forfeit(&self, host: &str) -> Result<(), StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
+        let mut remote = self.lease.lock().await;
+        let Some(client) = usable_for_lease(&mut remote).await? else {
             return Ok(());
         };
         client
@@ -72,8 +72,8 @@ impl Store {
 
     /// Who holds the lease now.
     pub async fn holder(&self) -> Result<Option<Holder>, StoreError> {
-        let mut remote = self.remote.lock().await;
-        let Some(client) = usable(&mut remote, &self.changed).await? else {
+        let mut remote = self.lease.lock().await;
+        let Some(client) = usable_for_lease(&mut remote).await? else {
             return Ok(None);
         };
         let row = client

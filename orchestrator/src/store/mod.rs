@@ -119,6 +119,8 @@ pub struct Store {
     stack: String,
     memory: Mutex<Document>,
     remote: Mutex<Option<Remote>>,
+    /// The lease has a connection of its own: its renewal waits for no other statement.
+    lease: Mutex<Option<Remote>>,
     /// Why what memory lacks may yet be in Postgres.
     known: watch::Sender<Result<(), String>>,
     /// Somebody wrote something: look again. Local writes and NOTIFY both ring it.
@@ -151,6 +153,7 @@ impl Store {
             stack: stack.to_owned(),
             memory: Mutex::new(Document::default()),
             remote: Mutex::new(None),
+            lease: Mutex::new(None),
             known: watch::Sender::new(Err("the first look is not done".to_owned())),
             changed: watch::Sender::new(0),
         }
@@ -177,6 +180,10 @@ impl Store {
         let memory = self.memory.lock().await;
         document::save(&mut client, &self.stack, &memory).await?;
         client.batch_execute("LISTEN fleet").await?;
+        *self.lease.lock().await = Some(Remote {
+            access: access.clone(),
+            client: None,
+        });
         *remote = Some(Remote {
             access,
             client: Some(client),
@@ -191,6 +198,7 @@ impl Store {
     /// lease and fences go with it. Rollouts that ended are not taken along.
     pub async fn detach(&self, last: &Snapshot) {
         let mut remote = self.remote.lock().await;
+        self.lease.lock().await.take();
         if remote.take().is_some() {
             self.memory.lock().await.resume(last);
         }
@@ -298,8 +306,23 @@ async fn usable<'a>(
     Ok(remote.client.as_mut())
 }
 
+/// The lease's client: it hears of no changes.
+async fn usable_for_lease(remote: &mut Option<Remote>) -> Result<Option<&mut Client>, StoreError> {
+    let Some(remote) = remote else {
+        return Ok(None);
+    };
+    if remote.client.as_ref().is_none_or(Client::is_closed) {
+        remote.client = Some(connect::open(&remote.access, None).await?);
+    }
+    Ok(remote.client.as_mut())
+}
+
 async fn migrate(client: &mut Client) -> Result<(), StoreError> {
     let transaction = client.transaction().await?;
+    // A long history takes its time.
+    transaction
+        .batch_execute("SET LOCAL statement_timeout = 0")
+        .await?;
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
         .await?;

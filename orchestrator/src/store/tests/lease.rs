@@ -102,3 +102,70 @@ async fn a_holder_that_was_replaced_writes_nothing() {
         .unwrap();
     assert_eq!(old.snapshot().await.unwrap().record.generation, 3);
 }
+
+/// Longer than any call may take behind one lock: three seconds for it, and a reader's behind it.
+const BEHIND_A_LOCK: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn a_row_that_another_session_holds_delays_a_call_and_stops_nobody() {
+    let server = shared().await;
+    let access = server.database().await;
+    let store = attached(&access).await;
+    let epoch = held(&store).await;
+    let other = server.beside(&access).await;
+    other
+        .batch_execute("BEGIN; SELECT * FROM lease FOR UPDATE")
+        .await
+        .unwrap();
+    let calls = async {
+        tokio::join!(
+            store.commit(epoch, Commit::default(), at(1)),
+            store.lease("us/1", LONG),
+            store.recent_events(10),
+        )
+    };
+    let (commit, lease, read) = tokio::time::timeout(BEHIND_A_LOCK, calls)
+        .await
+        .expect("the lock is given up");
+    for refused in [commit.err(), lease.err()] {
+        let told = crate::chain(&refused.expect("the row is locked"));
+        assert!(told.contains("lock timeout"), "{told}");
+    }
+    read.unwrap();
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(store.lease("us/1", LONG).await.unwrap(), Some(epoch));
+    store.commit(epoch, Commit::default(), at(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_lease_is_renewed_while_another_statement_waits() {
+    let server = shared().await;
+    let access = server.database().await;
+    let store = attached(&access).await;
+    let epoch = held(&store).await;
+    let other = server.beside(&access).await;
+    other
+        .batch_execute("BEGIN; LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let renewed = tokio::select! {
+        biased;
+        added = store.add_event(happened("it"), at(1)) => panic!("the table is locked: {added:?}"),
+        renewed = store.lease("us/1", LONG) => renewed,
+    };
+    assert_eq!(renewed.unwrap(), Some(epoch));
+}
+
+#[tokio::test]
+async fn a_frozen_transaction_is_ended_within_the_time_of_a_lease() {
+    let access = shared().await.database().await;
+    let client = connect::open(&access, None).await.unwrap();
+    for (limit, value) in [
+        ("lock_timeout", "3s"),
+        ("statement_timeout", "20s"),
+        ("idle_in_transaction_session_timeout", "20s"),
+    ] {
+        let row = client.query_one(&format!("SHOW {limit}"), &[]).await;
+        assert_eq!(row.unwrap().get::<_, &str>(0), value, "{limit}");
+    }
+}
