@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use cloud::Cloud;
 use fleet_proto::v1;
 use jiff::Timestamp;
 use plan::{Decision, Observed, Spec, Want};
 use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,8 +17,14 @@ use crate::authority::{self, Authority, AuthorityError};
 use crate::desired::Release;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::rpc::{Addresses, EnrolmentService};
+use crate::rpc::{Addresses, EnrolmentService, Granted, Quota};
 use crate::store::{Holder, NewEvent, Store};
+
+/// Events of one node at once: an install has a dozen, and a node may be told anew a few times in a row.
+const NODE_EVENTS: u32 = 100;
+/// And one more every so often. A node that was taken over writes no more than some 30 MB a day then, of
+/// which [`crate::store::EVENTS`] rows are kept.
+const NODE_EVENT_REFILL: Duration = Duration::from_secs(6);
 
 /// One look of the loop: what was seen, and what was decided from it.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +80,7 @@ pub struct Core {
     /// The enrolment service, which its own streams come back to.
     pub enrolment: OnceLock<Arc<EnrolmentService>>,
     addresses: Addresses,
+    node_events: Quota,
     account: OnceCell<String>,
     clock: fn() -> Timestamp,
 }
@@ -129,6 +138,7 @@ impl Core {
             tasks: TaskTracker::new(),
             enrolment: OnceLock::new(),
             addresses: Addresses::default(),
+            node_events: Quota::new(NODE_EVENTS, NODE_EVENT_REFILL),
             account: OnceCell::new(),
             clock: parts.clock,
         })
@@ -217,7 +227,14 @@ impl Core {
                 || node.note.clone(),
                 |failure| format!("{}: {}", failure.code, failure.error),
             );
-            self.event(instance, &node.phase, &cause).await;
+            match self.node_events.ask(instance, Instant::now()) {
+                Granted::Yes => self.event(instance, &node.phase, &cause).await,
+                Granted::NoMore => {
+                    let why = "it tells of more than a node goes through; its newest report is in `nodes`";
+                    self.event(instance, "events left out", why).await;
+                }
+                Granted::No => {}
+            }
         }
     }
 

@@ -337,6 +337,9 @@ pub struct Orchestrator {
     /// Security group or CIDR from which orchestrators come: it may reach the database.
     #[serde(default)]
     pub source: Option<String>,
+    /// Days that events are kept for: what happened, with its cause.
+    #[serde(default = "defaults::event_days")]
+    pub event_days: u32,
 }
 
 impl Spec {

@@ -192,19 +192,7 @@ async fn turn(
         });
         return (look, NOT_HOLDING);
     };
-    let gone: Vec<String> = look
-        .observed
-        .instances
-        .values()
-        .filter(|instance| matches!(instance.state.as_str(), "terminated" | "shutting-down"))
-        .map(|instance| instance.id.clone())
-        .collect();
-    if let Err(error) = core.store.revoke(&gone).await {
-        log::warn!(
-            "certificates of terminated instances: {}",
-            crate::chain(&error)
-        );
-    }
+    memory.upkeep.turn(core, &look.observed, &snapshot).await;
     rotation::go_on(core, &look.observed, &snapshot).await;
     let intent = intent(core, &snapshot);
     let decision = plan::plan(&intent, &look.observed, now);

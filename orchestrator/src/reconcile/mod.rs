@@ -14,5 +14,6 @@ mod login;
 mod observe;
 pub mod rotation;
 mod timeline;
+pub mod upkeep;
 
 pub use driver::{decide_once, intent, now, read, run};

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::desired;
 use crate::licence;
 use crate::reconcile::login::Login;
+use crate::reconcile::upkeep::Upkeep;
 use crate::store::{Access, Snapshot, provision};
 
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
@@ -34,6 +35,8 @@ pub struct Memory {
     secrets: BTreeMap<String, (String, SecretString)>,
     named: named::Named,
     licence: licence::Reader,
+    /// What is kept in order beside the decisions.
+    pub upkeep: Upkeep,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -48,6 +51,7 @@ impl Memory {
             secrets: BTreeMap::new(),
             named: named::Named::default(),
             licence: licence::Reader::default(),
+            upkeep: Upkeep::default(),
             last: Snapshot::default(),
             started,
         }

@@ -30,6 +30,14 @@ pub struct Bounds {
     /// A session asks this often whether its instance is still ours; each asks the store, and ten
     /// thousand do. It ends with its certificate in any case.
     pub still: Duration,
+    /// Reports of one node at once; an install has a dozen.
+    pub reports: u32,
+    /// And one more every so often: what comes faster waits in the node.
+    pub report_refill: Duration,
+    /// Secrets and renewals of one node at once; it needs one of each for a goal and an hour.
+    pub calls: u32,
+    /// And one more every so often.
+    pub call_refill: Duration,
     /// Enrolment makes the loop look again at most this often: each look costs AWS calls.
     pub wake: Duration,
 }
@@ -47,6 +55,10 @@ impl Default for Bounds {
             report: Duration::from_secs(10),
             known: KNOWN_WITHIN,
             still: Duration::from_secs(300),
+            reports: 60,
+            report_refill: Duration::from_secs(2),
+            calls: 30,
+            call_refill: Duration::from_secs(10),
             wake: Duration::from_secs(2),
         }
     }

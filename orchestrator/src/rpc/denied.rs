@@ -34,6 +34,15 @@ pub enum Denied {
     /// A certificate for another key than the one that the instance enrolled with.
     #[error("certificate_key")]
     CertificateKey,
+    /// EC2 and Auto Scaling do not show the instance as a running one of the stack's groups.
+    #[error("certificate_instance")]
+    CertificateInstance,
+    /// It is another address that the certificate is shown from than the instance's.
+    #[error("certificate_address")]
+    CertificateAddress,
+    /// More secrets or renewals than a node needs.
+    #[error("call_rate")]
+    CallRate,
     /// Secrets, and nothing is to be served by this node.
     #[error("secrets_goal")]
     SecretsGoal,
@@ -59,7 +68,7 @@ pub enum Denied {
 
 impl Denied {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::CertificateMissing,
         Self::CertificateHolder,
         Self::CertificateStack,
@@ -67,6 +76,9 @@ impl Denied {
         Self::NotEnrolled,
         Self::Revoked,
         Self::CertificateKey,
+        Self::CertificateInstance,
+        Self::CertificateAddress,
+        Self::CallRate,
         Self::SecretsGoal,
         Self::SecretsGeneration,
         Self::SecretsUnverified,
@@ -85,13 +97,16 @@ impl Denied {
             | Self::CertificateExpired
             | Self::NotEnrolled
             | Self::Revoked
-            | Self::CertificateKey => Status::new(Code::Unauthenticated, NOT_ACCEPTED),
+            | Self::CertificateKey
+            | Self::CertificateInstance
+            | Self::CertificateAddress => Status::new(Code::Unauthenticated, NOT_ACCEPTED),
             Self::RenewalCsr | Self::RenewalKey => {
                 Status::new(Code::PermissionDenied, NOT_ACCEPTED)
             }
             Self::SecretsGoal | Self::SecretsGeneration | Self::SecretsUnverified => {
                 Status::new(Code::FailedPrecondition, NOT_NOW)
             }
+            Self::CallRate => Status::new(Code::ResourceExhausted, TRY_AGAIN),
             Self::Service => Status::new(Code::Unimplemented, NOT_ACCEPTED),
             Self::Unavailable => Status::new(Code::Unavailable, TRY_AGAIN),
         }

@@ -14,6 +14,7 @@
 //! Invariant: whoever is not at the address of an instance of ours causes no AWS call but the loop's
 //! next look, and that at most every other second.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::store::StoreError;
 pub struct EnrolmentService {
     core: Arc<Core>,
     bounds: Bounds,
-    limit: Limit,
+    limit: Limit<IpAddr>,
     strangers: Arc<Semaphore>,
     identities: Semaphore,
     wake: Pace,
@@ -47,7 +48,7 @@ impl EnrolmentService {
     pub fn new(core: Arc<Core>, bounds: Bounds) -> Self {
         Self {
             core,
-            limit: Limit::new(&bounds),
+            limit: Limit::new(bounds.burst, bounds.refill),
             strangers: Arc::new(Semaphore::new(bounds.strangers)),
             identities: Semaphore::new(bounds.identities),
             wake: Pace::new(bounds.wake),
@@ -58,7 +59,7 @@ impl EnrolmentService {
     /// Before anything is read: the limits. Strangers get one of their places to hold.
     fn admit(&self, peer: &Peer) -> Result<Option<OwnedSemaphorePermit>, Refused> {
         let source = peer.address.ip();
-        if !self.limit.admit(source, Instant::now()) {
+        if !self.limit.admit(&source, Instant::now()) {
             return Err(Refused::RateLimit);
         }
         if self.core.is_at(source) {

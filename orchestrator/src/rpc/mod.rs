@@ -9,6 +9,7 @@ mod denied;
 mod enrolment;
 mod limit;
 mod node;
+mod place;
 mod served;
 mod server;
 #[cfg(test)]
@@ -19,4 +20,5 @@ pub use bounds::Bounds;
 pub use checks::Refused;
 pub use denied::Denied;
 pub use enrolment::EnrolmentService;
+pub use limit::{Granted, Quota};
 pub use server::{serve_nodes, serve_operators, within_grace};

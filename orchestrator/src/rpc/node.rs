@@ -1,5 +1,6 @@
 //! The node's session: reports up, desired state down; secrets and renewal beside it.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use fleet_proto::tls::{Holder, Peer, PeerName};
 use fleet_proto::v1;
 use plan::NodeGoal;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -19,6 +21,8 @@ use crate::store::NodeRow;
 
 use super::bounds::Bounds;
 use super::denied::Denied;
+use super::limit::Limit;
+use super::place::{self, Place};
 
 /// The service. Every call begins with [`NodeService::caller`]; every refusal goes through
 /// [`NodeService::deny`], which counts it and tells the caller nothing.
@@ -26,12 +30,37 @@ use super::denied::Denied;
 pub struct NodeService {
     core: Arc<Core>,
     bounds: Bounds,
+    budgets: Arc<Budgets>,
+}
+
+/// What one node may ask for and tell, over all of its sessions.
+#[derive(Debug)]
+struct Budgets {
+    reports: Limit<String>,
+    calls: Limit<String>,
 }
 
 impl NodeService {
     /// For this orchestrator.
     pub fn new(core: Arc<Core>, bounds: Bounds) -> Self {
-        Self { core, bounds }
+        let budgets = Budgets {
+            reports: Limit::new(bounds.reports, bounds.report_refill),
+            calls: Limit::new(bounds.calls, bounds.call_refill),
+        };
+        Self {
+            core,
+            bounds,
+            budgets: Arc::new(budgets),
+        }
+    }
+
+    /// The same service, for a session's task.
+    fn share(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+            bounds: self.bounds,
+            budgets: Arc::clone(&self.budgets),
+        }
     }
 
     /// Counts and logs a refusal; gives what the caller hears.
@@ -63,6 +92,7 @@ impl NodeService {
             authority::Leaf::read(leaf).map_err(|_| self.deny(&from, Denied::CertificateHolder))?;
         let caller = Caller {
             instance,
+            source: peer.address.ip(),
             ends: certificate.not_after,
             key_sha256: certificate.key_sha256,
         };
@@ -70,7 +100,26 @@ impl NodeService {
         Ok(caller)
     }
 
-    /// The caller's row, while its certificate is good; asked again at every step of a long call.
+    /// The caller of something that is worth having: within its budget, and proven to be where it says.
+    async fn proven<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let caller = self.caller(request).await?;
+        let instance = &caller.instance;
+        if !self.budgets.calls.admit(instance, Instant::now()) {
+            return Err(self.deny(instance, Denied::CallRate));
+        }
+        match self.place(&caller) {
+            Place::Ours => Ok(caller),
+            Place::Unread => Err(self.deny(instance, Denied::Unavailable)),
+            Place::NotOurs(check) => Err(self.deny(instance, check)),
+        }
+    }
+
+    fn place(&self, caller: &Caller) -> Place {
+        place::of(&self.core.looks.borrow(), &caller.instance, caller.source)
+    }
+
+    /// The caller's row, while its certificate is good and its instance is not seen elsewhere or gone; asked
+    /// again at every step of a long call. A session goes on while AWS cannot be read.
     async fn still(&self, caller: &Caller) -> Result<NodeRow, Status> {
         let instance = &caller.instance;
         if self.core.now().as_second() > caller.ends {
@@ -93,7 +142,10 @@ impl NodeService {
             Some(row) if row.key_sha256 != caller.key_sha256 => {
                 Err(self.deny(instance, Denied::CertificateKey))
             }
-            Some(row) => Ok(row),
+            Some(row) => match self.place(caller) {
+                Place::Ours | Place::Unread => Ok(row),
+                Place::NotOurs(check) => Err(self.deny(instance, check)),
+            },
         }
     }
 
@@ -117,6 +169,25 @@ impl NodeService {
         self.deny(who, Denied::Unavailable)
     }
 
+    /// The node's next report. One that reports too fast waits: what it sends meanwhile is held back on its
+    /// side, and its goals reach it all the same.
+    async fn next(
+        &self,
+        instance: &String,
+        admitted: &mut bool,
+        reports: &mut Streaming<v1::NodeReport>,
+    ) -> Option<Result<v1::NodeReport, Status>> {
+        while !*admitted {
+            match self.budgets.reports.take(instance, Instant::now()) {
+                Ok(()) => *admitted = true,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+        let report = reports.next().await;
+        *admitted = false;
+        report
+    }
+
     /// What the node should do now, if everything for it is known and it is newer than `sent`.
     async fn desired(&self, instance: &str, sent: u64) -> Option<v1::Desired> {
         let node = self.core.store.node(instance).await.ok()??;
@@ -138,6 +209,7 @@ impl NodeService {
 #[derive(Clone, Debug)]
 struct Caller {
     instance: String,
+    source: IpAddr,
     /// Seconds since 1970.
     ends: i64,
     key_sha256: String,
@@ -156,21 +228,22 @@ impl v1::node_server::Node for NodeService {
         let mut reports = request.into_inner();
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let core = Arc::clone(&self.core);
-        let this = Self::new(Arc::clone(&core), self.bounds);
+        let this = self.share();
         let number = core.fleet.join(&instance);
         core.tasks.clone().spawn(async move {
             let mut goals = core.fleet.goals.subscribe();
             goals.mark_changed();
             let mut sent = 0;
+            let mut admitted = false;
             let still = this.bounds.still;
-            let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + still, still);
+            let mut looks = tokio::time::interval_at(Instant::now() + still, still);
             let left = caller.ends.saturating_add(1) - core.now().as_second();
             let end = tokio::time::sleep(Duration::from_secs(left.max(0).unsigned_abs()));
             tokio::pin!(end);
             log::info!(NODE = instance.as_str(); "session of {instance} begins");
             loop {
                 tokio::select! {
-                    report = reports.next() => {
+                    report = this.next(&instance, &mut admitted, &mut reports) => {
                         let Some(Ok(report)) = report else { break };
                         let mut node = report::from_wire(&report, core.now());
                         if let Some(text) = report::announce(&instance, &node) {
@@ -225,10 +298,10 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::SecretsRequest>,
     ) -> Result<Response<v1::SecretsReply>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = self.proven(&request).await?;
         let instance = caller.instance.as_str();
         let asked = request.into_inner();
-        let until = tokio::time::Instant::now() + self.bounds.report;
+        let until = Instant::now() + self.bounds.report;
         let mut changes = self.core.store.changed.subscribe();
         let goal = loop {
             changes.mark_unchanged();
@@ -276,7 +349,7 @@ impl v1::node_server::Node for NodeService {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::Certificate>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = self.proven(&request).await?;
         let instance = caller.instance.as_str();
         let csr = authority::Request::parse(&request.into_inner().csr)
             .map_err(|_| self.deny(instance, Denied::RenewalCsr))?;

@@ -167,6 +167,14 @@ impl Document {
         });
     }
 
+    pub(super) fn prune_events(&mut self, oldest: Timestamp, most: usize) -> u64 {
+        let before = self.events.len();
+        let surplus = before.saturating_sub(most);
+        self.events.drain(..surplus);
+        self.events.retain(|event| event.at >= oldest);
+        (before - self.events.len()) as u64
+    }
+
     pub(super) fn events_after(&self, after: i64) -> Vec<Event> {
         self.events
             .iter()

@@ -6,6 +6,12 @@ use tokio_postgres::GenericClient;
 
 use super::{Store, StoreError, usable};
 
+/// So many events of a stack are kept at most, the newest: at two kilobytes each, the most that a node can
+/// write into one, 400 MB.
+pub const EVENTS: i64 = 200_000;
+/// Rows that one statement deletes: it takes well below a second.
+const AT_ONCE: i64 = 10_000;
+
 /// Something that happened, with its cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewEvent {
@@ -44,6 +50,31 @@ impl Store {
         insert(client, &self.stack, &event, now).await?;
         client.batch_execute("NOTIFY fleet").await?;
         Ok(())
+    }
+
+    /// Deletes events from before `oldest`, and all but the newest `most`. Gives how many went.
+    pub async fn prune_events(&self, oldest: Timestamp, most: i64) -> Result<u64, StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            let most = usize::try_from(most).unwrap_or(0);
+            return Ok(self.memory.lock().await.prune_events(oldest, most));
+        };
+        let mut gone = 0;
+        loop {
+            let deleted = client
+                .execute(
+                    "DELETE FROM event WHERE id IN (
+                         SELECT id FROM event WHERE stack = $1 AND (at < $2 OR id <= (
+                             SELECT id FROM event WHERE stack = $1 ORDER BY id DESC OFFSET $3 LIMIT 1))
+                         ORDER BY id LIMIT $4)",
+                    &[&self.stack, &oldest, &most, &AT_ONCE],
+                )
+                .await?;
+            gone += deleted;
+            if deleted < AT_ONCE.unsigned_abs() {
+                return Ok(gone);
+            }
+        }
     }
 
     /// Events after `after`, oldest first, at most 500.

@@ -34,7 +34,7 @@ use tokio_postgres::Client;
 
 pub use connect::{Access, ConnectError};
 pub use document::{Document, NodeRow, PhaseTime, RolloutRow, phase_name};
-pub use event::{Event, NewEvent};
+pub use event::{EVENTS, Event, NewEvent};
 pub use known::KNOWN_WITHIN;
 pub use lease::Holder;
 pub use rollout::Steer;

@@ -241,6 +241,14 @@ fn orchestrator(spec: &Spec, document: &mut Document) {
             "is neither a security group (`sg-…`) nor a range such as `10.0.0.0/16`",
         );
     }
+    range(
+        document,
+        "orchestrator.event_days",
+        ours.event_days,
+        1,
+        3650,
+        " days",
+    );
 }
 
 fn is_host_port(text: &str) -> bool {

@@ -33,3 +33,6 @@ pub fn drain_seconds() -> u32 {
 pub fn reconnects_per_second() -> u32 {
     100
 }
+pub fn event_days() -> u32 {
+    90
+}

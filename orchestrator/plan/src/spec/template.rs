@@ -204,4 +204,6 @@ addresses = @addresses@
 # listen = "0.0.0.0:7443"
 # Security group or range that orchestrators come from: it may reach the database.
 # source = "10.0.0.0/16"
+# How long what happened is kept, with its causes.
+event_days = 90
 "#;

@@ -2,17 +2,19 @@
 
 mod corpus;
 mod enrolment;
+mod gone;
 mod known;
 mod node;
 mod rotation;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use fleet_proto::tls;
 use fleet_proto::v1;
 use fleet_proto::v1::node_client::NodeClient;
 use plan::NodeGoal;
+use plan::observed::{Instance, Member};
 use plan::spec::{Answers, Spec, template};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,6 +31,9 @@ use crate::store::{Access, Epoch};
 const STACK: &str = "mattermost";
 const INSTANCE: &str = "i-0123456789abcdef0";
 const PASSWORD: &str = "the password";
+/// Where the tests' own nodes call from, and the group that they are shown in.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const SHOWN: &str = "shown";
 
 /// An orchestrator that serves nodes, its store in memory, its cloud out of reach.
 struct World {
@@ -64,6 +69,7 @@ impl World {
     async fn with(spec: Spec, cloud: cloud::Cloud, bounds: Bounds) -> Self {
         let world = Self::unsure(spec, cloud, bounds).await;
         world.core.store.believe_memory();
+        world.show(INSTANCE, LOOPBACK);
         world
     }
 
@@ -86,12 +92,23 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = super::server::serve_nodes(Arc::clone(&core), listener, bounds);
-        tokio::spawn(async move { served.await.unwrap() });
+        core.tasks.spawn(async move { served.await.unwrap() });
         Self {
             core,
             address,
             secret,
         }
+    }
+
+    fn show(&self, id: &str, address: IpAddr) {
+        show(&self.core, id, address);
+    }
+
+    /// From now on looks show no such instance.
+    fn hide(&self, id: &str) {
+        self.core.looks.send_modify(|look| {
+            Arc::make_mut(look).observed.instances.remove(id);
+        });
     }
 
     fn trust(&self) -> String {
@@ -216,6 +233,23 @@ impl World {
         };
         self.core.store.report(INSTANCE, &report).await.unwrap();
     }
+}
+
+/// From now on looks show a running node of the stack there.
+fn show(core: &Core, id: &str, address: IpAddr) {
+    core.looks.send_modify(|look| {
+        let look = Arc::make_mut(look);
+        look.at = Some(now());
+        let instance = Instance {
+            id: id.to_owned(),
+            state: "running".to_owned(),
+            private_ip: Some(address.to_string()),
+            ..Instance::default()
+        };
+        look.observed.instances.insert(id.to_owned(), instance);
+        let group = look.observed.groups.entry(SHOWN.to_owned()).or_default();
+        group.members.insert(id.to_owned(), Member::default());
+    });
 }
 
 fn csr(key: &KeyPair) -> Vec<u8> {

@@ -258,3 +258,78 @@ async fn a_session_brings_goals_down_and_reports_up() {
     }
     assert!(!world.core.fleet.is_connected(INSTANCE));
 }
+
+#[tokio::test]
+async fn a_node_that_reports_too_fast_waits_and_hears_its_goal() {
+    let (spec, cloud) = World::parts();
+    let bounds = Bounds {
+        reports: 3,
+        report_refill: Duration::from_secs(3600),
+        ..Bounds::default()
+    };
+    let world = World::with(spec, cloud, bounds).await;
+    let (_, mut client) = world.enrolled().await;
+    let (reports, receiver) = tokio::sync::mpsc::channel(8);
+    let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut goals = client.session(receiver).await.unwrap().into_inner();
+    let mut changes = world.core.store.changed.subscribe();
+    for generation in 1..=5 {
+        let report = v1::NodeReport {
+            generation,
+            ..v1::NodeReport::default()
+        };
+        reports.send(report).await.unwrap();
+    }
+    let kept = async || {
+        let node = world.core.store.node(INSTANCE).await.unwrap().unwrap();
+        node.report.map_or(0, |report| report.generation)
+    };
+    while kept().await < 3 {
+        changes.changed().await.unwrap();
+    }
+    world.know();
+    world.give(&NodeGoal::Drain).await;
+    let goal = goals.next().await.unwrap().unwrap();
+    assert_eq!(goal.goal(), v1::Goal::Drain);
+    assert_eq!(kept().await, 3, "the others wait");
+}
+
+#[tokio::test]
+async fn events_of_a_node_that_tells_too_much_are_left_out_and_that_is_said_once() {
+    let world = World::start().await;
+    world.enrolled().await;
+    for number in 0..500 {
+        let mut node = plan::observed::Node {
+            phase: ["serving", "failed"][number % 2].to_owned(),
+            ..plan::observed::Node::default()
+        };
+        world.core.note_report(INSTANCE, &mut node).await;
+        world.core.store.report(INSTANCE, &node).await.unwrap();
+    }
+    let events = world.core.store.recent_events(1000).await.unwrap();
+    let left_out = events
+        .iter()
+        .filter(|event| event.what == "events left out");
+    assert_eq!(left_out.count(), 1, "{}", events.len());
+    assert!((101..=110).contains(&events.len()), "{}", events.len());
+}
+
+/// Well below the 45 s after which systemd kills it.
+const END: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn nobody_who_stays_connected_holds_up_the_end() {
+    let world = World::start().await;
+    let channel = world.anonymous().await;
+    let _open = super::corpus::Dialogue::open(channel).await.unwrap();
+    let _silent = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let (_, mut client) = world.enrolled().await;
+    let (_reports, receiver) = tokio::sync::mpsc::channel(1);
+    let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let _goals = client.session(receiver).await.unwrap();
+    world.core.shutdown.cancel();
+    world.core.tasks.close();
+    tokio::time::timeout(END, world.core.tasks.wait())
+        .await
+        .expect("everything ends");
+}

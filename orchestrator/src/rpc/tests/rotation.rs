@@ -133,6 +133,7 @@ async fn the_ca_is_replaced_under_a_running_fleet() {
     let mut early = served.node(INSTANCE);
     let key = Request::parse(&csr(&early.key)).unwrap();
     core.store.enrol(INSTANCE, key.key_sha256()).await.unwrap();
+    show(&core, INSTANCE, LOOPBACK);
     let old_pin = early.pin;
     served.shows(old_pin).await;
     let config = tls::client_mutual(&early.trust, &early.chain, &early.key.serialize_pem());

@@ -124,7 +124,7 @@ async fn a_row_that_another_session_holds_delays_a_call_and_stops_nobody() {
             store.recent_events(10),
         )
     };
-    let (commit, lease, read) = tokio::time::timeout(BEHIND_A_LOCK, calls)
+    let (commit, lease, read) = tokio::time::timeout(BEHIND_A_LOCK, Box::pin(calls))
         .await
         .expect("the lock is given up");
     for refused in [commit.err(), lease.err()] {

@@ -69,3 +69,27 @@ async fn the_last_report_outlives_the_session() {
         assert_eq!(report.at, Some(at(5)));
     }
 }
+
+#[tokio::test]
+async fn the_history_keeps_its_newest_events_of_the_last_days() {
+    for store in both().await {
+        for second in 0..10 {
+            store
+                .add_event(happened(&format!("e{second}")), at(second))
+                .await
+                .unwrap();
+        }
+        let left = async || {
+            let events = store.recent_events(100).await.unwrap();
+            events
+                .into_iter()
+                .map(|event| event.what)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(store.prune_events(at(3), 100).await.unwrap(), 3);
+        assert_eq!(left().await, ["e3", "e4", "e5", "e6", "e7", "e8", "e9"]);
+        assert_eq!(store.prune_events(at(0), 2).await.unwrap(), 5);
+        assert_eq!(left().await, ["e8", "e9"]);
+        assert_eq!(store.prune_events(at(0), 2).await.unwrap(), 0);
+    }
+}

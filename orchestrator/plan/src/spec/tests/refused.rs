@@ -4,7 +4,7 @@ use super::with;
 use crate::spec::{Answers, Spec, template};
 
 /// One wrong value each: line changed, and what the message must say.
-const REFUSED: [(&str, &str, &str); 34] = [
+const REFUSED: [(&str, &str, &str); 35] = [
     (
         "zones = [\"us-east-1a\"",
         "zones = [\"us-east-1\"",
@@ -104,6 +104,7 @@ const REFUSED: [(&str, &str, &str); 34] = [
         "0 to 10000",
     ),
     ("reads_in_a_row = 3", "reads_in_a_row = 0", "1 to 20"),
+    ("event_days = 90", "event_days = 0", "1 to 3650"),
     (
         "# listen = \"0.0.0.0:7443\"",
         "listen = \"everywhere\"",

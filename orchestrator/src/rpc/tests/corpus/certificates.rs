@@ -9,6 +9,8 @@ use fleet_proto::v1::node_client::NodeClient;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use time::OffsetDateTime;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::super::{Identity, STACK, csr};
 use super::nodes::{asked, reports, secrets};
@@ -286,6 +288,14 @@ fn services() -> Vec<Case> {
             Box::pin(async move {
                 let (identity, _) = stage.member("i-00000000000000c01").await;
                 control(stage.world.shown(&identity).await.unwrap()).await
+            })
+        }),
+        case("a watch of the server's health", "service", |stage| {
+            Box::pin(async move {
+                let channel = stage.world.anonymous().await;
+                let mut client = HealthClient::new(channel);
+                let answer = client.watch(HealthCheckRequest::default()).await;
+                Heard::Refusal(answer.err().unwrap())
             })
         }),
         case("the operators' service, as nobody", "service", |stage| {

@@ -16,6 +16,7 @@ mod keys;
 mod limits;
 mod nodes;
 mod operator;
+mod places;
 pub mod region;
 mod requests;
 mod stage;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tonic::{Code, Status};
 
+pub use enrolment::Dialogue;
 use stage::Stage;
 
 /// After which a refusal that is not counted never will be.
@@ -69,6 +71,7 @@ fn corpus() -> Vec<(&'static str, Vec<Case>)> {
         ("limits", limits::cases()),
         ("certificates", certificates::cases()),
         ("nodes", nodes::cases()),
+        ("places", places::cases()),
     ]
 }
 
@@ -76,7 +79,7 @@ fn corpus() -> Vec<(&'static str, Vec<Case>)> {
 /// the product cannot change what an attacker hears without this test.
 fn expected(check: &str) -> Option<(Code, &'static str)> {
     Some(match check {
-        "rate_limit" | "busy" => (Code::ResourceExhausted, "try again later"),
+        "rate_limit" | "busy" | "call_rate" => (Code::ResourceExhausted, "try again later"),
         "sts_unreachable" | "store" | "unavailable" => (Code::Unavailable, "try again later"),
         "certificate_missing"
         | "certificate_holder"
@@ -84,7 +87,9 @@ fn expected(check: &str) -> Option<(Code, &'static str)> {
         | "certificate_expired"
         | "not_enrolled"
         | "revoked"
-        | "certificate_key" => (Code::Unauthenticated, "not accepted"),
+        | "certificate_key"
+        | "certificate_instance"
+        | "certificate_address" => (Code::Unauthenticated, "not accepted"),
         "secrets_goal" | "secrets_generation" | "secrets_unverified" => {
             (Code::FailedPrecondition, "not now")
         }

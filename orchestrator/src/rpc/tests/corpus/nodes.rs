@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::super::{Identity, PASSWORD, STACK};
+use super::super::{Identity, LOOPBACK, PASSWORD, STACK};
 use super::forge::key_sha256;
 use super::stage::Stage;
 use super::{Attack, Case, Heard, How};
@@ -63,6 +63,7 @@ impl Stage {
     }
 
     pub async fn note_key(&self, id: &str, key: &KeyPair) {
+        self.world.show(id, LOOPBACK);
         self.world
             .core
             .store
@@ -228,7 +229,7 @@ fn of_secrets() -> Vec<Case> {
     ]
 }
 
-async fn renew(client: &mut NodeClient<Channel>, csr: Vec<u8>) -> Heard {
+pub async fn renew(client: &mut NodeClient<Channel>, csr: Vec<u8>) -> Heard {
     let refused = client.renew(v1::RenewRequest { csr }).await;
     Heard::Refusal(refused.expect_err("an attacker got a certificate"))
 }

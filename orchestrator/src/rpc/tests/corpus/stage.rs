@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::super::{Identity, PASSWORD, STACK, World};
+use super::super::{Identity, PASSWORD, STACK, World, now};
 use super::enrolment::Dialogue;
 use super::forge::{Attempt, key_sha256};
 use super::region::{Machine, Region};
@@ -183,6 +183,7 @@ impl Stage {
             world.core.looks.send_modify(|look| {
                 *look = Arc::new(Look {
                     number: look.number + 1,
+                    at: Some(now()),
                     observed: observed.clone(),
                     ..Look::default()
                 });
