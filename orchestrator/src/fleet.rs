@@ -88,6 +88,12 @@ impl Fleet {
             .contains_key(instance)
     }
 
+    /// The nodes with a session here.
+    pub fn connected(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sessions.keys().cloned().collect()
+    }
+
     /// How many nodes have a session here.
     pub fn sessions(&self) -> usize {
         self.state

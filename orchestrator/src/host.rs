@@ -157,6 +157,7 @@ impl Host {
                 options.console_names.clone().into(),
             ));
         }
+        core.tasks.spawn(rpc::hold_sessions(Arc::clone(&core)));
         core.tasks.spawn(reconcile::run(Arc::clone(&core)));
         Ok(Self { core, _lock: lock })
     }

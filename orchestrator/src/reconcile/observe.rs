@@ -21,7 +21,7 @@ use crate::desired;
 use crate::licence;
 use crate::reconcile::login::Login;
 use crate::reconcile::upkeep::Upkeep;
-use crate::store::{Access, Snapshot, provision};
+use crate::store::{Access, NodeRow, Snapshot, provision};
 
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
 const SQL_EVERY: Duration = Duration::from_secs(3);
@@ -279,17 +279,19 @@ fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started
             digest.is_none() || digest != row.digest
         });
         node.goal.clone_from(&row.goal);
-        // A session elsewhere is known by the report's own flag; after our own start it is worth
-        // nothing until the node has come back.
-        let fresh = node.at.is_some_and(|at| at >= started);
-        node.connected = core.fleet.is_connected(id) || (node.connected && fresh);
-        node.disconnected_since = if node.connected {
-            None
-        } else {
-            Some(node.at.map_or(started, |at| at.max(started)))
-        };
+        node.connected = core.fleet.is_connected(id) || row.session_lives;
+        node.disconnected_since = (!node.connected).then(|| silent_since(row, node.at, started));
         observed.nodes.insert(id.clone(), node);
     }
+}
+
+/// Since when a node without a session has none: not before this orchestrator's own start, for until then the
+/// node may have had nobody to come to.
+fn silent_since(row: &NodeRow, said: Option<Timestamp>, started: Timestamp) -> Timestamp {
+    row.session_until
+        .into_iter()
+        .chain(said)
+        .fold(started, Timestamp::max)
 }
 
 async fn traffic(core: &Arc<Core>, observed: &mut Observed, since: Timestamp, until: Timestamp) {
@@ -341,7 +343,25 @@ fn streaks(observed: &mut Observed, memory: &mut Memory) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::NodeRow;
+
+    #[test]
+    fn a_node_is_silent_since_its_session_or_our_start_whichever_is_later() {
+        let at = |second: i64| Timestamp::from_second(second).expect("within the calendar");
+        for (session, said, expected) in [
+            (None, None, 100),
+            (None, Some(50), 100),
+            (None, Some(150), 150),
+            (Some(170), Some(150), 170),
+            (Some(90), Some(50), 100),
+        ] {
+            let row = NodeRow {
+                session_until: session.map(at),
+                ..NodeRow::default()
+            };
+            let since = silent_since(&row, said.map(at), at(100));
+            assert_eq!(since, at(expected), "{session:?} {said:?}");
+        }
+    }
 
     #[test]
     fn a_goal_that_another_one_gave_is_news_once() {

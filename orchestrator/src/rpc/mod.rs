@@ -12,6 +12,7 @@ mod node;
 mod place;
 mod served;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -22,3 +23,4 @@ pub use denied::Denied;
 pub use enrolment::EnrolmentService;
 pub use limit::{Granted, Quota};
 pub use server::{serve_nodes, serve_operators, within_grace};
+pub use sessions::hold as hold_sessions;

@@ -23,6 +23,7 @@ use super::bounds::Bounds;
 use super::denied::Denied;
 use super::limit::Limit;
 use super::place::{self, Place};
+use super::sessions;
 
 /// The service. Every call begins with [`NodeService::caller`]; every refusal goes through
 /// [`NodeService::deny`], which counts it and tells the caller nothing.
@@ -241,6 +242,8 @@ impl v1::node_server::Node for NodeService {
             let end = tokio::time::sleep(Duration::from_secs(left.max(0).unsigned_abs()));
             tokio::pin!(end);
             log::info!(NODE = instance.as_str(); "session of {instance} begins");
+            // Before its first report wakes whoever decides.
+            sessions::renew(&core, std::slice::from_ref(&instance)).await;
             loop {
                 tokio::select! {
                     report = this.next(&instance, &mut admitted, &mut reports) => {
@@ -282,6 +285,7 @@ impl v1::node_server::Node for NodeService {
             }
             if core.fleet.leave(&instance, number) {
                 log::info!(NODE = instance.as_str(); "session of {instance} ended");
+                sessions::end(&core, &instance).await;
                 if !core.shutdown.is_cancelled()
                     && let Err(error) = core.store.disconnected(&instance, core.now()).await
                 {

@@ -26,6 +26,11 @@ pub struct NodeRow {
     pub digest: Option<String>,
     /// What it last said.
     pub report: Option<plan::observed::Node>,
+    /// Until when it has a session with some orchestrator, or when its last one ended; none in memory, and of
+    /// a node that never had one.
+    pub session_until: Option<Timestamp>,
+    /// Whether it has one now, by the database's clock.
+    pub session_lives: bool,
 }
 
 /// A rollout's row.

@@ -141,7 +141,10 @@ impl std::fmt::Debug for Store {
 }
 
 /// Everything that was ever changed in the schema, in order. Applied versions are never edited.
-const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001_init.sql"))];
+const MIGRATIONS: [(i32, &str); 2] = [
+    (1, include_str!("migrations/0001_init.sql")),
+    (2, include_str!("migrations/0002_sessions.sql")),
+];
 
 /// Advisory lock under which migrations run: `mmha` in ASCII.
 const MIGRATION_LOCK: i64 = 0x6d6d_6861;

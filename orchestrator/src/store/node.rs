@@ -1,12 +1,17 @@
 //! Nodes: their keys, the goal each was given, and the last thing each said.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use plan::NodeGoal;
 use tokio_postgres::Client;
 
 use super::{Epoch, NodeRow, Store, StoreError, parse, to_json, usable};
+
+/// A node's row, as [`read`] takes it apart.
+const SELECT: &str = "SELECT instance_id, key_sha256, revoked, generation, goal, report, digest,
+     session_until, coalesce(session_until > now(), false) FROM node WHERE stack = $1";
 
 impl Store {
     /// Remembers the key of an enrolled instance. Once enrolled, only the same key may come again.
@@ -38,8 +43,8 @@ impl Store {
         };
         let row = client
             .query_opt(
-                "SELECT instance_id, key_sha256, revoked, generation, goal, report, digest FROM node WHERE instance_id = $1 AND stack = $2",
-                &[&instance, &self.stack],
+                &format!("{SELECT} AND instance_id = $2"),
+                &[&self.stack, &instance],
             )
             .await?;
         row.map(|row| read(&row).map(|(_, node)| node)).transpose()
@@ -115,6 +120,44 @@ impl Store {
         Ok(())
     }
 
+    /// These nodes have their sessions with `holder`, for `ttl` unless it says so again. In memory there is
+    /// nobody else who would ask.
+    pub async fn hold_sessions(
+        &self,
+        holder: &str,
+        instances: &[String],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(());
+        };
+        client
+            .execute(
+                "UPDATE node SET session_holder = $3, session_until = now() + make_interval(secs => $4)
+                 WHERE stack = $1 AND instance_id = ANY($2)",
+                &[&self.stack, &instances, &holder, &ttl.as_secs_f64()],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// The node's session with `holder` ended; one that it has with another goes on.
+    pub async fn end_session(&self, holder: &str, instance: &str) -> Result<(), StoreError> {
+        let mut remote = self.remote.lock().await;
+        let Some(client) = usable(&mut remote, &self.changed).await? else {
+            return Ok(());
+        };
+        client
+            .execute(
+                "UPDATE node SET session_until = now()
+                 WHERE stack = $1 AND instance_id = $2 AND session_holder = $3",
+                &[&self.stack, &instance, &holder],
+            )
+            .await?;
+        Ok(())
+    }
+
     /// Notes when a node was last heard of without its saying anything new (its session ended).
     pub async fn disconnected(&self, instance: &str, at: Timestamp) -> Result<(), StoreError> {
         let Some(node) = self.node(instance).await? else {
@@ -134,12 +177,7 @@ pub(super) async fn read_all(
     client: &Client,
     stack: &str,
 ) -> Result<BTreeMap<String, NodeRow>, StoreError> {
-    let rows = client
-        .query(
-            "SELECT instance_id, key_sha256, revoked, generation, goal, report, digest FROM node WHERE stack = $1",
-            &[&stack],
-        )
-        .await?;
+    let rows = client.query(SELECT, &[&stack]).await?;
     rows.iter().map(read).collect()
 }
 
@@ -153,6 +191,8 @@ fn read(row: &tokio_postgres::Row) -> Result<(String, NodeRow), StoreError> {
         goal: goal.map(|value| parse("node", value)).transpose()?,
         digest: row.get(6),
         report: report.map(|value| parse("node", value)).transpose()?,
+        session_until: row.get(7),
+        session_lives: row.get(8),
     };
     Ok((row.get(0), node))
 }

@@ -1,5 +1,7 @@
 //! Keys, goals, reports; in memory and in Postgres.
 
+use std::time::Duration;
+
 use super::*;
 
 #[tokio::test]
@@ -92,4 +94,37 @@ async fn the_history_keeps_its_newest_events_of_the_last_days() {
         assert_eq!(left().await, ["e8", "e9"]);
         assert_eq!(store.prune_events(at(0), 2).await.unwrap(), 0);
     }
+}
+
+#[tokio::test]
+async fn whoever_takes_over_knows_the_sessions_of_every_host_from_its_first_look() {
+    let access = shared().await.database().await;
+    let (a, b) = (attached(&access).await, attached(&access).await);
+    let nodes = ["i-0a".to_owned(), "i-0b".to_owned()];
+    for node in &nodes {
+        a.enrol(node, "key").await.unwrap();
+    }
+    let lives = async || {
+        let snapshot = attached(&access).await.snapshot().await.unwrap();
+        nodes
+            .each_ref()
+            .map(|node| snapshot.nodes[node].session_lives)
+    };
+    let ttl = Duration::from_secs(3600);
+    assert_eq!(lives().await, [false, false], "nobody ever came");
+    a.hold_sessions("a/1", &nodes, ttl).await.unwrap();
+    assert_eq!(lives().await, [true, true]);
+    // One goes over to the other host; that its first session ended is known late, and changes nothing.
+    b.hold_sessions("b/1", &nodes[..1], ttl).await.unwrap();
+    a.end_session("a/1", &nodes[0]).await.unwrap();
+    assert_eq!(lives().await, [true, true]);
+    b.end_session("b/1", &nodes[0]).await.unwrap();
+    assert_eq!(lives().await, [false, true]);
+    // A host that died renews nothing.
+    let client = shared().await.beside(&access).await;
+    client
+        .batch_execute("UPDATE node SET session_until = now() - interval '1 second'")
+        .await
+        .unwrap();
+    assert_eq!(lives().await, [false, false]);
 }
