@@ -8,20 +8,25 @@
 //! ```
 //!
 //! Invariant: strangers together never hold more than their share, so that a flood from anywhere
-//! leaves room for the sources that are known, and for whoever shows a certificate.
+//! leaves room for the sources that are known, and for whoever shows a certificate. Of one source, too:
+//! who has shown no certificate makes room, the oldest first, so that code on a node cannot keep the
+//! node's agent out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::CertificateError;
+use tokio::sync::Notify;
 
 /// Why a connection was not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Turned {
-    /// This source holds as many connections as one may.
+    /// This source holds as many connections as one may: its oldest without a certificate made room for a
+    /// new one, or it has too many with one.
     #[error("connections_of_source")]
     Source,
     /// Sources that are not known hold as many connections as they may together.
@@ -93,7 +98,8 @@ pub struct Bounds {
     pub hand_shake: Duration,
     /// Connections in all; well under the unit's 65,536 descriptors.
     pub connections: usize,
-    /// Connections of one source. A node holds one, two while it renews, a few while it comes back.
+    /// Connections of one source that showed a certificate, and as many that have not (yet). A node holds one,
+    /// two while it renews, a few while it comes back.
     pub of_source: usize,
     /// Connections of all sources together that are neither known nor showed a certificate.
     pub of_strangers: usize,
@@ -139,7 +145,25 @@ impl Keeper for () {
 struct Taken {
     all: usize,
     strangers: usize,
-    by_source: HashMap<IpAddr, usize>,
+    by_source: HashMap<IpAddr, Source>,
+    next: u64,
+}
+
+/// The connections of one source.
+#[derive(Default)]
+struct Source {
+    /// Without a certificate, or not known yet: the oldest first, each with whom to tell that it made room.
+    unproven: VecDeque<(u64, Arc<Notify>)>,
+    proven: usize,
+}
+
+impl Source {
+    /// Takes the place out; false: it was taken before.
+    fn take(&mut self, number: u64) -> bool {
+        let before = self.unproven.len();
+        self.unproven.retain(|(other, _)| *other != number);
+        self.unproven.len() < before
+    }
 }
 
 struct Inner {
@@ -185,29 +209,45 @@ impl Door {
         self.0.keeper.refused(why, source);
     }
 
-    /// A place, or why there is none.
+    /// A place, or why there is none. The oldest connection of the source that showed no certificate makes
+    /// room for it when the source has no other.
     pub(super) fn enter(&self, source: IpAddr) -> Result<Place, Turned> {
         let stranger = !self.0.keeper.knows(source);
         let bounds = self.0.bounds;
-        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken();
         if taken.all >= bounds.connections {
             return Err(Turned::Full);
-        }
-        if taken.by_source.get(&source).copied().unwrap_or(0) >= bounds.of_source {
-            return Err(Turned::Source);
         }
         if stranger && taken.strangers >= bounds.of_strangers {
             return Err(Turned::Strangers);
         }
+        let number = taken.next;
+        taken.next += 1;
         taken.all += 1;
         taken.strangers += usize::from(stranger);
-        *taken.by_source.entry(source).or_insert(0) += 1;
+        let displaced = Arc::new(Notify::new());
+        let own = taken.by_source.entry(source).or_default();
+        own.unproven.push_back((number, Arc::clone(&displaced)));
+        let oldest = (own.unproven.len() > bounds.of_source)
+            .then(|| own.unproven.pop_front())
+            .flatten();
         self.0.keeper.holds(taken.all);
+        drop(taken);
+        if let Some((_, oldest)) = oldest {
+            oldest.notify_one();
+        }
         Ok(Place {
             door: self.clone(),
             source,
+            number,
             stranger,
+            proven: false,
+            displaced,
         })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,37 +256,50 @@ impl Door {
 pub(super) struct Place {
     door: Door,
     source: IpAddr,
+    number: u64,
     stranger: bool,
+    proven: bool,
+    displaced: Arc<Notify>,
 }
 
 impl Place {
-    /// It showed a certificate: no stranger any more.
-    pub(super) fn vouch(&mut self) {
-        if std::mem::take(&mut self.stranger) {
-            let mut taken = self
-                .door
-                .0
-                .taken
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            taken.strangers -= 1;
+    /// Ends when the place was given to a newer connection of the source.
+    pub(super) fn displaced(&self) -> Displaced {
+        let displaced = Arc::clone(&self.displaced);
+        Box::pin(async move { displaced.notified().await })
+    }
+
+    /// It showed a certificate: no stranger any more, and it makes room for nobody.
+    pub(super) fn vouch(&mut self) -> Result<(), Turned> {
+        let of_source = self.door.0.bounds.of_source;
+        let mut taken = self.door.taken();
+        let own = taken.by_source.entry(self.source).or_default();
+        if own.proven >= of_source || !own.take(self.number) {
+            return Err(Turned::Source);
         }
+        own.proven += 1;
+        taken.strangers -= usize::from(self.stranger);
+        drop(taken);
+        (self.proven, self.stranger) = (true, false);
+        Ok(())
     }
 }
 
+/// See [`Place::displaced`].
+pub(super) type Displaced = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self
-            .door
-            .0
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.door.taken();
         taken.all -= 1;
         taken.strangers -= usize::from(self.stranger);
-        if let Some(count) = taken.by_source.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(own) = taken.by_source.get_mut(&self.source) {
+            if self.proven {
+                own.proven -= 1;
+            } else {
+                own.take(self.number);
+            }
+            if own.proven == 0 && own.unproven.is_empty() {
                 taken.by_source.remove(&self.source);
             }
         }
@@ -256,6 +309,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn door() -> Door {
@@ -284,21 +339,24 @@ mod tests {
         [127, 0, 0, last].into()
     }
 
+    /// Whether the place was given to another one.
+    fn is_displaced(place: &Place) -> bool {
+        place.displaced().now_or_never().is_some()
+    }
+
     #[test]
     fn strangers_leave_room_for_the_known() {
         let door = door();
         let held: Vec<Place> = [1, 1, 2]
             .map(|last| door.enter(address(last)).unwrap())
             .into();
-        assert_eq!(door.enter(address(1)).unwrap_err(), Turned::Source);
         assert_eq!(door.enter(address(3)).unwrap_err(), Turned::Strangers);
         let ours = [9, 9, 8].map(|last| door.enter(address(last)).unwrap());
         assert_eq!(door.enter(address(8)).unwrap_err(), Turned::Full);
         drop(held);
-        assert_eq!(door.enter(address(9)).unwrap_err(), Turned::Source);
         let mut place = door.enter(address(3)).unwrap();
         drop(ours);
-        place.vouch();
+        place.vouch().unwrap();
         let more: Vec<Place> = [1, 1, 2]
             .map(|last| door.enter(address(last)).unwrap())
             .into();
@@ -309,5 +367,35 @@ mod tests {
             (taken.all, taken.strangers, taken.by_source.len()),
             (0, 0, 0)
         );
+    }
+
+    #[test]
+    fn the_oldest_without_a_certificate_makes_room_for_its_own_source() {
+        let door = door();
+        let mut proven = door.enter(address(9)).unwrap();
+        proven.vouch().unwrap();
+        let first = door.enter(address(9)).unwrap();
+        let second = door.enter(address(9)).unwrap();
+        let other = door.enter(address(8)).unwrap();
+        assert!(!is_displaced(&first));
+        let mut third = door.enter(address(9)).unwrap();
+        assert!(is_displaced(&first));
+        assert!(
+            ![&second, &third, &proven, &other]
+                .into_iter()
+                .any(is_displaced)
+        );
+        third.vouch().unwrap();
+        let mut fourth = door.enter(address(9)).unwrap();
+        assert!(!is_displaced(&second), "there was room again");
+        assert_eq!(fourth.vouch(), Err(Turned::Source), "two are enough");
+        drop(first);
+        let mut late = door.enter(address(9)).unwrap();
+        assert!(is_displaced(&second));
+        drop((second, third, fourth));
+        late.vouch().unwrap();
+        drop((late, proven, other));
+        let taken = door.0.taken.lock().unwrap();
+        assert_eq!((taken.all, taken.by_source.len()), (0, 0));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-use super::door::{Door, Place, Turned};
+use super::door::{Displaced, Door, Place, Turned};
 use super::name::{PeerName, peer_name};
 
 /// Hand-shakes at once: more than strangers may have connections, so that they never fill it. The
@@ -60,8 +60,54 @@ pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
     /// Without a certificate: when it ends.
-    end: Option<Pin<Box<Sleep>>>,
+    end: Option<End>,
     _place: Place,
+}
+
+/// The end of a connection without a certificate: its time is over, or it makes room for another one.
+struct End {
+    time: Pin<Box<Sleep>>,
+    displaced: Displaced,
+    door: Door,
+    source: IpAddr,
+    /// It came, and was told.
+    over: bool,
+}
+
+impl std::fmt::Debug for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("End")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl End {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.over {
+            return Poll::Ready(());
+        }
+        if self.displaced.as_mut().poll(cx).is_ready() {
+            displaced(&self.door, self.source);
+            self.over = true;
+            return Poll::Ready(());
+        }
+        self.over = self.time.as_mut().poll(cx).is_ready();
+        if self.over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// Counts and logs that a connection made room for a newer one of its source.
+fn displaced(door: &Door, source: IpAddr) {
+    let refused = Turned::Source;
+    log::info!(
+        "a connection of {source} refused by check `{refused}`: it made room for a newer one"
+    );
+    door.turn_away(refused, source);
 }
 
 impl Connected for TlsConnection {
@@ -79,7 +125,7 @@ impl AsyncRead for TlsConnection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if let Some(end) = &mut self.end
-            && end.as_mut().poll(cx).is_ready()
+            && end.poll(cx).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -168,7 +214,15 @@ async fn handshake(
 ) -> Option<TlsConnection> {
     let _ = tcp.set_nodelay(true);
     let bounds = door.bounds();
-    let refused = match tokio::time::timeout(bounds.hand_shake, acceptor.accept(tcp)).await {
+    let made_room = place.displaced();
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(bounds.hand_shake, acceptor.accept(tcp)) => accepted,
+        () = made_room => {
+            displaced(&door, address.ip());
+            return None;
+        }
+    };
+    let refused = match accepted {
         Ok(Ok(stream)) => {
             let certificates: Arc<[CertificateDer<'static>]> = stream
                 .get_ref()
@@ -177,9 +231,19 @@ async fn handshake(
                 .map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect())
                 .unwrap_or_default();
             let end = if certificates.is_empty() {
-                Some(Box::pin(tokio::time::sleep(bounds.anonymous)))
+                Some(End {
+                    time: Box::pin(tokio::time::sleep(bounds.anonymous)),
+                    displaced: place.displaced(),
+                    door,
+                    source: address.ip(),
+                    over: false,
+                })
             } else {
-                place.vouch();
+                if let Err(refused) = place.vouch() {
+                    log::info!("connection of {address} refused by check `{refused}`");
+                    door.turn_away(refused, address.ip());
+                    return None;
+                }
                 None
             };
             return Some(TlsConnection {
