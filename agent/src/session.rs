@@ -159,7 +159,7 @@ impl Session {
             // `message` keeps its state in the stream: dropping it loses nothing.
             tokio::select! {
                 message = desired.message() => {
-                    self.accept(message?.ok_or(SessionError::Closed)?)?;
+                    self.accept(message?.ok_or(SessionError::Closed)?);
                 }
                 () = tokio::time::sleep(left.min(CLOCK_CHECK)) => {
                     if unix_now() < renew_at {
@@ -230,10 +230,10 @@ impl Session {
     }
 
     /// Takes a newer desired state, keeps it, and wakes the worker; refuses an older one.
-    fn accept(&self, desired: Desired) -> Result<(), SessionError> {
+    fn accept(&self, desired: Desired) {
         if let Some(last) = &*self.desired.borrow() {
             if *last == desired {
-                return Ok(());
+                return;
             }
             if desired.generation <= last.generation {
                 let note = format!(
@@ -242,10 +242,16 @@ impl Session {
                 );
                 log::warn!("{note}");
                 self.reporter.note(note);
-                return Ok(());
+                return;
             }
         }
-        self.store.set_desired(&desired)?;
+        // A full or read-only disk ends no session: what the goal needs to write says so as its own failure, and
+        // after a restart the orchestrator tells it again.
+        if let Err(error) = self.store.set_desired(&desired) {
+            let note = format!("the goal is kept in memory alone: {}", chain(&error));
+            log::error!("{note}");
+            self.reporter.note(note);
+        }
         logging::set_rollout(&desired.rollout);
         log::info!(
             "desired state {}: {}",
@@ -253,6 +259,5 @@ impl Session {
             desired.goal().as_str_name()
         );
         self.desired.send_replace(Some(desired));
-        Ok(())
     }
 }

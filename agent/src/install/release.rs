@@ -64,6 +64,7 @@ pub(super) async fn complete(
             return Err(ArchiveError::Missing(needed).into());
         }
     }
+    check_parents(partial)?;
     check_version(artefact, partial, service).await?;
     reached(Step::VersionAsked);
     ensure_shared(layout, service)?;
@@ -147,6 +148,19 @@ pub(super) fn ensure_shared(layout: &Layout, service: &dyn Service) -> Result<()
             return Err(InstallError::NoShared(path));
         }
         ensure_directory(&path, 0o750)?;
+    }
+    Ok(())
+}
+
+/// What a shared folder's link lies in is a folder of the release: through a link of its own, another one's
+/// files would be removed to make room, those that people made among them.
+fn check_parents(partial: &Path) -> Result<(), InstallError> {
+    for (inside, _) in SHARED {
+        for parent in Path::new(inside).ancestors().skip(1) {
+            if fs::symlink_metadata(partial.join(parent)).is_ok_and(|found| !found.is_dir()) {
+                return Err(ArchiveError::ThroughLink(inside.to_owned()).into());
+            }
+        }
     }
     Ok(())
 }

@@ -292,6 +292,16 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
                 .packed(),
             "archive_incomplete",
         ),
+        (
+            "a link where a shared folder's link goes",
+            good().link("mattermost/client", "plugins").packed(),
+            "archive_through_link",
+        ),
+        (
+            "a file where a shared folder's link goes",
+            good().file("mattermost/client", b"").packed(),
+            "archive_through_link",
+        ),
         ("other version", release("3.0.0"), "version_mismatch"),
         (
             "version as prefix",
