@@ -216,6 +216,12 @@ pub struct RolloutIntent {
     pub requested: Timestamp,
     /// Hold before the next phase.
     pub paused: bool,
+    /// Since when it is held in the present phase; none while it is not.
+    #[serde(default)]
+    pub paused_since: Option<Timestamp>,
+    /// How long it was held in the present phase before that: seconds that its deadline does not count.
+    #[serde(default)]
+    pub paused_seconds: u32,
     /// End the bake early.
     pub promote: bool,
     /// Turn back.

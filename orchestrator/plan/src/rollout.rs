@@ -17,7 +17,9 @@
 
 mod back;
 mod cutover;
+mod deadline;
 mod green;
+mod hold;
 mod imaging;
 mod join;
 mod moving;
@@ -39,7 +41,9 @@ use crate::launches::{GIVEN_UP_AFTER, cannot_launch};
 use crate::licence;
 use crate::nodes::{failure_lines, is_mismatch};
 use crate::stack::Base;
-use crate::view::{View, later};
+use crate::view::View;
+use deadline::{note_pause, overdue};
+use hold::{hold, sends_users_away};
 use scene::Scene;
 
 /// What a phase answers.
@@ -68,15 +72,25 @@ pub(crate) fn advance(
     base: Option<&Base>,
 ) -> Phase {
     let mut scene = Scene::new(view, rollout, base);
+    note_pause(draft, &scene);
     scene.tend(draft);
     let step = match &rollout.phase {
         Phase::Stuck { .. } => stuck(&scene),
         _ => interrupted(draft, &scene).unwrap_or_else(|| {
+            hold(draft, &scene);
             let step = phase(draft, &scene);
             overdue(draft, &scene, step)
         }),
     };
+    let step = way_back(draft, &scene, step);
     let step = match step {
+        Step::Go(next) if rollout.paused && sends_users_away(&scene, &rollout.phase) => {
+            draft.wait(
+                "paused",
+                "paused: it holds once users are served again, not behind the maintenance page",
+            );
+            Step::Go(next)
+        }
         Step::Go(next) if rollout.paused && !is_way_back(&next) => {
             draft.wait(
                 "paused",
@@ -92,6 +106,26 @@ pub(crate) fn advance(
         step => step,
     };
     enter(draft, view.now, step)
+}
+
+/// Whether the way back leads anywhere is asked before it is taken: on it green, which may serve everybody, is
+/// told to stop.
+fn way_back(draft: &mut Draft, scene: &Scene<'_>, step: Step) -> Step {
+    let takes_it = matches!(step, Step::Back(_) | Step::Go(Phase::ReturningTraffic));
+    let Some(why) = scene.no_way_back().filter(|_| takes_it) else {
+        return step;
+    };
+    match step {
+        Step::Back(mut lines) => {
+            lines.push(why);
+            Step::Stuck(lines.join("; "))
+        }
+        // It stays stuck, with the servers as they are.
+        _ => {
+            draft.wait("no_way_back", why);
+            Step::Stay
+        }
+    }
 }
 
 /// What the present phase makes true, and whether its gate is met.
@@ -172,6 +206,25 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
             failed.words()
         )]));
     }
+    let stands_on_green = matches!(
+        rollout.phase,
+        Phase::Prepared
+            | Phase::Closed
+            | Phase::Snapshot
+            | Phase::Canary
+            | Phase::Full
+            | Phase::Joined
+            | Phase::Shifting { .. }
+            | Phase::Baking
+    );
+    let made = rollout.to.template_version.is_some() && !scene.is_move();
+    let early = rollout.mode == Mode::Overlap && rollout.phase == Phase::Snapshot;
+    if stands_on_green && made && !early && scene.green.is_none() {
+        return Some(Step::Back(vec![format!(
+            "green's group `{}` is gone: somebody deleted it",
+            scene.green_name
+        )]));
+    }
     let lost = rollout
         .verified
         .iter()
@@ -183,8 +236,13 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
     })
 }
 
-/// Stuck stays until a person says `abort`: then it goes on where it was hindered.
+/// Stuck stays until a person says `abort`: then it goes on where it was hindered. One that has no way back and
+/// whose green serves everybody is ended by `promote`: what serves becomes what is proven.
 fn stuck(scene: &Scene<'_>) -> Step {
+    let serves = scene.green_carries_all();
+    if scene.rollout.promote && !scene.is_promoted() && serves && scene.no_way_back().is_some() {
+        return Step::Go(Phase::Baking);
+    }
     if !scene.rollout.abort {
         return Step::Stay;
     }
@@ -193,80 +251,6 @@ fn stuck(scene: &Scene<'_>) -> Step {
     } else {
         Step::Go(Phase::ReturningTraffic)
     }
-}
-
-/// A gate that is still not met at its deadline.
-fn overdue(draft: &mut Draft, scene: &Scene<'_>, step: Step) -> Step {
-    let Some(deadline) = deadline(scene) else {
-        return step;
-    };
-    if step != Step::Stay {
-        return step;
-    }
-    if let Some(first) = draft
-        .reasons
-        .iter_mut()
-        .find(|reason| reason.deadline.is_none())
-    {
-        first.deadline = Some(deadline);
-    }
-    if scene.view.now < deadline {
-        return step;
-    }
-    let name = word(&scene.rollout.phase);
-    let waited: Vec<String> = draft
-        .reasons
-        .iter()
-        .map(|reason| reason.text.clone())
-        .collect();
-    let mut lines = vec![format!(
-        "{name} did not end before its deadline, {deadline}"
-    )];
-    lines.extend(waited.into_iter().map(|text| format!("waited for: {text}")));
-    lines.extend(scene.rollout.failures.values().flatten().cloned());
-    match &scene.rollout.phase {
-        Phase::Preflight => Step::Stop(lines),
-        phase if can_turn_back(phase) => Step::Back(lines),
-        _ => Step::Stuck(lines.join("; ")),
-    }
-}
-
-/// Until when the present phase may last.
-pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
-    let limits = &scene.view.spec().rollout;
-    let migration = if scene.needs_migration() {
-        limits.migration_deadline_seconds
-    } else {
-        0
-    };
-    let nodes = scene.size().max(1);
-    let seconds = match &scene.rollout.phase {
-        Phase::Canary => limits.node_deadline_seconds.saturating_add(migration),
-        // All green nodes boot at once; Auto Scaling may need a second try.
-        Phase::Full | Phase::Prepared | Phase::Moved => {
-            limits.node_deadline_seconds.saturating_mul(2)
-        }
-        // One after the other.
-        Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
-        Phase::Shifting { .. } => limits
-            .step_seconds
-            .saturating_add(limits.phase_deadline_seconds),
-        Phase::Baking if limits.manual_promote => return None,
-        // Few are left to copy, and servers to start once.
-        Phase::Moving => limits
-            .migration_deadline_seconds
-            .max(limits.node_deadline_seconds),
-        Phase::Baking => limits
-            .bake_seconds
-            .saturating_add(limits.phase_deadline_seconds),
-        Phase::Draining => limits
-            .phase_deadline_seconds
-            .saturating_add(scene.view.spec().fleet.drain_seconds.saturating_mul(nodes)),
-        // A copy takes as long as there are files; users are served meanwhile, and an abort ends it.
-        Phase::Copying | Phase::Done | Phase::RolledBack | Phase::Stuck { .. } => return None,
-        _ => limits.phase_deadline_seconds,
-    };
-    Some(later(scene.rollout.entered, seconds))
 }
 
 /// Phases before the point of no return in which something may have been made already.
@@ -359,6 +343,8 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     rollout.history.clear();
     rollout.window = None;
     rollout.unproven = None;
+    rollout.paused_since = None;
+    rollout.paused_seconds = 0;
     next
 }
 

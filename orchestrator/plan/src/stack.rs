@@ -36,7 +36,7 @@ pub(crate) use files::own_bucket;
 pub(crate) use fleet::first_target;
 pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
-pub(crate) use load_balancer::{Balancer, observed as observed_balancer};
+pub(crate) use load_balancer::{Balancer, make_listener, observed as observed_balancer};
 pub use network::network_problem;
 pub(crate) use template::{
     content, ensure_version, launch_differences, proven_version, version_of,

@@ -7,6 +7,7 @@ mod down;
 mod files;
 mod gates;
 mod golden;
+mod histories;
 mod leave;
 mod lint;
 mod replicas;

@@ -131,13 +131,20 @@ fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> 
     None
 }
 
+const MAINTENANCE: &str = "Mattermost is being upgraded and will be back in a few minutes.";
+
+/// The maintenance page, as a listener answers it.
+pub(super) fn maintenance() -> ListenerAction {
+    ListenerAction::Fixed(503, MAINTENANCE.to_owned())
+}
+
 /// The maintenance page.
 pub(super) fn close(draft: &mut Draft, scene: &Scene<'_>) {
     if let Some(listener) = scene.view.listener() {
         let action = Action::SetFixedResponse {
             listener: listener.arn.clone(),
             status: 503,
-            body: "Mattermost is being upgraded and will be back in a few minutes.".to_owned(),
+            body: MAINTENANCE.to_owned(),
         };
         draft.set(
             scene.view,

@@ -39,6 +39,18 @@ pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         draft.wait("green_not_prepared", text);
         return Step::Stay;
     }
+    // Users are sent away only while there is a way back: that needs every blue node. A group that cannot
+    // launch any more is left by going on.
+    if !scene.blue_is_whole() && scene.blue_cannot_launch().is_none() {
+        let wanted = scene.blue.map_or(0, |blue| blue.desired);
+        let text = format!(
+            "all is prepared; users are sent away once blue is whole, for it is the way back: {} of {wanted} nodes serve",
+            scene.blue_members.serving.len()
+        );
+        let text = scene.blue_members.explain(text, scene.blue);
+        draft.wait("blue_not_whole", text);
+        return Step::Stay;
+    }
     // The snapshot comes after the door is closed: nobody waits before it for what RDS does meanwhile.
     if scene.needs_migration()
         && let Some(primary) = scene.view.primary()
@@ -83,9 +95,10 @@ pub(super) fn closed(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         .live
         .iter()
         .filter(|id| {
-            !view
+            let drained = view
                 .node(id)
-                .is_some_and(|node| node.phase == "drained" && node.current)
+                .is_some_and(|node| node.phase == "drained" && node.current);
+            !drained && !scene.may_wait(scene.blue, id)
         })
         .collect();
     if let Some(first) = running.first() {

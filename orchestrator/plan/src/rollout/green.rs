@@ -68,7 +68,7 @@ pub(super) fn created(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 }
 
 /// The listener forwards to both target groups: targets that no listener names are not probed.
-fn names_both(draft: &mut Draft, scene: &Scene<'_>) -> bool {
+pub(super) fn names_both(draft: &mut Draft, scene: &Scene<'_>) -> bool {
     let (Some(balancer), Some(listener)) = (&scene.balancer, scene.view.listener()) else {
         draft.wait("listener", "the listener is not visible");
         return false;

@@ -88,6 +88,17 @@ pub(super) fn draining(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         draft.set(view, "weights", "all weight goes to green", action);
         return Step::Stay;
     }
+    // Blue may be all that is left.
+    if scene.green.is_none() {
+        draft.wait(
+            "green",
+            format!(
+                "group `{}` is not there: nothing more of blue is ended",
+                scene.green_name
+            ),
+        );
+        return Step::Stay;
+    }
     let Some(blue) = scene.blue else {
         return leave(draft, scene);
     };

@@ -169,6 +169,8 @@ fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) ->
         entered: now,
         requested: now,
         paused: false,
+        paused_since: None,
+        paused_seconds: 0,
         promote: false,
         abort: false,
         failure: Vec::new(),

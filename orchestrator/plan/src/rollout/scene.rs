@@ -129,6 +129,16 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// All that users ask goes to green.
+    pub fn green_carries_all(&self) -> bool {
+        let weights = self
+            .balancer
+            .as_ref()
+            .map(|balancer| balancer.all_to(self.green_slot()));
+        let sent = self.view.listener().map(|listener| &listener.action);
+        matches!((weights, sent), (Some(wanted), Some(ListenerAction::Forward(sent))) if wanted == *sent)
+    }
+
     /// The listener answers 503 by itself.
     pub fn is_closed(&self) -> bool {
         self.view.is_closed()
@@ -154,6 +164,7 @@ impl<'a> Scene<'a> {
             self.blue_members = tend(self.view, draft, blue, |instance| match asked {
                 _ if self.is_move() => moving::goal(self, instance),
                 Servers::Run => colour.serve(false),
+                Servers::Stop if self.may_wait(self.blue, instance) => colour.prepare(),
                 Servers::Stop => NodeGoal::Drain,
                 Servers::AsTheyAre => self.kept(instance, &colour, self.green_weight() == Some(0)),
             });
@@ -207,6 +218,37 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// A node whose launch Auto Scaling still waits for, and on which no server runs: it waits as it is. Told to
+    /// drain its launch would be abandoned, and Auto Scaling would launch another one, again and again. While
+    /// the group shrinks it goes.
+    pub fn may_wait(&self, group: Option<&Group>, instance: &str) -> bool {
+        let launching = group
+            .and_then(|group| group.members.get(instance))
+            .is_some_and(|member| member.lifecycle.starts_with("Pending"));
+        let shrinks = matches!(self.rollout.phase, Phase::Draining | Phase::Retained);
+        launching && !shrinks && self.view.node(instance).is_none_or(runs_no_server)
+    }
+
+    /// Blue has as many nodes as it should, each in service and serving: what a way back stands on.
+    pub fn blue_is_whole(&self) -> bool {
+        self.blue.is_some_and(|blue| {
+            let all = blue.desired as usize;
+            blue.members.len() == all && self.blue_members.serving.len() == all
+        })
+    }
+
+    /// Why there is no way back to blue: green migrated, and blue cannot run on the schema.
+    pub fn no_way_back(&self) -> Option<String> {
+        (self.is_cutover() && self.blue_fits_the_schema() == Some(false)).then(|| {
+            format!(
+                "the schema is {}'s and {} cannot run on it: no way leads back while that is so (the snapshot `{}` was taken before); where users are served, `orchestrator rollout promote` goes on",
+                self.rollout.to.version,
+                self.rollout.from.version,
+                self.view.names.rollout_snapshot(self.rollout.generation)
+            )
+        })
+    }
+
     /// The goal that the node has. A new one serves where the listener sends; elsewhere no server starts.
     fn kept(&self, instance: &str, colour: &Colour<'_>, is_sent_to: bool) -> NodeGoal {
         let given = self.view.node(instance).and_then(|node| node.goal.clone());
@@ -249,7 +291,11 @@ impl<'a> Scene<'a> {
 
     fn green_goal(&self, instance: &str) -> NodeGoal {
         let phase = &self.rollout.phase;
-        if self.is_cutover() && matches!(phase, Phase::ReturningTraffic | Phase::RemovingGreen) {
+        let waits = *phase == Phase::ReturningTraffic && self.may_wait(self.green, instance);
+        if self.is_cutover()
+            && matches!(phase, Phase::ReturningTraffic | Phase::RemovingGreen)
+            && !waits
+        {
             return NodeGoal::Drain;
         }
         // Auto Scaling does not end a node whose launch it still waits for.
@@ -288,6 +334,7 @@ impl<'a> Scene<'a> {
                 self.kept(instance, &colour, is_sent_to)
             }
             Phase::Prepared | Phase::Closed | Phase::Snapshot => colour.prepare(),
+            _ if waits => colour.prepare(),
             Phase::Canary if self.is_cutover() && !chosen => colour.prepare(),
             _ if self.migrations().is_some() => colour.serve(false),
             // Until the migration was read back only one node may touch the schema.

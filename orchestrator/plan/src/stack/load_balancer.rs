@@ -217,21 +217,36 @@ fn deregistration_delay(view: &View<'_>, group: Option<&TargetGroup>) -> u32 {
     needed.next_multiple_of(60).min(LONGEST_DELAY)
 }
 
-/// The listeners, without a rollout under way: then the recorded slot owns all traffic.
-pub(super) fn listeners(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
-    if !draft.knows(view, "listeners") {
-        return;
-    }
+/// Port, protocol and certificate of the listener that users come to.
+fn main(view: &View<'_>) -> (u16, &'static str, Option<String>) {
     let certificate = view.spec().load_balancer.certificate_arn.clone();
     let protocol = if certificate.is_some() {
         "HTTPS"
     } else {
         "HTTP"
     };
-    let port = view.main_port();
+    (view.main_port(), protocol, certificate)
+}
+
+/// The listener that users come to is made, with this action.
+pub(crate) fn make_listener(
+    view: &View<'_>,
+    draft: &mut Draft,
+    balancer: &Balancer,
+    action: ListenerAction,
+) {
+    ensure(view, draft, balancer, main(view), action);
+}
+
+/// The listeners, without a rollout under way: then the recorded slot owns all traffic.
+pub(super) fn listeners(view: &View<'_>, draft: &mut Draft, balancer: &Balancer) {
+    if !draft.knows(view, "listeners") {
+        return;
+    }
+    let (port, protocol, certificate) = main(view);
     let Some(seen) = view.listener() else {
         let action = ListenerAction::Forward(balancer.all_to(view.record().slot));
-        ensure(view, draft, balancer, (port, protocol, certificate), action);
+        make_listener(view, draft, balancer, action);
         return;
     };
     if seen.certificate != certificate || seen.protocol != protocol {

@@ -144,6 +144,8 @@ pub(crate) fn rollout(number: u64) -> RolloutIntent {
         mode: Mode::Overlap,
         requested: at(0),
         paused: false,
+        paused_since: None,
+        paused_seconds: 0,
         promote: false,
         abort: false,
         failure: Vec::new(),
