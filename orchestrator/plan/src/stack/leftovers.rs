@@ -14,6 +14,7 @@ use crate::view::View;
 /// Removes colours whose retention is over.
 pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
     orphans(view, draft);
+    orphan_alarms(view, draft);
     orphan_versions(view, draft);
     let mut kept = Vec::new();
     for retained in &view.record().retained {
@@ -132,6 +133,31 @@ fn orphans(view: &View<'_>, draft: &mut Draft) {
                 ),
             );
         }
+    }
+}
+
+/// Alarms of a group that does not own the traffic: a rollout that ended without its way back left them, and an
+/// alarm of a group that is gone rings for ever. A rollout's own end deletes its alarms by itself.
+fn orphan_alarms(view: &View<'_>, draft: &mut Draft) {
+    if view.record_is_missing() || view.unknown("alarms").is_some() {
+        return;
+    }
+    let owner = view.owner();
+    let of_group = |name: &str| {
+        let group = name
+            .strip_suffix("-cpu-high")
+            .or_else(|| name.strip_suffix("-cpu-low"))?;
+        let number = group.strip_prefix(view.names.stack())?.strip_prefix("-g")?;
+        let is_ours = number.bytes().all(|byte| byte.is_ascii_digit());
+        is_ours.then(|| group.to_owned())
+    };
+    for name in view.observed.alarms.keys() {
+        if of_group(name).is_none_or(|group| group == owner) {
+            continue;
+        }
+        let action = Action::DeleteAlarm { name: name.clone() };
+        let what = format!("alarm `{name}`, whose group does not serve, is deleted");
+        draft.set(view, "orphan", &what, action);
     }
 }
 

@@ -258,3 +258,31 @@ fn weights_that_hands_changed_go_back_before_green_is_shown() {
         assert_eq!(listener.action, ours, "{phase:?}");
     }
 }
+
+#[test]
+fn alarms_of_a_group_that_serves_no_more_are_deleted_and_others_are_not() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let alarm = world.observed.alarms["demo-g1-cpu-high"].clone();
+    let names = [
+        "demo-g7-cpu-high",
+        "demo-g7-cpu-low",
+        "demo-gate-cpu-high",
+        "demo-disk",
+    ];
+    for name in names {
+        let mut alarm = alarm.clone();
+        alarm.name = name.to_owned();
+        world.observed.alarms.insert(name.to_owned(), alarm);
+    }
+    for _ in 0..3 {
+        turn(&mut world, &mut intent);
+    }
+    let left: Vec<&str> = world.observed.alarms.keys().map(String::as_str).collect();
+    let expected = [
+        "demo-disk",
+        "demo-g1-cpu-high",
+        "demo-g1-cpu-low",
+        "demo-gate-cpu-high",
+    ];
+    assert_eq!(left, expected);
+}
