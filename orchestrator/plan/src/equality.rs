@@ -2,9 +2,21 @@
 //!
 //! The hash in `X-Version-Id` covers settings, build and licence. It is compared only between nodes that
 //! keep their settings in the database and were told the same (version, settings, licence version); a node
-//! without such a sibling is not compared. A server does not see another configuration row that is written while it runs: one that
-//! began before the active row was written, and whose hash differs from that of a sibling that began
-//! after it, is *stale*. It is restarted; the newer one is right and is never kept waiting for it.
+//! without such a sibling is not compared. A server does not see another configuration row that is written
+//! while it runs: one that began before the active row was written, and whose hash differs from that of a
+//! sibling that began after it, is *stale*. It is restarted; the newer one is right and is never kept
+//! waiting for it.
+//!
+//! Of a server is known when its agent first said that it serves; it read its settings up to a minute before.
+//!
+//! ```text
+//!                  row written
+//!   serves since …      |      … within a minute …      | … later
+//!   has read an older   |      it may have              | has read the row
+//! ```
+//!
+//! So one that serves since before the row is restarted also for a sibling of the minute after it. Should the
+//! sibling have been the stale one, it is restarted next: the first has read the row by then.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +29,8 @@ use crate::observed::{Node, Observed};
 /// A server reads its configuration at most this long before its agent reports that it serves: a start
 /// takes seconds, the pings in a row that prove it some more.
 const START: SignedDuration = SignedDuration::from_secs(60);
+/// A cluster tells its members of a new row, and their agents report what followed, within this time.
+const TOLD: SignedDuration = SignedDuration::from_secs(15);
 
 /// When the active configuration row was written, where the configuration lives in the database and SQL
 /// could say.
@@ -31,17 +45,21 @@ pub(crate) fn stale<'a>(
     given: &'a BTreeMap<String, NodeGoal>,
     nodes: &BTreeMap<String, Node>,
     written: Timestamp,
+    now: Timestamp,
 ) -> Vec<&'a str> {
+    let is_told = now.duration_since(written) >= TOLD;
     let compared: Vec<Server<'a, '_>> = given
         .iter()
         .filter_map(|(instance, goal)| Server::of(instance, goal, nodes.get(instance)?))
         .collect();
     compared
         .iter()
-        .filter(|server| server.may_have_read_an_older(written))
+        .filter(|server| !server.has_read(written))
         .filter(|server| {
             compared.iter().any(|other| {
-                other.alike == server.alike && other.has_read(written) && other.hash != server.hash
+                let is_later = other.has_read(written)
+                    || (is_told && server.since < written && written < other.since);
+                other.alike == server.alike && other.hash != server.hash && is_later
             })
         })
         .map(|server| server.instance)
@@ -99,12 +117,9 @@ impl<'g, 'n> Server<'g, 'n> {
         })
     }
 
-    fn may_have_read_an_older(&self, written: Timestamp) -> bool {
-        self.started_after != Some(written) && !self.has_read(written)
-    }
-
+    /// It was restarted for the row, or it began too long after it to have read another one.
     fn has_read(&self, written: Timestamp) -> bool {
-        self.since.duration_since(written) >= START
+        self.started_after == Some(written) || self.since.duration_since(written) >= START
     }
 }
 

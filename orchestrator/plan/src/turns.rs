@@ -47,7 +47,7 @@ impl Turns {
         if let Some(next) = next {
             turns.versions.tell(next);
         } else if is_quiet && let Some(written) = written {
-            let stale = equality::stale(&given, &view.observed.nodes, written);
+            let stale = equality::stale(&given, &view.observed.nodes, written, view.now);
             turns.restarts = next_for_new_facts(&given, view.observed, &stale)
                 .map(|next| (next.to_owned(), written))
                 .into_iter()

@@ -1,11 +1,14 @@
 //! A node under its own systemd: the agent dies or hangs and Mattermost does not notice; the machine reboots while
-//! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it.
+//! there is no orchestrator and serves again from what it has; an orchestrator that returns finds it. In the
+//! end the node is one that an earlier build made, and its agent moves what lies on it.
 //! Skipped, loudly, where there can be no machines.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use e2e::earlier::EarlierNode;
+use e2e::processes::Program;
 use e2e::{Options, Runtime, Stage, binaries, packer};
 use lab::runtime::Boot;
 use serde_json::{Value, json};
@@ -67,6 +70,74 @@ const FED: &str =
 const SHORT_WATCHDOG: &str = "mkdir -p /run/systemd/system/mattermost-agent.service.d && \
      printf '[Service]\\nWatchdogSec=6\\n' > /run/systemd/system/mattermost-agent.service.d/short.conf && \
      systemctl daemon-reload";
+
+/// A file of a server's, which nobody else may read, not even in its folder. Says whose and how.
+const UPLOAD: &str = "cd /opt/mattermost/shared/data && umask 077 && mkdir -p 20260801/teams && \
+     printf kept > 20260801/teams/file.txt && chown -R --reference=. 20260801 2>&1 && \
+     stat --format '%U %a' 20260801 2>&1 || true";
+
+/// The same node as one that an earlier build made: its agent moves all of it, with what its unit allows.
+async fn moved_by_its_agent(stage: &Stage) -> anyhow::Result<Program> {
+    let orchestrator = &stage.orchestrator;
+    stage.make_earlier().await?;
+    let serve = orchestrator.serve().await?;
+    let (id, node) = serves_from_its_disk(stage).await?;
+    let salt = node.setting("FileSettings", "PublicLinkSalt")?;
+    let made = inside(&id, UPLOAD).await;
+    ensure!(made == "mattermost 700", "the file's folder is `{made}`");
+    stage.control("speed", json!({ "speed": 30.0 })).await?;
+    let moved = orchestrator.run(&["move", "--yes"], 3 * PATIENCE).await?;
+    if moved.code != 0 {
+        let journal = inside(&id, "journalctl --no-pager --lines 60").await;
+        anyhow::bail!("{}{}{journal}", moved.stdout, moved.stderr);
+    }
+    let bucket = stage.own_bucket().await?;
+    let object = format!("s3://{bucket}/20260801/teams/file.txt");
+    let copy = stage.directory.path().join("moved.txt");
+    let copy = copy.to_str().context("a folder without a name")?;
+    let get = ["s3", "cp", "--quiet", &object, copy];
+    stage.aws(&get).await?;
+    ensure!(std::fs::read(copy)? == b"kept", "the file is another one");
+    let database = stage.database("mattermost").await?;
+    let value = "SELECT value::json #>> '{FileSettings,PublicLinkSalt}' FROM configurations \
+                 WHERE active";
+    ensure!(
+        database.ask(value).await?.trim() == salt,
+        "the settings in the database are not the ones of config.json"
+    );
+    let status = orchestrator
+        .until("it serves what was moved", PATIENCE, serves)
+        .await?;
+    ensure!(
+        status["nodes"][0]["instance_id"] == id.as_str() && !node.is_earlier()?,
+        "it is not the node that was moved, or still on its disk: {status:#}"
+    );
+    Ok(serve)
+}
+
+/// Waits until the only node serves from its own disk; gives its id, and that disk.
+async fn serves_from_its_disk(stage: &Stage) -> anyhow::Result<(String, EarlierNode)> {
+    let until = Instant::now() + 2 * PATIENCE;
+    loop {
+        let status = stage
+            .orchestrator
+            .until("a node of an earlier build serves", PATIENCE, serves)
+            .await?;
+        let id = status["nodes"][0]["instance_id"].as_str();
+        let id = id.context("the node has no id")?.to_owned();
+        // Auto Scaling may have replaced it since the last look.
+        if let Ok(node) = stage.earlier_node(&id).await
+            && node.is_earlier()?
+        {
+            return Ok((id, node));
+        }
+        ensure!(
+            Instant::now() < until,
+            "the node never served from its own disk: {status:#}"
+        );
+        sleep(Duration::from_millis(500)).await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyhow::Result<()> {
@@ -175,6 +246,8 @@ async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyho
     );
     let state = "systemctl is-system-running";
     until(&node, "no unit failed", state, |said| said == "running").await?;
+    serve.stop(Duration::from_secs(20)).await?;
+    let mut serve = moved_by_its_agent(&stage).await?;
     serve.stop(Duration::from_secs(20)).await?;
     let left = stage.strike().await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));

@@ -40,6 +40,10 @@ fn node(since: Option<i64>, hash: &str) -> Node {
 }
 
 fn judge(one: (NodeGoal, Node), other: (NodeGoal, Node)) -> Vec<String> {
+    judge_at(at(600), one, other)
+}
+
+fn judge_at(now: Timestamp, one: (NodeGoal, Node), other: (NodeGoal, Node)) -> Vec<String> {
     let (one, other) = ([("a", one)], [("b", other)]);
     let all: Vec<_> = one.into_iter().chain(other).collect();
     let given = all
@@ -50,7 +54,7 @@ fn judge(one: (NodeGoal, Node), other: (NodeGoal, Node)) -> Vec<String> {
         .iter()
         .map(|(id, (_, node))| ((*id).to_owned(), node.clone()))
         .collect();
-    let found = stale(&given, &nodes, at(0));
+    let found = stale(&given, &nodes, at(0), now);
     found.into_iter().map(str::to_owned).collect()
 }
 
@@ -60,56 +64,81 @@ fn the_older_one_of_two_that_differ_is_stale() {
     let cases = [
         (
             "it began before",
-            node(Some(-500), "old"),
-            node(Some(500), "new"),
-            vec!["a"],
+            (Some(-500), "old"),
+            (Some(500), "new"),
+            &["a"][..],
         ),
         (
             "the same hash",
-            node(Some(-500), "new"),
-            node(Some(500), "new"),
-            vec![],
+            (Some(-500), "new"),
+            (Some(500), "new"),
+            &[][..],
         ),
         (
             "both read the row",
-            node(Some(400), "old"),
-            node(Some(500), "new"),
-            vec![],
+            (Some(400), "old"),
+            (Some(500), "new"),
+            &[][..],
         ),
         (
             "both are older",
-            node(Some(-500), "old"),
-            node(Some(-400), "new"),
-            vec![],
+            (Some(-500), "old"),
+            (Some(-400), "new"),
+            &[][..],
         ),
         (
             "it may have read before",
-            node(Some(20), "old"),
-            node(Some(500), "new"),
-            vec!["a"],
+            (Some(20), "old"),
+            (Some(500), "new"),
+            &["a"][..],
         ),
         (
-            "the later may have, too",
-            node(Some(-500), "old"),
-            node(Some(20), "new"),
-            vec![],
+            "the later one began just after it",
+            (Some(-500), "old"),
+            (Some(20), "new"),
+            &["a"][..],
+        ),
+        (
+            "both began just after it",
+            (Some(20), "old"),
+            (Some(30), "new"),
+            &[][..],
         ),
         (
             "its start is not known",
-            node(None, "old"),
-            node(Some(500), "new"),
-            vec![],
+            (None, "old"),
+            (Some(500), "new"),
+            &[][..],
         ),
         (
             "the later's is not",
-            node(Some(-500), "old"),
-            node(None, "new"),
-            vec![],
+            (Some(-500), "old"),
+            (None, "new"),
+            &[][..],
         ),
     ];
     for (what, one, other, expected) in cases {
-        assert_eq!(judge((plain(), one), (plain(), other)), expected, "{what}");
+        let [one, other] = [one, other].map(|(since, hash)| (plain(), node(since, hash)));
+        assert_eq!(judge(one, other), expected, "{what}");
     }
+}
+
+/// Beside a server of the minute after the row either one may be right: the one that surely is older goes
+/// first, and what it read then judges the other.
+#[test]
+fn who_was_restarted_for_the_row_has_read_it() {
+    let older = || (goal(|_, _, _| {}), node(Some(-500), "one"));
+    let later = || (goal(|_, _, _| {}), node(Some(20), "another"));
+    // A cluster may be telling its members of the row just now.
+    assert_eq!(judge_at(at(10), older(), later()), [""; 0]);
+    assert_eq!(judge(older(), later()), ["a"]);
+    let restarted = |hash| {
+        let goal = goal(|_, _, started| *started = Some(at(0)));
+        (goal, node(Some(40), hash))
+    };
+    assert_eq!(judge(restarted("another"), later()), [""; 0]);
+    assert_eq!(judge(restarted("one"), later()), ["b"]);
+    assert_eq!(judge(restarted("one"), restarted("another")), [""; 0]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the operator keeps in Secrets Manager, and a site below a path: a licence that no server takes, a good
-//! one after it, a password that is missing and then rotated. Users go on all the while.
+//! one after it, a password that is missing and then rotated, and a server that has read older settings.
+//! Users go on all the while.
 
 mod stack;
 mod watch;
@@ -13,7 +14,7 @@ use e2e::processes::Program;
 use e2e::search::nothing_leaks;
 use e2e::stage::{LICENCE_SECRET, SMTP_SECRET};
 use e2e::{Options, Stage, binaries};
-use serde_json::json;
+use serde_json::{Value, json};
 use stack::{
     COMPANIES, DAYS, Licences, Nodes, PASSWORDS, PATH, SOON, again, both_serve, current, put,
     running, site, texts, two_nodes_below_a_path, users,
@@ -22,6 +23,18 @@ use watch::{Says, Seen, Watch};
 
 /// A setting whose value is a named secret.
 const SETTING: &str = "MM_EMAILSETTINGS_SMTPPASSWORD";
+/// Id of a row of settings.
+const ROW: &str = "savedwithoutamessage000001";
+/// Saves another name of the site as that row.
+const SAVED: &str = "WITH former AS ( \
+         UPDATE configurations SET active = NULL WHERE active RETURNING value \
+     ), new AS ( \
+         SELECT replace(value, '\"SiteName\": \"Mattermost\"', '\"SiteName\": \"Changed\"') AS value FROM former \
+     ) \
+     INSERT INTO configurations (id, value, createat, active, sha) \
+     SELECT 'savedwithoutamessage000001', value, (extract(epoch FROM now()) * 1000)::bigint, true, \
+            encode(sha256(convert_to(value, 'UTF8')), 'hex') \
+     FROM new";
 /// The lab's speed once the stack is up.
 const SPEED: f64 = 0.2;
 
@@ -56,6 +69,8 @@ async fn secrets_change_one_node_at_a_time_below_a_path() -> anyhow::Result<()> 
     users.mark("password");
     serve = a_missing_password_is_named(&stage, &watch, serve).await?;
     a_rotated_password_goes_round(&stage, &watch, &nodes).await?;
+    users.mark("older settings");
+    who_read_older_settings_restarts(&stage, &nodes).await?;
     let report = users.finish().await;
     let _ = writeln!(std::io::stderr(), "{report}");
     ensure!(
@@ -259,4 +274,57 @@ async fn a_rotated_password_goes_round(
         ensure!(has, "the server of {node} runs with another password");
     }
     Ok(())
+}
+
+/// A setting is saved, and the message that tells the servers is lost: written in SQL as a server does.
+/// One that starts afterwards reads it and is right; the other one is restarted, and the newer one is not
+/// touched.
+async fn who_read_older_settings_restarts(stage: &Stage, nodes: &Nodes) -> anyhow::Result<()> {
+    let mut nodes = nodes.iter().map(|(node, (address, _))| (node, address));
+    let (newer, older) = nodes.next().zip(nodes.next()).context("not two nodes")?;
+    let pid =
+        |node: &str| program(node, "mattermost").with_context(|| format!("{node} has no server"));
+    let (killed, before) = (pid(newer.0)?, pid(older.0)?);
+    let database = stage.database("mattermost").await?;
+    database.ask(SAVED).await?;
+    let killed = rustix::process::Pid::from_raw(killed.cast_signed());
+    let killed = killed.context("no process has number 0")?;
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL)?;
+    is_named(newer.1, "Changed").await?;
+    let started = pid(newer.0)?;
+    ensure!(pid(older.0)? == before, "the older server did not wait");
+    is_named(older.1, "Changed").await?;
+    both_serve(stage, |_| true).await?;
+    ensure!(
+        pid(newer.0)? == started,
+        "the newer server was restarted, too"
+    );
+    ensure!(
+        pid(older.0)? != before,
+        "settings changed without a restart"
+    );
+    let row = "SELECT id FROM configurations WHERE active";
+    let row = database.ask(row).await?;
+    ensure!(row.trim() == ROW, "another row is active: {row}");
+    Ok(())
+}
+
+/// Until clients of this server are told this name of the site.
+async fn is_named(address: &str, wanted: &str) -> anyhow::Result<()> {
+    let url = format!("http://{address}:8065{PATH}/api/v4/config/client?format=old");
+    let name = async || {
+        let answer = reqwest::get(&url).await?.bytes().await?;
+        let said: Value = serde_json::from_slice(&answer)?;
+        anyhow::Ok(said["SiteName"].as_str().unwrap_or_default().to_owned())
+    };
+    let until = tokio::time::Instant::now() + SOON;
+    loop {
+        let said = name().await;
+        if said.as_ref().is_ok_and(|said| said == wanted) {
+            return Ok(());
+        }
+        let late = tokio::time::Instant::now() > until;
+        ensure!(!late, "{address} is named {said:?}, not `{wanted}`");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
