@@ -108,6 +108,7 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         user_data,
         identity,
         store,
+        is_kept: true,
         reporter: reporter.clone(),
         desired,
         channel,
