@@ -324,7 +324,8 @@ mod tests {
         };
         assert_eq!(own(&spec, &observed).result, "ok");
         let mut group = plan::observed::Group::default();
-        group.members.insert("i-1".to_owned(), Default::default());
+        let member = plan::observed::Member::default();
+        group.members.insert("i-1".to_owned(), member);
         observed.groups.insert("blue".to_owned(), group);
         let gone = own(&spec, &observed);
         assert_eq!(gone.result, "warn");
