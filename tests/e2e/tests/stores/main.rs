@@ -1,24 +1,35 @@
-//! Users' files in other places than the stack's own bucket: first in a bucket of another region, below a
-//! prefix, with keys of its own; then moved to the stack's own with the AWS CLI, as docs/operate.md says; then
-//! that bucket refuses the nodes, and everybody. What users made is there all the time.
+//! Users' files in every place that may hold them, and what becomes of them there.
+//!
+//! ```text
+//!   west       a store of another region, below a prefix, with keys of its own, at an endpoint of its own
+//!     │ moved with the AWS CLI, as docs/operate.md says
+//!   key        the stack's own bucket, with a KMS key
+//!   refusals   its policy refuses the nodes, then everybody
+//!   key        somebody disables the key: files are not to be read, and are there again afterwards
+//! ```
+//!
+//! What users made is there all the time, until the key is disabled.
+
+mod endpoint;
+mod key;
+mod refusals;
+mod west;
 
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::processes::{Program, left_behind};
-use e2e::users::{self, Pace};
+use e2e::processes::left_behind;
+use e2e::users::{self, Pace, Users};
 use e2e::{Ended, Options, Orchestrator, Stage, binaries, role};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-const BUCKET: &str = "chat-files-in-the-west";
-const WEST: &str = "us-west-2";
-const PREFIX: &str = "chat/files";
-const KEYS: &str = "demo/files";
-/// The statement that refuses.
-const REFUSES: &str = "Refuses";
+use endpoint::Endpoint;
+
 /// So many files are uploaded, then only read: what is written during a move is copied a third time.
 const FILES: usize = 12;
+/// One of them, and one of any that come later: four parts of at most 5 MiB.
+const LARGE: usize = 17 * 1024 * 1024;
 /// For one verb, or one thing that a node does; all take seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 const ROLLOUT: Duration = Duration::from_secs(240);
@@ -30,39 +41,37 @@ async fn files_move_between_regions_and_outlive_a_bucket_that_refuses() -> anyho
     options.speed = 120.0;
     options.licence = None;
     options.rollout =
-        "step_seconds = 3\nbake_seconds = 3\nretention_seconds = 1\nquiet_is_fine = true\n"
+        "step_seconds = 2\nbake_seconds = 2\nretention_seconds = 1\nquiet_is_fine = true\n"
             .to_owned();
+    // A node tries the store so often while it serves: what it finds is awaited here.
+    options.agent_arguments = ["--file-store-every", "4"].map(str::to_owned).to_vec();
     let stage = Stage::set(options).await?;
     let orchestrator = &stage.orchestrator;
     let plain = std::fs::read_to_string(&orchestrator.spec)?;
-    name_the_west(&stage, &plain).await?;
+    let other = Endpoint::of(&stage.region).await?;
+    west::name(&stage, &plain, &other).await?;
     orchestrator.run(&["up"], ROLLOUT).await?.expect(0)?;
     let mut serve = orchestrator.serve().await?;
     let url = serves(orchestrator).await?;
     let users = users(&stage, &url).await?;
-    all_uploaded(&users).await?;
-    looks_well(&stage).await?;
+    until_uploaded(|| users.snapshot(), FILES).await?;
+    west::looks_well(&stage, &other).await?;
 
     serve.stop(PATIENCE).await?;
-    std::fs::write(&orchestrator.spec, plain)?;
-    let (mut serve, own) = move_home(&stage).await?;
-    kept(&users, "after the move").await?;
+    let key = key::name(&stage, &plain).await?;
+    let (mut serve, own) = west::move_home(&stage).await?;
+    users.kept("after the move").await?;
+    key::encrypts(&stage, &own, &key, &url).await?;
 
-    refuse_the_nodes(&stage, &own).await?;
-    refuse_everybody(&stage, &own).await?;
-    forgive(&stage, &own).await?;
-    kept(&users, "after the bucket refused").await?;
-    let report = users.finish().await;
-    ensure!(
-        report.not_kept().is_empty()
-            && report
-                .files
-                .as_ref()
-                .is_some_and(|it| it.uploaded == FILES as u64),
-        "in the end: {:?} {:?}",
-        report.kept(),
-        report.not_kept()
-    );
+    refusals::refuse_the_nodes(&stage, &own).await?;
+    refusals::refuse_everybody(&stage, &own).await?;
+    refusals::forgive(&stage, &own).await?;
+    users.kept("after the bucket refused").await?;
+    let report = users.finish().await.context("in the end")?;
+    let files = report.files.map(|files| files.uploaded);
+    ensure!(files == Some(FILES as u64), "{files:?} of {FILES} files");
+
+    key::disabled(&stage, &own, &key, &url).await?;
     serve.stop(PATIENCE).await?;
     strike(stage, &own).await
 }
@@ -80,12 +89,14 @@ async fn serves(orchestrator: &Orchestrator) -> anyhow::Result<String> {
     Ok(status["url"].as_str().context("no address")?.to_owned())
 }
 
-async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
+async fn users(stage: &Stage, url: &str) -> anyhow::Result<Users> {
     let files = load::FileOptions {
         rate: 4.0,
         read_rate: 1.0,
+        large: LARGE,
+        large_every: FILES as u64,
         limit: FILES,
-        ..load::FileOptions::default()
+        ..users::small_files()
     };
     let pace = Pace {
         rate: 0.5,
@@ -95,55 +106,50 @@ async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
     users::start(stage, url, pace).await
 }
 
-async fn all_uploaded(users: &load::Running) -> anyhow::Result<()> {
+async fn until_uploaded(
+    snapshot: impl Fn() -> load::Snapshot,
+    wanted: usize,
+) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
-    while users.snapshot().files < FILES as u64 {
+    while snapshot().files < wanted as u64 {
         ensure!(
             Instant::now() < until,
-            "{} of {FILES} files are uploaded",
-            users.snapshot().files
+            "{} of {wanted} files are uploaded",
+            snapshot().files
         );
         sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-async fn kept(users: &load::Running, when: &str) -> anyhow::Result<()> {
-    let found = users.verify_kept().await;
-    ensure!(found.is_kept(), "{when}: {found}");
-    let troubled = users.snapshot().files_troubled;
-    ensure!(troubled == 0, "{when}: {troubled} files were missing");
-    Ok(())
+/// Other users, who have uploaded three files, a large one among them.
+async fn more_users(url: &str) -> anyhow::Result<load::Running> {
+    let mut options = load::Options::new(url);
+    (options.clients, options.users) = (2, 2);
+    (options.rate, options.get_rate) = (0.5, 0.5);
+    options.files = Some(load::FileOptions {
+        rate: 4.0,
+        read_rate: 1.0,
+        large: LARGE,
+        large_every: 3,
+        limit: 3,
+        ..users::small_files()
+    });
+    let users = load::start(options).await?;
+    until_uploaded(|| users.snapshot(), 3).await?;
+    Ok(users)
 }
 
-/// A bucket in the west, below a prefix, with keys of its own: the nodes' role has no right in it.
-async fn name_the_west(stage: &Stage, plain: &str) -> anyhow::Result<()> {
-    let place = format!("LocationConstraint={WEST}");
-    let create = ["s3api", "create-bucket", "--bucket", BUCKET];
-    let create = [&create[..], &["--create-bucket-configuration", &place]].concat();
-    stage.aws_in(WEST, &create).await?;
-    let given = |name: &str| {
-        let mut environment = stage.region.environment.iter();
-        let found = environment.find(|(key, _)| key == name);
-        found.map(|(_, value)| value.clone()).context("no keys")
-    };
-    let keys = json!({
-        "key": given("AWS_ACCESS_KEY_ID")?, "secret": given("AWS_SECRET_ACCESS_KEY")?,
-    });
-    let create = ["secretsmanager", "create-secret", "--name", KEYS];
-    let keys = keys.to_string();
-    let create = [&create[..], &["--secret-string", &keys]].concat();
-    stage.aws(&create).await?;
-    ensure!(plain.contains("\n[files]\n"));
-    let files = format!(
-        "\n[files]\nbucket = \"{BUCKET}\"\nregion = \"{WEST}\"\nprefix = \"{PREFIX}\"\n\
-         access_key = \"{KEYS}#key\"\nsecret_key = \"{KEYS}#secret\"\n"
+/// Other users upload, and read each file back.
+async fn upload_more(url: &str) -> anyhow::Result<()> {
+    let report = more_users(url).await?.finish().await;
+    let files = report.files.as_ref().context("no files")?;
+    ensure!(
+        files.is_clean() && files.bytes > LARGE as u64,
+        "{files}: {:?}",
+        report.not_kept()
     );
-    std::fs::write(
-        &stage.orchestrator.spec,
-        plain.replace("\n[files]\n", &files),
-    )?;
-    put_policies(stage, "data-west").await
+    Ok(())
 }
 
 /// The policies that the present specification needs: `data` for the control host, as one more document, and
@@ -177,180 +183,35 @@ async fn nothing_to_do(stage: &Stage) -> anyhow::Result<()> {
     }
 }
 
-/// Every key lies below the prefix; `doctor` tried the store with its keys, and `plan` has nothing to do.
-async fn looks_well(stage: &Stage) -> anyhow::Result<()> {
-    let list = ["s3api", "list-objects-v2", "--bucket", BUCKET];
-    let list = stage.aws_in(WEST, &list).await?;
-    let keys = list["Contents"].as_array().context("no object")?;
-    let below = format!("{PREFIX}/");
-    let is_below = |key: &Value| {
-        key["Key"]
-            .as_str()
-            .is_some_and(|key| key.starts_with(&below))
-    };
-    ensure!(keys.len() >= FILES && keys.iter().all(is_below), "{list:#}");
-    let doctor = doctor(stage, 0).await?;
-    for (name, result) in [("files endpoint", "ok"), ("files rights", "skip")] {
-        let found = |row: &Value| row["check"] == name && row["result"] == result;
-        ensure!(doctor.iter().any(found), "{name}: {doctor:#?}");
-    }
-    nothing_to_do(stage).await?;
-    Ok(())
+/// Waits until the node's probe of the store says nothing more.
+async fn well_again(stage: &Stage) -> anyhow::Result<()> {
+    let quiet = |status: &Value| status["nodes"][0]["note"] == "";
+    let orchestrator = &stage.orchestrator;
+    orchestrator
+        .until("the node is well again", PATIENCE, quiet)
+        .await?;
+    serves(orchestrator).await.map(drop)
 }
 
-/// As docs/operate.md says, "To another place": to the stack's own bucket, which the nodes' role opens.
-async fn move_home(stage: &Stage) -> anyhow::Result<(Program, String)> {
-    put_policies(stage, "data-home").await?;
-    let serve = stage.orchestrator.serve().await?;
-    serves(&stage.orchestrator).await?;
-    let own = own_bucket(stage).await?;
-    let plan = verb(stage, &["plan"], 0).await?.stdout;
-    ensure!(
-        plan.contains("orchestrator rollout --files-moved"),
-        "{plan}"
-    );
-    let refused = verb(stage, &["rollout", "--yes"], 3).await?.stderr;
-    ensure!(
-        refused.contains(&format!("bucket `{BUCKET}` below `{PREFIX}/`"))
-            && refused.contains("--files-moved"),
-        "{refused}"
-    );
-    let (from, to) = (format!("s3://{BUCKET}/{PREFIX}"), format!("s3://{own}"));
-    let sync = ["s3", "sync", &from, &to, "--source-region", WEST];
-    let sync = [&sync[..], &["--only-show-errors"]].concat();
-    stage.aws(&sync).await?;
-    let moved = ["rollout", "--files-moved", "--yes", "--output", "json"];
-    let moved = verb(stage, &moved, 0).await?.json()?;
-    ensure!(moved["outcome"] == "done", "{moved:#}");
-    stage.aws(&sync).await?;
-    serves(&stage.orchestrator).await?;
-    nothing_to_do(stage).await?;
-    Ok((serve, own))
-}
-
-/// Waits until the stack has made its own bucket.
-async fn own_bucket(stage: &Stage) -> anyhow::Result<String> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let all = stage.aws(&["s3api", "list-buckets"]).await?;
-        let names = all["Buckets"].as_array().into_iter().flatten();
-        let mut names = names.filter_map(|bucket| bucket["Name"].as_str());
-        if let Some(own) = names.find(|name| *name != BUCKET) {
-            return Ok(own.to_owned());
-        }
-        ensure!(Instant::now() < until, "the stack makes no bucket: {all}");
-        sleep(Duration::from_millis(200)).await;
-    }
+/// Waits until the node's note has all of these; it must serve on meanwhile, as users see it too.
+async fn serves_and_says(stage: &Stage, words: &[&str]) -> anyhow::Result<Value> {
+    let status = stage
+        .orchestrator
+        .until("the node says why", PATIENCE, |status| {
+            let note = status["nodes"][0]["note"].as_str().unwrap_or_default();
+            words.iter().all(|word| note.contains(word))
+        })
+        .await?;
+    ensure!(status["nodes"][0]["phase"] == "serving", "{status:#}");
+    let url = status["url"].as_str().context("no address")?;
+    let answer = reqwest::get(format!("{url}/api/v4/system/ping")).await?;
+    ensure!(answer.status() == 200, "the server: {}", answer.status());
+    Ok(status)
 }
 
 async fn doctor(stage: &Stage, code: i32) -> anyhow::Result<Vec<Value>> {
     let said = verb(stage, &["doctor", "--output", "json"], code).await?;
     Ok(serde_json::from_value(said.json()?)?)
-}
-
-/// The bucket's policy, without what [`deny`] added.
-async fn policy(stage: &Stage, own: &str) -> anyhow::Result<Value> {
-    let get = ["s3api", "get-bucket-policy", "--bucket", own];
-    let answer = stage.aws(&get).await?;
-    let text = answer["Policy"].as_str().context("no policy")?;
-    let mut policy: Value = serde_json::from_str(text)?;
-    let statements = policy["Statement"].as_array_mut();
-    let statements = statements.context("no statements")?;
-    statements.retain(|statement| statement["Sid"] != REFUSES);
-    Ok(policy)
-}
-
-async fn put_policy(stage: &Stage, own: &str, policy: &Value) -> anyhow::Result<()> {
-    let put = ["s3api", "put-bucket-policy", "--bucket", own];
-    let policy = policy.to_string();
-    let put = [&put[..], &["--policy", &policy]].concat();
-    stage.aws(&put).await.map(drop)
-}
-
-/// The bucket's policy denies these actions to these roles, too.
-async fn deny(stage: &Stage, own: &str, roles: &[&str], actions: &[&str]) -> anyhow::Result<()> {
-    let identity = stage.aws(&["sts", "get-caller-identity"]).await?;
-    let account = identity["Account"].as_str().context("no account")?;
-    let roles: Vec<String> = roles
-        .iter()
-        .map(|role| format!("arn:aws:iam::{account}:role/{role}"))
-        .collect();
-    let mut policy = policy(stage, own).await?;
-    let bucket = format!("arn:aws:s3:::{own}");
-    let statements = policy["Statement"].as_array_mut();
-    statements.context("no statements")?.push(json!({
-        "Sid": REFUSES,
-        "Effect": "Deny",
-        "Principal": { "AWS": roles },
-        "Action": actions,
-        "Resource": [bucket, format!("{bucket}/*")],
-    }));
-    put_policy(stage, own, &policy).await
-}
-
-/// The nodes' role may not write: a rollout is turned back before anybody is sent away.
-async fn refuse_the_nodes(stage: &Stage, own: &str) -> anyhow::Result<()> {
-    deny(stage, own, &[role::NODE_ROLE], &["s3:PutObject"]).await?;
-    let rollout = ["rollout", "--mattermost", "11.9.0", "--yes"];
-    let rollout = [&rollout[..], &["--output", "json"]].concat();
-    let ended = verb(stage, &rollout, 4).await?.json()?;
-    let told = ended["failure"].to_string();
-    for part in ["file_store_denied", own, "AccessDenied", "s3:PutObject"] {
-        ensure!(told.contains(part), "{part} is not told: {told}");
-    }
-    let phases = ended["phases"].to_string();
-    ensure!(
-        phases.contains("Prepared") && !phases.contains("Closed"),
-        "users were sent away: {phases}"
-    );
-    serves(&stage.orchestrator).await.map(drop)
-}
-
-/// Nobody may look into it: whatever a person reads names the bucket, and the server serves on.
-async fn refuse_everybody(stage: &Stage, own: &str) -> anyhow::Result<()> {
-    let roles = [role::NODE_ROLE, role::ROLE];
-    deny(stage, own, &roles, &["s3:PutObject", "s3:ListBucket"]).await?;
-    let status = stage
-        .orchestrator
-        .until("the node says why", PATIENCE, |status| {
-            let note = status["nodes"][0]["note"].as_str().unwrap_or_default();
-            note.contains(own) && note.contains("AccessDenied")
-        })
-        .await?;
-    ensure!(status["nodes"][0]["phase"] == "serving", "{status:#}");
-    let doctor = doctor(stage, 3).await?;
-    let failed: Vec<&Value> = doctor
-        .iter()
-        .filter(|row| row["result"] == "fail")
-        .collect();
-    let names = |row: &&Value| {
-        let detail = row["detail"].as_str().unwrap_or_default();
-        detail.contains(own) && (detail.contains("403") || detail.contains("AccessDenied"))
-    };
-    ensure!(
-        !failed.is_empty() && failed.iter().all(names),
-        "{failed:#?}"
-    );
-    let plan = verb(stage, &["plan"], 5).await?.stdout;
-    ensure!(
-        plan.contains(&format!("bucket `{own}` answers 403")),
-        "{plan}"
-    );
-    Ok(())
-}
-
-async fn forgive(stage: &Stage, own: &str) -> anyhow::Result<()> {
-    let without = policy(stage, own).await?;
-    put_policy(stage, own, &without).await?;
-    stage
-        .orchestrator
-        .until("the node is well again", PATIENCE, |status| {
-            status["nodes"][0]["note"] == ""
-        })
-        .await?;
-    serves(&stage.orchestrator).await?;
-    nothing_to_do(stage).await?;
-    Ok(())
 }
 
 /// As [`Stage::strike`]; only the bucket may have refused the product's roles anything.
