@@ -6,11 +6,13 @@
 //!   key        the stack's own bucket, with a KMS key
 //!   refusals   its policy refuses the nodes, then everybody
 //!   key        somebody disables the key: files are not to be read, and are there again afterwards
+//!   gone       somebody deletes the bucket, and `up` makes it anew
 //! ```
 //!
 //! What users made is there all the time, until the key is disabled.
 
 mod endpoint;
+mod gone;
 mod key;
 mod refusals;
 mod west;
@@ -72,6 +74,10 @@ async fn files_move_between_regions_and_outlive_a_bucket_that_refuses() -> anyho
     ensure!(files == Some(FILES as u64), "{files:?} of {FILES} files");
 
     key::disabled(&stage, &own, &key, &url).await?;
+    gone::deleted(&stage, &own).await?;
+    serve.stop(PATIENCE).await?;
+    let mut serve = gone::made_anew(&stage, &own, &key).await?;
+    upload_more(&url).await?;
     serve.stop(PATIENCE).await?;
     strike(stage, &own).await
 }
