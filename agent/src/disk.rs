@@ -18,6 +18,31 @@ pub struct DiskError {
     pub source: io::Error,
 }
 
+impl DiskError {
+    /// There is no room.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+
+    /// For a report.
+    pub fn code(&self) -> &'static str {
+        if self.is_full() { "disk_full" } else { "disk" }
+    }
+
+    /// What to do; empty where only the system's word says it.
+    pub fn hint(&self) -> String {
+        let hint = if self.is_full() {
+            "make room on the node's disk, or give the launch template a larger root volume"
+        } else {
+            ""
+        };
+        hint.to_owned()
+    }
+}
+
 /// Adds operation and path to an [`io::Error`].
 pub fn at<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DiskError + 'a {
     move |source| DiskError {

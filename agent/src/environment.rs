@@ -86,7 +86,7 @@ impl Coded for EnvironmentError {
             Self::DataSource(_) => "data_source_invalid",
             Self::Reserved(_) => "setting_reserved",
             Self::NoDataSource => "data_source_missing",
-            Self::Disk(_) => "disk",
+            Self::Disk(error) => error.code(),
         }
     }
 
@@ -96,7 +96,8 @@ impl Coded for EnvironmentError {
                 format!("remove `{name}` from the specification and its secrets")
             }
             Self::NoDataSource => "the orchestrator sends it with the secrets".to_owned(),
-            Self::Name(_) | Self::Value(_) | Self::DataSource(_) | Self::Disk(_) => String::new(),
+            Self::Disk(error) => error.hint(),
+            Self::Name(_) | Self::Value(_) | Self::DataSource(_) => String::new(),
         }
     }
 

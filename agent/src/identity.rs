@@ -165,7 +165,8 @@ impl Identity {
         Ok(pem.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// Takes a certificate into use and keeps it, with whom to trust from now on.
+    /// Takes a certificate into use and keeps it, with whom to trust from now on. One that cannot be kept on
+    /// disk is in use all the same: a full disk must not ask for another one again and again.
     pub fn accept(&mut self, certificate: Certificate) -> Result<(), IdentityError> {
         let held = Held {
             instance: self.instance.clone(),
@@ -174,6 +175,7 @@ impl Identity {
             received: unix_now(),
             not_after: certificate.not_after,
         };
+        let held = self.held.insert(held);
         write_atomically(
             &self.directory.join("trust.pem"),
             held.trust_pem.as_bytes(),
@@ -181,10 +183,9 @@ impl Identity {
         )?;
         write_atomically(
             &self.directory.join("certificate.json"),
-            &serde_json::to_vec_pretty(&held)?,
+            &serde_json::to_vec_pretty(held)?,
             0o600,
         )?;
-        self.held = Some(held);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use log::LevelFilter;
@@ -20,6 +21,11 @@ struct Flags {
     #[arg(long, value_enum, value_name = "MANAGER")]
     service_manager: Option<Manager>,
 
+    /// Seconds between two tries of the bucket of users' files while Mattermost serves: each writes, reads and
+    /// deletes one small object
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    file_store_every: u64,
+
     /// Least important messages to log: `error`, `warn`, `info`, `debug` or `trace`
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -34,7 +40,8 @@ async fn main() -> ExitCode {
         log::warn!("a core file could show secrets: {error}");
     }
     let manager = flags.service_manager.unwrap_or_else(Manager::detect);
-    match run(flags.root, manager).await {
+    let file_store_every = Duration::from_secs(flags.file_store_every);
+    match run(flags.root, manager, file_store_every).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -45,8 +46,12 @@ impl Manager {
     }
 }
 
-/// From start to SIGTERM or SIGINT.
-pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
+/// From start to SIGTERM or SIGINT. A serving node tries its file store so often.
+pub async fn run(
+    root: PathBuf,
+    manager: Manager,
+    file_store_every: Duration,
+) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -91,6 +96,7 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         installer: Installer::new(&layout, Arc::clone(&service)),
         pinger: Pinger::new(instance.address)?,
         imds: Arc::clone(&imds),
+        file_store_every,
         // As AWS's own clients read it.
         file_store_roots: std::env::var_os("AWS_CA_BUNDLE")
             .filter(|path| !path.is_empty())
@@ -108,6 +114,7 @@ pub async fn run(root: PathBuf, manager: Manager) -> anyhow::Result<()> {
         user_data,
         identity,
         store,
+        is_kept: true,
         reporter: reporter.clone(),
         desired,
         channel,

@@ -26,7 +26,6 @@ use tonic::transport::Channel;
 use crate::boot::{Instance, UserData};
 use crate::clock::unix_now;
 use crate::coded::chain;
-use crate::disk::DiskError;
 use crate::enrol::{EnrolError, enrol};
 use crate::identity::{Held, Identity, IdentityError};
 use crate::imds::Imds;
@@ -38,6 +37,8 @@ use crate::{logging, notify};
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 /// After a failed renewal; half of a certificate's life leaves time for dozens of tries.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// What cannot be kept on disk is tried again so often.
+const KEEP_AGAIN: Duration = Duration::from_secs(10);
 /// A renewal is one signature.
 const RENEW_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -58,8 +59,6 @@ enum SessionError {
     Closed,
     #[error("the certificate expired")]
     Expired,
-    #[error("what was accepted cannot be kept on disk")]
-    Keep(#[from] DiskError),
 }
 
 impl From<tonic::Status> for SessionError {
@@ -80,6 +79,8 @@ pub struct Session {
     pub identity: Identity,
     /// Where what is accepted is kept.
     pub store: Store,
+    /// Whether it is.
+    pub is_kept: bool,
     /// What is reported.
     pub reporter: Reporter,
     /// To the worker: the newest accepted desired state.
@@ -161,6 +162,12 @@ impl Session {
                 message = desired.message() => {
                     self.accept(message?.ok_or(SessionError::Closed)?);
                 }
+                () = tokio::time::sleep(KEEP_AGAIN), if !self.is_kept => {
+                    let accepted = self.desired.borrow().clone();
+                    if let Some(desired) = accepted {
+                        self.keep(&desired);
+                    }
+                }
                 () = tokio::time::sleep(left.min(CLOCK_CHECK)) => {
                     if unix_now() < renew_at {
                         continue;
@@ -230,7 +237,7 @@ impl Session {
     }
 
     /// Takes a newer desired state, keeps it, and wakes the worker; refuses an older one.
-    fn accept(&self, desired: Desired) {
+    fn accept(&mut self, desired: Desired) {
         if let Some(last) = &*self.desired.borrow() {
             if *last == desired {
                 return;
@@ -245,19 +252,27 @@ impl Session {
                 return;
             }
         }
-        // A full or read-only disk ends no session: what the goal needs to write says so as its own failure, and
-        // after a restart the orchestrator tells it again.
-        if let Err(error) = self.store.set_desired(&desired) {
-            let note = format!("the goal is kept in memory alone: {}", chain(&error));
-            log::error!("{note}");
-            self.reporter.note(note);
-        }
         logging::set_rollout(&desired.rollout);
         log::info!(
             "desired state {}: {}",
             desired.generation,
             desired.goal().as_str_name()
         );
+        self.keep(&desired);
         self.desired.send_replace(Some(desired));
+    }
+
+    /// Keeps on disk what was accepted, for an agent that starts where no orchestrator answers. Where that
+    /// fails the worker has it all the same: a node whose disk is full can still be told to drain, and a step
+    /// that needs room reports the disk. This is tried again; an orchestrator sends it again to an agent that
+    /// started meanwhile.
+    fn keep(&mut self, desired: &Desired) {
+        let kept = self.store.set_desired(desired);
+        if let Err(error) = &kept {
+            log::error!("what was accepted cannot be kept on disk: {}", chain(error));
+        } else if !self.is_kept {
+            log::info!("what was accepted is kept on disk now");
+        }
+        self.is_kept = kept.is_ok();
     }
 }

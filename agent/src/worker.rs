@@ -70,6 +70,8 @@ pub struct Worker {
     pub pinger: Pinger,
     /// The role's credentials, to write to the bucket of users' files.
     pub imds: Arc<Imds>,
+    /// How often that bucket is tried while the server serves.
+    pub file_store_every: Duration,
     /// Roots to trust for that bucket besides the system's, PEM; absent: the system's alone.
     pub file_store_roots: Option<PathBuf>,
     /// Sees and closes clients' connections.

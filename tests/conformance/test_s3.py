@@ -373,6 +373,18 @@ def test_presigned_and_wrong_signatures(lab, made, refused):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(bad)
         assert caught.value.code == code
+    get = ("get_object", {**bucket, "Key": "a b"})
+    assert urllib.request.urlopen(good.generate_presigned_url(*get, ExpiresIn=604_800)).read() == b"by url"
+    for term, status, code, words in [
+        (604_801, 400, "AuthorizationQueryParametersError", "must be less than a week"),
+        (-1, 400, "AuthorizationQueryParametersError", "must be non-negative"),
+        ("soon", 400, "AuthorizationQueryParametersError", "should be a number"),
+        (0, 403, "AccessDenied", "Request has expired"),
+    ]:
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(good.generate_presigned_url(*get, ExpiresIn=term))
+        said = caught.value.read().decode()
+        assert (caught.value.code, f"<Code>{code}</Code>" in said, words in said) == (status, True, True), said
     far = client(lab.ready["access_key_id"], lab.ready["secret_access_key"], "eu-west-1")
     said = refused("AuthorizationHeaderMalformed", far.list_buckets, 400)
     assert said["Error"]["Region"] == REGION

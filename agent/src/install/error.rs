@@ -231,10 +231,7 @@ impl InstallError {
 
 impl From<DiskError> for InstallError {
     fn from(error: DiskError) -> Self {
-        if matches!(
-            error.source.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        ) {
+        if error.is_full() {
             Self::DiskFull(error)
         } else {
             Self::Disk(error)

@@ -100,7 +100,7 @@ impl Coded for ServiceError {
         match self {
             Self::Systemd { .. } => "systemd_refused",
             Self::Spawn { .. } => "spawn",
-            Self::Disk(_) => "disk",
+            Self::Disk(error) => error.code(),
             Self::NoEnvironment => "no_environment",
             Self::Migration { .. } => "migration_failed",
             Self::Version { .. } => "version_failed",
@@ -115,9 +115,8 @@ impl Coded for ServiceError {
                 "the schema is as the report says; an interrupted migration may be half done".into()
             }
             Self::Version { .. } => "the release may be for another architecture".into(),
-            Self::Spawn { .. } | Self::Disk(_) | Self::NoEnvironment | Self::Stopping => {
-                String::new()
-            }
+            Self::Disk(error) => error.hint(),
+            Self::Spawn { .. } | Self::NoEnvironment | Self::Stopping => String::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fleet_proto::v1::Phase;
+use tokio::time::Instant;
 
 use super::{Failed, StartError, Worker};
 use crate::coded::chain;
@@ -17,6 +18,41 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The report's connection count follows changes larger than this, in per cent.
 const COUNT_CHANGE: u32 = 20;
 const JOURNAL: usize = 40;
+/// As long as the file store is not well it is tried at least so often.
+const UNWELL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is known of the file store while the server serves.
+struct StoreWatch {
+    /// The server says that it is not well.
+    unwell: bool,
+    /// The report's note is about it.
+    noted: bool,
+    /// When the node tries it again.
+    due: Instant,
+}
+
+impl StoreWatch {
+    /// It was tried a moment ago, before the server counted as verified.
+    fn begin(every: Duration) -> Self {
+        let mut begun = Self {
+            unwell: false,
+            noted: false,
+            due: Instant::now(),
+        };
+        begun.wait(every);
+        begun
+    }
+
+    /// Moved by up to a fifth: a thousand nodes do not try it together.
+    fn wait(&mut self, every: Duration) {
+        let wait = if self.noted {
+            every.min(UNWELL_AGAIN)
+        } else {
+            every
+        };
+        self.due = Instant::now() + wait.mul_f64(rand::random_range(0.8..=1.2));
+    }
+}
 
 impl Worker {
     /// Returns when the server has to be verified anew.
@@ -25,7 +61,7 @@ impl Worker {
         let restarts = status.borrow_and_update().restarts;
         let enough = wanted.verification.consecutive;
         let mut consecutive = enough;
-        let mut files_unwell = false;
+        let mut files = StoreWatch::begin(self.file_store_every);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL.mul_f64(rand::random_range(0.8..=1.2))) => {}
@@ -62,28 +98,45 @@ impl Worker {
             }
             self.report_health(&ping, consecutive, true);
             self.report_connections();
-            let before = std::mem::replace(&mut files_unwell, ping.filestore_unhealthy());
-            if files_unwell && !before {
-                self.note_file_store(wanted).await;
-            } else if before && !files_unwell {
-                self.reporter.note("");
-            }
+            self.watch_file_store(wanted, ping.filestore_unhealthy(), &mut files)
+                .await;
         }
     }
 
-    /// Once when it becomes unwell: the server serves on, and people should know why uploads fail. One
-    /// attempt, since nothing else is looked at meanwhile.
-    async fn note_file_store(&self, wanted: &Serving) {
-        if let Err(failed) = self.explain_file_store(wanted, Patience::once()).await {
-            let text = chain(&*failed.error);
-            log::error!("{text}");
-            let hint = failed.error.hint();
-            self.reporter.note(if hint.is_empty() {
-                text
-            } else {
-                format!("{text}; hint: {hint}")
-            });
+    /// What a server's ping says of its file store is that it can be listed. Whether it takes and gives files
+    /// the node tries itself, now and then: a right or a key may be taken away while users are served. The
+    /// server serves on, and people should know why uploads fail.
+    async fn watch_file_store(&self, wanted: &Serving, unwell: bool, files: &mut StoreWatch) {
+        let before = std::mem::replace(&mut files.unwell, unwell);
+        // One attempt each time, since nothing else is looked at meanwhile.
+        let tried = if unwell {
+            if before {
+                return;
+            }
+            self.explain_file_store(wanted, Patience::once()).await
+        } else if before || files.due <= Instant::now() {
+            self.prove_file_store(wanted, Patience::once()).await
+        } else {
+            return;
+        };
+        if let Err(failed) = &tried {
+            self.note_file_store(failed);
+        } else if files.noted && !unwell {
+            self.reporter.note("");
         }
+        files.noted = unwell || tried.is_err();
+        files.wait(self.file_store_every);
+    }
+
+    fn note_file_store(&self, failed: &Failed) {
+        let text = chain(&*failed.error);
+        log::error!("{text}");
+        let hint = failed.error.hint();
+        self.reporter.note(if hint.is_empty() {
+            text
+        } else {
+            format!("{text}; hint: {hint}")
+        });
     }
 
     fn report_connections(&self) {

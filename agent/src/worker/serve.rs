@@ -256,6 +256,10 @@ pub(super) struct DiskTrouble(#[source] pub(super) crate::disk::DiskError);
 
 impl Coded for DiskTrouble {
     fn code(&self) -> &'static str {
-        "disk"
+        self.0.code()
+    }
+
+    fn hint(&self) -> String {
+        self.0.hint()
     }
 }

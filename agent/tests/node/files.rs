@@ -324,3 +324,32 @@ async fn people_are_told_why_the_server_cannot_reach_its_files() {
         .await;
     assert_eq!(report.note, "");
 }
+
+#[tokio::test]
+async fn people_are_told_of_a_right_that_was_taken_away_although_the_server_is_well() {
+    let mut node = Scenario::before_boot("127.77.5.7").await;
+    node.arguments = vec!["--file-store-every", "1"];
+    node.start_agent();
+    let bucket = Bucket::start().await;
+    node.orchestrator.want(Desired {
+        file_store: Some(bucket.wanted("")),
+        ..node.release(1, "11.10.0")
+    });
+    node.orchestrator
+        .until("serving", |report| report.phase() == Phase::Serving)
+        .await;
+    bucket.becomes(Mood::Denied("PUT"));
+    let report = node
+        .orchestrator
+        .until("told", |report| report.note.contains("AccessDenied"))
+        .await;
+    assert_eq!(report.phase(), Phase::Serving, "it serves on");
+    assert!(report.note.contains("s3:PutObject"), "{}", report.note);
+    assert_eq!(report.health.unwrap().filestore_status, "OK");
+    bucket.becomes(Mood::Good);
+    let report = node
+        .orchestrator
+        .until("well again", |report| report.note.is_empty())
+        .await;
+    assert_eq!(report.phase(), Phase::Serving);
+}

@@ -7,6 +7,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use fleet_proto::v1::{Database, Desired, Goal, Migration, MigrationRole, Phase};
 use mattermost_agent::run::{Manager, run};
@@ -49,7 +50,7 @@ fn agent() {
         .enable_all()
         .build()
         .unwrap()
-        .block_on(run(root.into(), Manager::Child))
+        .block_on(run(root.into(), Manager::Child, Duration::from_secs(300)))
         .unwrap();
 }
 

@@ -18,6 +18,7 @@ mod scenario;
 
 mod configuration;
 mod database;
+mod disk;
 mod files;
 mod kills;
 mod lasting;

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub imds: Imds,
     agent: Option<Child>,
     /// What the agent is started with besides.
+    pub arguments: Vec<&'static str>,
+    /// And its environment.
     pub environment: Vec<(&'static str, String)>,
     /// This binary instead of the agent's own: it can kill itself (see `kills.rs`).
     pub mortal: bool,
@@ -51,6 +53,7 @@ impl Scenario {
             releases: Releases::start().await,
             imds: Imds::start(INSTANCE, address, user_data).await,
             agent: None,
+            arguments: Vec::new(),
             environment: Vec::new(),
             mortal: false,
         }
@@ -69,7 +72,8 @@ impl Scenario {
             command
                 .args(["--service-manager", "child", "--log-level", "debug"])
                 .arg("--root")
-                .arg(self.root.path());
+                .arg(self.root.path())
+                .args(&self.arguments);
             command
         };
         let child = command

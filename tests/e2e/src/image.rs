@@ -24,7 +24,7 @@ pub async fn make(options: &Options, region: &Region, version: &str) -> anyhow::
     match &options.runtime {
         Runtime::Process => {
             let tree = region.directory.join(TREE);
-            install(&agent, &tree.join(AGENT))
+            install_agent(&agent, &tree.join(AGENT), &options.agent_arguments)
                 .with_context(|| format!("`{}`; hint: `make build`", agent.display()))?;
             let name = format!("mattermost-base-{version}-20260101000000");
             register(region, &name, &tree).await
@@ -83,6 +83,21 @@ async fn register(region: &Region, name: &str, tree: &Path) -> anyhow::Result<St
         .as_str()
         .map(str::to_owned)
         .context("the lab did not register the image")
+}
+
+/// The agent, or a script in its place that starts it with these arguments besides.
+fn install_agent(from: &Path, to: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    if arguments.is_empty() {
+        return install(from, to);
+    }
+    install(from, &to.with_extension("real"))?;
+    let arguments = arguments.join(" ");
+    fs::write(
+        to,
+        format!("#!/bin/sh\nexec \"$0.real\" {arguments} \"$@\"\n"),
+    )?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 fn install(from: &Path, to: &Path) -> anyhow::Result<()> {

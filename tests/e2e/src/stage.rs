@@ -48,6 +48,8 @@ pub struct Options {
     pub runtime: Runtime,
     /// Lines appended to the specification's `[rollout]` table.
     pub rollout: String,
+    /// What nodes' agents are started with besides; for processes only.
+    pub agent_arguments: Vec<String>,
 }
 
 impl Options {
@@ -64,6 +66,7 @@ impl Options {
                 "weights = [10, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n"
                     .to_owned(),
             runtime: Runtime::Process,
+            agent_arguments: Vec::new(),
         }
     }
 }

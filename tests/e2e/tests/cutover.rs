@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use e2e::processes::Program;
-use e2e::users::{self, Pace};
+use e2e::users::{self, Pace, Users};
 use e2e::{Options, Orchestrator, Stage, binaries};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,17 +89,10 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     ensure!(version.starts_with("11.9.0"), "X-Version-Id is `{version}`");
-    let kept = users.verify_kept().await;
-    ensure!(kept.is_kept(), "after the cutover: {kept}");
+    users.kept("after the cutover").await?;
     serve.stop(Duration::from_secs(20)).await?;
     let mut serve = other_instances(&stage).await?;
-    let report = users.finish().await;
-    ensure!(
-        report.not_kept().is_empty() && report.files.as_ref().is_some_and(|it| it.uploaded > 0),
-        "after two cutovers: {:?} {:?}",
-        report.kept(),
-        report.not_kept()
-    );
+    users.finish().await.context("after two cutovers")?;
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
@@ -107,11 +100,11 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
 }
 
 /// Users who upload and read all the time, and an administrator who made what must last.
-async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
+async fn users(stage: &Stage, url: &str) -> anyhow::Result<Users> {
     let files = load::FileOptions {
         rate: 0.25,
         read_rate: 0.5,
-        ..load::FileOptions::default()
+        ..users::small_files()
     };
     let pace = Pace {
         rate: 1.0,

@@ -11,7 +11,7 @@ use e2e::database::Database;
 use e2e::earlier::EarlierNode;
 use e2e::fleet::serving;
 use e2e::processes::Program;
-use e2e::users::{self, Pace};
+use e2e::users::{self, Pace, Users};
 use e2e::{Ended, Options, Orchestrator, Stage, binaries};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -38,8 +38,7 @@ async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
     let first = instance(&status)?;
     let url = status["url"].as_str().context("no address")?.to_owned();
     let users = users(&stage, &url).await?;
-    let kept = users.verify_kept().await;
-    ensure!(kept.is_kept(), "before: {kept}");
+    users.kept("before").await?;
     let site_name = node.setting("TeamSettings", "SiteName")?;
     ensure!(site_name.starts_with("Load "), "SiteName is {site_name}");
     ensure!(node.files()? > 0, "no file of users' is on the node");
@@ -51,13 +50,11 @@ async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
     .await?;
     let store = stage.database("orchestrator").await?;
     going_back(&stage, &store, &mut serve).await?;
-    let kept = users.verify_kept().await;
-    ensure!(kept.is_kept(), "after the way back: {kept}");
+    users.kept("after the way back").await?;
     node.serves(BRIEF).await?;
 
     moved(&stage, &store, &mut serve).await?;
-    let kept = users.verify_kept().await;
-    ensure!(kept.is_kept(), "after the move: {kept}");
+    users.kept("after the move").await?;
     settings_are_the_files(&stage, &node).await?;
     let status = orchestrator.status().await?;
     ensure!(
@@ -73,15 +70,8 @@ async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
             nodes.len() == 1 && !nodes.contains_key(&first)
         })
         .await?;
-    let kept = users.verify_kept().await;
-    ensure!(kept.is_kept(), "on another node: {kept}");
-    let report = users.finish().await;
-    ensure!(
-        report.not_kept().is_empty() && report.files.as_ref().is_some_and(|it| it.uploaded > 0),
-        "in the end: {:?} {:?}",
-        report.kept(),
-        report.not_kept()
-    );
+    users.kept("on another node").await?;
+    users.finish().await.context("in the end")?;
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
@@ -280,11 +270,11 @@ fn instance(status: &Value) -> anyhow::Result<String> {
 }
 
 /// Users who upload and read all the time, and an administrator who made what must last.
-async fn users(stage: &Stage, url: &str) -> anyhow::Result<load::Running> {
+async fn users(stage: &Stage, url: &str) -> anyhow::Result<Users> {
     let files = load::FileOptions {
         rate: 0.5,
         read_rate: 0.5,
-        ..load::FileOptions::default()
+        ..users::small_files()
     };
     let pace = Pace {
         rate: 1.0,

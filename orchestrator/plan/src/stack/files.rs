@@ -137,9 +137,10 @@ fn create(view: &View<'_>, draft: &mut Draft, bucket: BucketRef, what: &str) {
     if let Some(FilesHome::S3(home)) = in_force
         && home.bucket == bucket.name
     {
-        // Made again at once all the same: while it is gone, anybody may take its name.
+        // Made again at once all the same: while it is gone, anybody may take its name. A notice, so that `plan`
+        // says it beside what it would make.
         draft.wait(
-            READ,
+            NOTICE,
             format!("{what} is gone although nodes serve from it: it is made again, empty; what users uploaded is lost unless you have a copy"),
         );
     }

@@ -29,7 +29,7 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     }
     let mut checks = Vec::new();
     if files.is_own_bucket() {
-        checks.push(own(core, observed));
+        checks.push(own(&core.spec, observed));
     } else if let (Some(bucket), false) = (&files.bucket, files.own_keys()) {
         let region = core.spec.files_region();
         let seen = core.cloud.look_at_bucket(bucket, &region).await;
@@ -80,7 +80,8 @@ fn not_looked_at(spec: &Spec) -> Vec<Check> {
     checks
 }
 
-fn own(core: &Core, observed: &Observed) -> Check {
+/// The stack's own bucket.
+fn own(spec: &Spec, observed: &Observed) -> Check {
     let name = "files bucket";
     if let Some(why) = observed.unknown.get("files_bucket") {
         return check(name, "fail", why);
@@ -88,10 +89,19 @@ fn own(core: &Core, observed: &Observed) -> Check {
     let bucket = observed
         .account
         .as_deref()
-        .and_then(|account| core.spec.files_bucket(account))
+        .and_then(|account| spec.files_bucket(account))
         .unwrap_or_default();
-    let stack = Some(&core.spec.stack);
+    let stack = Some(&spec.stack);
+    let nodes = observed.groups.values();
+    let nodes_run = nodes.map(|group| group.members.len()).sum::<usize>() > 0;
     match &observed.files_bucket {
+        None if nodes_run => check(
+            name,
+            "warn",
+            format!(
+                "`{bucket}` is not there, and nodes run: if they serve from it, somebody deleted it, and what users uploaded is lost unless you have a copy; `serve` and `orchestrator up` make it, empty"
+            ),
+        ),
         None => check(name, "ok", format!("`{bucket}` will be made")),
         Some(seen) if seen.denied => check(
             name,
@@ -302,6 +312,25 @@ mod tests {
         });
         assert_eq!(keys.len(), 1, "{keys:?}");
         assert!(keys[0].contains("whether these keys may write"), "{keys:?}");
+    }
+
+    #[test]
+    fn a_bucket_that_is_gone_is_told_from_one_that_is_to_come() {
+        let answers = plan::spec::Answers::default();
+        let spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+        let mut observed = Observed {
+            account: Some("123456789012".to_owned()),
+            ..Observed::default()
+        };
+        assert_eq!(own(&spec, &observed).result, "ok");
+        let mut group = plan::observed::Group::default();
+        let member = plan::observed::Member::default();
+        group.members.insert("i-1".to_owned(), member);
+        observed.groups.insert("blue".to_owned(), group);
+        let gone = own(&spec, &observed);
+        assert_eq!(gone.result, "warn");
+        let name = spec.files_bucket("123456789012").unwrap();
+        assert!(gone.detail.contains(&name), "{}", gone.detail);
     }
 
     #[test]

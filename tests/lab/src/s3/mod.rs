@@ -107,7 +107,7 @@ pub(crate) fn start(lab: &Arc<Lab>) {
 /// |---|---|
 /// | `GET /lab/s3` | buckets with region, and numbers of versions, markers, uploads |
 /// | `POST /lab/s3/foreign {"bucket": NAME}` | lets a name belong to another account |
-/// | `POST /lab/s3/names {"held_for": SECONDS}` | how long a deleted bucket's name answers `OperationAborted`, in lab time |
+/// | `POST /lab/s3/names {"held_for": SECONDS}` | how long a deleted bucket's name answers `OperationAborted`, in lab time; 0 frees those that are held, too |
 /// | `POST /lab/s3/lifecycle {"days": N}` | puts S3's clock N days ahead and applies the rules at once |
 /// | `POST /lab/s3/transport {"secure": false}` | lets requests count as sent without TLS, or with it again |
 pub(crate) fn control(
@@ -131,7 +131,11 @@ pub(crate) fn control(
             let seconds = body["held_for"]
                 .as_u64()
                 .ok_or("`held_for` must be a number of seconds")?;
-            lab.s3.lock().name_held_for = Duration::from_secs(seconds);
+            let mut state = lab.s3.lock();
+            state.name_held_for = Duration::from_secs(seconds);
+            if seconds == 0 {
+                state.held.clear();
+            }
             Ok(json!({}))
         }
         ("POST", ["lifecycle"]) => {

@@ -184,6 +184,9 @@ impl Claimed {
                 .and_then(|(_, rest)| rest.split([',', ' ']).next().map(str::to_owned)),
             None => query("X-Amz-Credential"),
         };
+        if credential.is_some() && !in_header {
+            refuse_term(query("X-Amz-Expires").as_deref())?;
+        }
         let Some(credential) = credential else {
             let region = first_region(lab);
             return Ok(Self {
@@ -240,6 +243,24 @@ impl Claimed {
             region: (*region).to_owned(),
         })
     }
+}
+
+/// Refuses a presigned address whose term is none, or longer than a week; the words are S3's. A term of 0 is
+/// one, and over.
+fn refuse_term(seconds: Option<&str>) -> Result<(), ApiError> {
+    const WEEK: i64 = 604_800;
+    let wrong = match seconds.map(str::parse::<i64>) {
+        None => {
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+        }
+        Some(Err(_)) => "X-Amz-Expires should be a number",
+        Some(Ok(..0)) => "X-Amz-Expires must be non-negative",
+        Some(Ok(0..=WEEK)) => return Ok(()),
+        Some(Ok(_)) => {
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+        }
+    };
+    Err(ApiError::new("AuthorizationQueryParametersError", wrong))
 }
 
 /// The keys that may sign.

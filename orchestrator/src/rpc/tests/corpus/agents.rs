@@ -173,6 +173,7 @@ impl Agent {
             user_data: UserData::parse(&user_data.to_string()).unwrap(),
             identity,
             store: Store::new(&layout),
+            is_kept: true,
             reporter: Reporter::new(),
             desired: sender,
             channel: watch::Sender::new(None),
