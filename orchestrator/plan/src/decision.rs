@@ -20,6 +20,9 @@ pub struct Decision {
     pub actions: Vec<Action>,
     /// What each node should become, by instance id. Nodes that are not named keep what they have.
     pub nodes: BTreeMap<String, NodeGoal>,
+    /// No server may be restarted yet, for another goal or for new facts: Auto Scaling would replace its node.
+    #[serde(default)]
+    pub restarts_held: bool,
     /// When to look again at the latest.
     pub requeue: Requeue,
     /// Why it waits: the one unmet gate first, with its numbers and its deadline.

@@ -39,6 +39,8 @@ pub(crate) struct Draft {
     pub stuck: Option<String>,
     /// Whose server may restart now.
     pub turns: Turns,
+    /// See [`Decision::restarts_held`].
+    pub restarts_held: bool,
 }
 
 impl Draft {
@@ -55,6 +57,7 @@ impl Draft {
             },
             rollout: view.intent.rollout.clone(),
             stuck: None,
+            restarts_held: false,
         }
     }
 
@@ -167,6 +170,7 @@ impl Draft {
             next: phase,
             actions: self.actions,
             nodes: self.nodes,
+            restarts_held: self.restarts_held,
             requeue,
             reasons: self.reasons,
             record: (self.record != *view.record()).then_some(self.record),

@@ -26,6 +26,7 @@ mod load_balancer;
 mod network;
 mod nodes;
 mod replicas;
+mod restarts;
 mod secrets;
 mod snapshots;
 mod template;

@@ -144,6 +144,7 @@ mod tests {
                 next,
                 actions: Vec::new(),
                 nodes: std::collections::BTreeMap::new(),
+                restarts_held: false,
                 requeue: plan::Requeue::Now,
                 reasons: Vec::new(),
                 record: None,

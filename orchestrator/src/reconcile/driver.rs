@@ -351,7 +351,8 @@ async fn carry_out(
         .iter()
         .map(|(instance, ..)| instance.as_str())
         .collect();
-    let next = plan::next_for_new_facts(&decision.nodes, observed, &names).filter(|_| !rang);
+    let next = plan::next_for_new_facts(&decision.nodes, observed, &names)
+        .filter(|_| !rang && !decision.restarts_held);
     for (instance, goal, digest) in &stale {
         if next == Some(instance.as_str()) {
             let goal = plan::for_new_facts(goal, instance, observed);

@@ -4,7 +4,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fixtures::{clustered, empty_account, epoch, until, wanting};
+use crate::fixtures::{clustered, empty_account, epoch, turn, until, wanting};
 use crate::intent::{Intent, Phase};
 use crate::observed::{Licence, Observed, ServerLicence};
 use crate::rollout::{Ask, request};
@@ -43,19 +43,6 @@ fn licensed(nodes: u32) -> (World, Intent) {
     }
     assert_eq!(intent.record.licence.proven.as_deref(), Some("v1"));
     (world, intent)
-}
-
-/// A turn in which a restart is over before the load balancer counts it.
-fn turn(world: &mut World, intent: &mut Intent) -> Decision {
-    let decision = crate::fixtures::turn(world, intent);
-    for group in world.observed.target_groups.values_mut() {
-        for state in group.targets.values_mut() {
-            if state == "unhealthy" {
-                "healthy".clone_into(state);
-            }
-        }
-    }
-    decision
 }
 
 /// Another version is put into the secret.

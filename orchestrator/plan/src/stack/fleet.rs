@@ -16,7 +16,7 @@ use crate::spec::Spec;
 use crate::stack::load_balancer::Balancer;
 use crate::stack::{
     Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, launch_differences, nodes,
-    version_of,
+    restarts, version_of,
 };
 use crate::view::View;
 
@@ -83,6 +83,7 @@ pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Opti
         drift(view, draft, balancer, group, version);
     }
     let members = nodes::nodes(view, draft, group, &target);
+    restarts::guard(view, draft, group);
     replace_failed(view, draft, group, &members);
     ensure_alarms(view, draft, group);
     nodes::serves(view, draft, group, &members, &target, version)

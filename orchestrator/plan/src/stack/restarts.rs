@@ -58,7 +58,7 @@ pub(super) fn guard(view: &View<'_>, draft: &mut Draft, group: &Group) {
 /// Nodes in service whose server starts anew once they are told what is decided.
 fn due(view: &View<'_>, draft: &Draft, group: &Group) -> Vec<String> {
     let is_due = |id: &String| {
-        let Some(node) = view.node(id).filter(|node| node.phase == "serving") else {
+        let Some(node) = view.node(id) else {
             return false;
         };
         let given = node.goal.as_ref();
