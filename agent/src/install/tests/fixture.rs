@@ -70,7 +70,8 @@ impl Node {
             stall: Duration::from_secs(3),
             attempts: 3,
             pause: Duration::from_millis(10),
-            window: Duration::from_secs(1),
+            // A loaded machine may stand still for a second.
+            window: Duration::from_secs(4),
             floor: 1000,
             part: 64 << 10,
             streams: 3,
