@@ -5,7 +5,7 @@ mod proof;
 use super::*;
 use crate::action::Action;
 use crate::decision::{Decision, NodeGoal};
-use crate::fixtures::{clustered, epoch, ready, turn, unlicensed, until};
+use crate::fixtures::{clustered, epoch, local, ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase, RolloutIntent};
 use crate::lint;
 use crate::rollout::{Ask, Refused, request, word};
@@ -158,6 +158,24 @@ fn what_goes_with_the_nodes_is_known_before_they_go() {
     assert!(lost.files && !lost.what.contains("config.json"));
     intent.record.proven.as_mut().unwrap().files =
         FilesHome::wanted(&intent.spec, Some("123456789012"));
+    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+}
+
+#[test]
+fn files_that_the_specification_keeps_on_the_node_go_with_it_too() {
+    let local = local();
+    let (mut world, mut intent) = ready(&local);
+    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
+    assert!(lost.files && lost.as_specified, "{lost:?}");
+    // The file says nothing of what serves.
+    intent.spec = unlicensed();
+    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
+    assert!(lost.files && !lost.as_specified, "{lost:?}");
+    world.observed.groups.clear();
+    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+    let (world, mut intent) = ready(&unlicensed());
+    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+    intent.spec = local;
     assert_eq!(lost_with_nodes(&intent, &world.observed), None);
 }
 

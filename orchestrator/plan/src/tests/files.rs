@@ -2,7 +2,7 @@
 
 use crate::files::FilesHome;
 use crate::fixtures::{
-    clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
+    clustered, empty_account, epoch, local, ready, spec, turn, unlicensed, until, wanting,
 };
 use crate::intent::{Intent, Phase};
 use crate::observed::{FilesBucket, Tags};
@@ -47,13 +47,6 @@ fn bare(tags: Tags, empty: Option<bool>) -> FilesBucket {
         empty,
         ..FilesBucket::default()
     }
-}
-
-fn local() -> Spec {
-    spec(&[
-        ("store = \"s3\"", "store = \"local\""),
-        ("accept_losing_files = false", "accept_losing_files = true"),
-    ])
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use plan::spec::FileStore;
-use plan::{Spec, Want};
+use plan::spec::{FileStore, Names};
+use plan::{FilesHome, Spec};
 
 use super::super::{Exit, output};
 use super::Args;
+use super::nodes::Before;
 
 /// What becomes of users' files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,28 +24,42 @@ pub enum Files {
 }
 
 impl Files {
-    /// As the specification and the flags say.
-    pub async fn of(spec: &Spec, args: &Args) -> anyhow::Result<Self> {
-        if let Some(named) = &spec.files.bucket {
-            return Ok(Self::Named(named.clone()));
-        }
-        if spec.files.store == FileStore::Local {
-            return Ok(Self::Local);
-        }
+    /// As record, specification and flags say.
+    pub async fn of(spec: &Spec, args: &Args, before: &Before) -> anyhow::Result<Self> {
         let deletes = args.delete_files.is_some();
-        let core = crate::host::core(spec.clone(), Want::Up).await?;
-        let bucket = match core.account().await {
-            Ok(account) => spec.files_bucket(&account),
-            Err(error) if deletes => {
+        let account = match before.core.account().await {
+            Ok(account) => Some(account),
+            Err(error) if deletes && spec.files.is_own_bucket() => {
                 return Err(error)
                     .context("the bucket's name has the account in it; asking which it is");
             }
             Err(_) => None,
         };
-        Ok(match bucket {
-            Some(bucket) if deletes => Self::Deleted(bucket),
-            bucket => Self::Kept(bucket),
-        })
+        Ok(Self::judged(
+            spec,
+            deletes,
+            account.as_deref(),
+            before.home.as_ref(),
+        ))
+    }
+
+    /// `home`: where the record says that they live, which an edit of the file does not change.
+    fn judged(spec: &Spec, deletes: bool, account: Option<&str>, home: Option<&FilesHome>) -> Self {
+        let own = spec.files.is_own_bucket();
+        let wanted = account.and_then(|account| spec.files_bucket(account));
+        if deletes && own {
+            return wanted.map_or(Self::Kept(None), Self::Deleted);
+        }
+        if let (false, Some(FilesHome::S3(home))) = (deletes, home)
+            && !(own && wanted.as_ref().is_none_or(|wanted| *wanted == home.bucket))
+        {
+            return Self::Named(home.bucket.clone());
+        }
+        match (&spec.files.bucket, spec.files.store) {
+            (Some(named), _) => Self::Named(named.clone()),
+            (None, FileStore::Local) => Self::Local,
+            (None, FileStore::S3) => Self::Kept(wanted),
+        }
     }
 
     /// Whether the bucket goes.
@@ -57,6 +72,28 @@ impl Files {
         match self {
             Self::Named(bucket) | Self::Kept(Some(bucket)) => Some(bucket),
             Self::Local | Self::Kept(None) | Self::Deleted(_) => None,
+        }
+    }
+
+    /// For the question: what stays of the stack, and what goes.
+    pub fn stays(&self, names: &Names, delete_database: bool) -> String {
+        let (stack, database) = (names.stack(), names.database());
+        let first = if delete_database {
+            format!(
+                "This removes stack `{stack}` and its database `{database}` (a final snapshot is kept)."
+            )
+        } else {
+            format!("This removes stack `{stack}`. Its database `{database}` stays.")
+        };
+        match self {
+            Self::Local => first,
+            Self::Named(bucket) | Self::Kept(Some(bucket)) => {
+                format!("{first} Bucket `{bucket}` for users' files stays.")
+            }
+            Self::Kept(None) => format!("{first} The stack's bucket for users' files stays."),
+            Self::Deleted(bucket) => {
+                format!("{first} Bucket `{bucket}` goes, with every version of every file.")
+            }
         }
     }
 
@@ -121,6 +158,9 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
+    use plan::BucketHome;
+    use plan::spec::{Answers, template};
+
     use super::*;
 
     fn args(delete_files: Option<&str>) -> Args {
@@ -145,6 +185,59 @@ mod tests {
         assert!(!named.deletes());
         assert_eq!(asks(&named, None), None);
         assert_eq!(named.kept(), Some("theirs"));
+    }
+
+    fn spec(files: &str) -> Spec {
+        let text = template(&Answers::default())
+            .replace("store = \"s3\"", files)
+            .replace("accept_losing_files = false", "");
+        Spec::parse(&text, "test.toml").unwrap()
+    }
+
+    const OWN: &str = "mattermost-files-1-us-east-1";
+
+    fn bucket(name: &str) -> FilesHome {
+        FilesHome::S3(BucketHome {
+            bucket: name.to_owned(),
+            ..BucketHome::default()
+        })
+    }
+
+    #[test]
+    fn the_question_names_what_stays() {
+        let spec = spec("store = \"s3\"");
+        let says = |files: &Files, database| files.stays(&spec.names(), database);
+        let kept = Files::judged(&spec, false, Some("1"), Some(&bucket(OWN)));
+        assert_eq!(kept, Files::Kept(Some(OWN.to_owned())));
+        let text = says(&kept, false);
+        assert!(
+            text.contains("database `mattermost-db` stays")
+                && text.contains(&format!("Bucket `{OWN}` for users' files stays")),
+            "{text}"
+        );
+        let text = says(&Files::judged(&spec, true, Some("1"), None), true);
+        assert!(
+            text.contains("and its database `mattermost-db`")
+                && text.contains(&format!("Bucket `{OWN}` goes")),
+            "{text}"
+        );
+        assert!(!says(&Files::Local, false).contains("ucket"));
+    }
+
+    #[test]
+    fn what_stays_is_what_the_record_says_not_an_edited_file() {
+        let local = spec("store = \"local\"\naccept_losing_files = true");
+        let named = spec("bucket = \"theirs\"");
+        for spec in [&local, &named] {
+            let files = Files::judged(spec, false, Some("1"), Some(&bucket(OWN)));
+            assert_eq!(files, Files::Named(OWN.to_owned()));
+        }
+        let home = Some(&FilesHome::Local);
+        assert_eq!(Files::judged(&local, false, Some("1"), home), Files::Local);
+        assert_eq!(
+            Files::judged(&named, false, None, None),
+            Files::Named("theirs".to_owned())
+        );
     }
 
     #[test]
