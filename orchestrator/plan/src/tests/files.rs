@@ -197,6 +197,33 @@ fn a_bucket_that_is_gone_under_a_serving_stack_is_made_again_with_the_words() {
 }
 
 #[test]
+fn a_bucket_in_service_that_lost_its_tags_is_given_them_back_and_never_deleted() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let seen = world.observed.files_bucket.as_mut().expect("a bucket");
+    seen.tags = Tags::from([("team".to_owned(), "chat".to_owned())]);
+    seen.empty = Some(false);
+    let decision = turn(&mut world, &mut intent);
+    let Phase::Stuck { reason } = &decision.next else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(of_bucket(&decision), [""; 0]);
+    for says in [
+        "`mattermost:stack=demo`",
+        "`mattermost:part=files`",
+        &format!("aws s3api put-bucket-tagging --bucket {BUCKET} "),
+        r#"{"Key":"mattermost:stack","Value":"demo"}"#,
+        r#"{"Key":"team","Value":"chat"}"#,
+    ] {
+        assert!(reason.contains(says), "{says}: {reason}");
+    }
+    assert!(!reason.contains("delete"), "{reason}");
+    // Of one that nothing serves from, it is not known whose it is.
+    intent.record.proven = None;
+    let text = text(&plan(&intent, &world.observed, world.now));
+    assert!(text.contains("empty and delete it"), "{text}");
+}
+
+#[test]
 fn a_named_bucket_is_looked_at_and_never_changed() {
     let named = spec(&[("# bucket = \"example-chat-files\"", "bucket = \"theirs\"")]);
     let there = |region: &str, denied| FilesBucket {
