@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::Draft;
 use crate::intent::Record;
-use crate::moving::unmoved;
+use crate::moving::{Unmoved, unmoved};
 use crate::stack::NOTICE;
 use crate::view::View;
 
@@ -51,6 +51,7 @@ pub(crate) fn has_first_row(view: &View<'_>) -> bool {
 /// Says where the settings are in danger, and which salt changed. Run at every look of a stack that is up.
 pub(crate) fn watch(view: &View<'_>, draft: &mut Draft) {
     if let Some(unmoved) = unmoved(view.record(), view.spec()) {
+        Unmoved::silence_rollouts(draft);
         draft.wait(NOTICE, unmoved.words());
         if unmoved.configuration {
             return;

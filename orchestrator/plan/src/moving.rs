@@ -14,10 +14,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigurationHome;
+use crate::draft::Draft;
 use crate::files::{BucketHome, FilesHome};
 use crate::intent::{Intent, Record, Target};
 use crate::observed::{Group, Node, Observed, STACK_TAG};
 use crate::spec::{FileStore, Spec};
+use crate::stack::NOTICE;
 use crate::view::unknown;
 
 /// What a node is told to bring to where it lasts.
@@ -65,6 +67,14 @@ impl Unmoved {
                 "users' files and uploaded plugins lie on the nodes' disks and are lost with the node"
             }
         }
+    }
+
+    /// Takes back what the draft says of rollouts: none is made before the move, and one with
+    /// `--files-moved` would leave the files on a disk that goes with it.
+    pub fn silence_rollouts(draft: &mut Draft) {
+        draft.reasons.retain(|reason| {
+            reason.gate != NOTICE || !reason.text.contains("`orchestrator rollout")
+        });
     }
 
     /// What is where, and the command.

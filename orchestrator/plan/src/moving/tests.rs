@@ -9,7 +9,6 @@ use crate::fixtures::{clustered, epoch, local, ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase, RolloutIntent};
 use crate::lint;
 use crate::rollout::{Ask, Refused, request, word};
-use crate::stack::NOTICE;
 use crate::world::World;
 
 const SALT: &str = "FileSettings.PublicLinkSalt";
@@ -177,6 +176,39 @@ fn files_that_the_specification_keeps_on_the_node_go_with_it_too() {
     assert_eq!(lost_with_nodes(&intent, &world.observed), None);
     intent.spec = local;
     assert_eq!(lost_with_nodes(&intent, &world.observed), None);
+}
+
+#[test]
+fn files_on_a_disk_are_brought_to_a_bucket_by_a_move_only() {
+    let (world, mut intent) = ready(&local());
+    intent.spec = unlicensed();
+    let decision = crate::plan(&intent, &world.observed, world.now);
+    let notices = notices(&decision);
+    assert!(
+        notices
+            .iter()
+            .any(|text| text.contains("`orchestrator move`"))
+            && !notices.iter().any(|text| text.contains("--files-moved")),
+        "{notices:?}"
+    );
+    let flags = |files_moved, lose_files| Ask {
+        files_moved,
+        lose_files,
+        ..Ask::default()
+    };
+    for (moved, lose) in [(false, false), (true, false), (false, true)] {
+        let refusal = ask(&world, &intent, &flags(moved, lose)).unwrap_err();
+        assert_eq!(refusal.code, "not_moved");
+        assert!(refusal.text.contains("`orchestrator move`"), "{refusal}");
+        assert_eq!(refusal.text.contains("--lose-files"), moved, "{refusal}");
+    }
+    let rollout = ask(&world, &intent, &flags(true, true)).unwrap();
+    let told = crate::forecast_rollout(&intent, &rollout, &world.observed, world.now).to_string();
+    let line = told.lines().find(|line| line.contains("FILES LOST"));
+    assert!(
+        line.is_some_and(|line| line.contains("`orchestrator move`")),
+        "{told}"
+    );
 }
 
 #[test]
