@@ -73,7 +73,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     )
     .await?;
     let core = host.core.clone();
-    let exit = follow::follow(cli, &core, ended).await;
+    let exit = follow::follow(cli, &core, &again(args, &files), ended).await;
     if let Some(holder) = &core.looks.borrow().held_by
         && matches!(exit, Ok(Exit::Refused))
     {
@@ -113,6 +113,22 @@ fn confirm(spec: &Spec, args: &Args, files: &Files) -> anyhow::Result<Option<Exi
         return Ok(Some(Exit::Refused));
     }
     Ok(None)
+}
+
+/// The verb that takes an interrupted end up again: with every flag that says what goes.
+fn again(args: &Args, files: &Files) -> String {
+    let mut verb = "down".to_owned();
+    if args.delete_database {
+        verb.push_str(" --delete-database");
+    }
+    if let Some(bucket) = files.deleted() {
+        verb.push_str(" --delete-files=");
+        verb.push_str(bucket);
+    }
+    if args.lose_files {
+        verb.push_str(" --lose-files");
+    }
+    verb
 }
 
 /// How it ended, if it did.
@@ -156,6 +172,23 @@ mod tests {
             trouble: trouble.iter().map(|text| (*text).to_owned()).collect(),
             ..Look::default()
         }
+    }
+
+    #[test]
+    fn what_is_taken_up_again_deletes_what_was_to_be_deleted() {
+        let mut args = Args {
+            delete_database: false,
+            delete_files: None,
+            lose_files: false,
+            yes: true,
+        };
+        let kept = Files::Kept(Some("ours".to_owned()));
+        assert_eq!(again(&args, &kept), "down");
+        (args.delete_database, args.lose_files) = (true, true);
+        assert_eq!(
+            again(&args, &Files::Deleted("ours".to_owned())),
+            "down --delete-database --delete-files=ours --lose-files"
+        );
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub enum Files {
     Kept(Option<String>),
     /// In the stack's own bucket, which goes.
     Deleted(String),
+    /// The stack's own bucket should go, and is not there.
+    Absent(String),
+    /// The stack's own bucket should go, and is there, but `[files]` says that files live elsewhere.
+    Unmeant(String),
 }
 
 impl Files {
@@ -35,12 +39,30 @@ impl Files {
             }
             Err(_) => None,
         };
-        Ok(Self::judged(
-            spec,
-            deletes,
-            account.as_deref(),
-            before.home.as_ref(),
-        ))
+        let files = Self::judged(spec, deletes, account.as_deref(), before.home.as_ref());
+        let (true, Some(account)) = (deletes, account) else {
+            return Ok(files);
+        };
+        let region = spec.home_region();
+        let own = spec.names().files_bucket(&account, &region);
+        let there = before
+            .core
+            .cloud
+            .bucket_is_owned_by(&own, &region, &account)
+            .await
+            .with_context(|| format!("asking whether bucket `{own}` is there"))?;
+        Ok(files.looked_for(own, there))
+    }
+
+    /// After a look for the stack's own bucket, which is to go.
+    fn looked_for(self, own: String, there: bool) -> Self {
+        match self {
+            Self::Deleted(bucket) if !there => Self::Absent(bucket),
+            Self::Local | Self::Named(_) if there && self.kept() != Some(&*own) => {
+                Self::Unmeant(own)
+            }
+            files => files,
+        }
     }
 
     /// `home`: where the record says that they live, which an edit of the file does not change.
@@ -64,14 +86,22 @@ impl Files {
 
     /// Whether the bucket goes.
     pub fn deletes(&self) -> bool {
-        matches!(self, Self::Deleted(_))
+        self.deleted().is_some()
+    }
+
+    /// The bucket that goes, also when it was not there at first.
+    pub fn deleted(&self) -> Option<&str> {
+        match self {
+            Self::Deleted(bucket) | Self::Absent(bucket) => Some(bucket),
+            Self::Local | Self::Named(_) | Self::Kept(_) | Self::Unmeant(_) => None,
+        }
     }
 
     /// The bucket that stays, when one does.
     pub fn kept(&self) -> Option<&str> {
         match self {
-            Self::Named(bucket) | Self::Kept(Some(bucket)) => Some(bucket),
-            Self::Local | Self::Kept(None) | Self::Deleted(_) => None,
+            Self::Named(bucket) | Self::Kept(Some(bucket)) | Self::Unmeant(bucket) => Some(bucket),
+            Self::Local | Self::Kept(None) | Self::Deleted(_) | Self::Absent(_) => None,
         }
     }
 
@@ -87,13 +117,14 @@ impl Files {
         };
         match self {
             Self::Local => first,
-            Self::Named(bucket) | Self::Kept(Some(bucket)) => {
+            Self::Named(bucket) | Self::Kept(Some(bucket)) | Self::Unmeant(bucket) => {
                 format!("{first} Bucket `{bucket}` for users' files stays.")
             }
             Self::Kept(None) => format!("{first} The stack's bucket for users' files stays."),
             Self::Deleted(bucket) => {
                 format!("{first} Bucket `{bucket}` goes, with every version of every file.")
             }
+            Self::Absent(bucket) => format!("{first} Bucket `{bucket}` is not there."),
         }
     }
 
@@ -103,7 +134,13 @@ impl Files {
             return Ok(None);
         };
         let bucket = match self {
-            Self::Deleted(bucket) => bucket,
+            Self::Deleted(bucket) | Self::Absent(bucket) => bucket,
+            Self::Unmeant(bucket) => {
+                output::talk(&format!(
+                    "refused: bucket `{bucket}` is the stack's own, but `[files]` says that users' files live elsewhere, so `down` does not delete it\nhint: leave --delete-files out, and the bucket stays; or take `bucket`, `region` and `store = \"local\"` out of `[files]`, and ask again"
+                ));
+                return Ok(Some(Exit::Refused));
+            }
             Self::Named(bucket) => {
                 output::talk(&format!(
                     "refused: bucket `{bucket}` is named in the specification, so it is not the stack's: `down` never deletes it\nhint: leave --delete-files out"
@@ -146,12 +183,17 @@ impl Files {
                 "users' files lay on the nodes and are gone with them".to_owned()
             }
             Self::Local => "users' files lay on the nodes' disks and are gone with them".to_owned(),
-            Self::Named(bucket) => format!("users' files stay in bucket `{bucket}`"),
+            Self::Named(bucket) | Self::Unmeant(bucket) => {
+                format!("users' files stay in bucket `{bucket}`")
+            }
             Self::Kept(Some(bucket)) => format!(
                 "users' files stay in bucket `{bucket}`: `orchestrator up` finds them again, `orchestrator down --delete-files` deletes them"
             ),
             Self::Kept(None) => "users' files stay in the stack's bucket".to_owned(),
             Self::Deleted(bucket) => format!("bucket `{bucket}` is deleted, with every file in it"),
+            Self::Absent(bucket) => {
+                format!("bucket `{bucket}` was not there: nothing of it was deleted")
+            }
         }
     }
 }
@@ -238,6 +280,27 @@ mod tests {
             Files::judged(&named, false, None, None),
             Files::Named("theirs".to_owned())
         );
+    }
+
+    #[test]
+    fn only_a_bucket_that_is_there_is_said_to_be_deleted() {
+        let own = || OWN.to_owned();
+        let absent = Files::Deleted(own()).looked_for(own(), false);
+        assert_eq!(absent, Files::Absent(own()));
+        let text = absent.summary(false);
+        assert!(text.contains("was not there"), "{text}");
+        assert!(absent.deletes() && Files::Deleted(own()).looked_for(own(), true).deletes());
+        // The file says now that files live elsewhere: the bucket is not called absent, nor touched.
+        for elsewhere in [Files::Local, Files::Named("theirs".to_owned())] {
+            assert_eq!(elsewhere.clone().looked_for(own(), false), elsewhere);
+            let unmeant = elsewhere.looked_for(own(), true);
+            assert_eq!(unmeant, Files::Unmeant(own()));
+            let exit = unmeant.confirm(&args(Some(OWN))).unwrap();
+            assert_eq!(exit, Some(Exit::Refused));
+            assert!(!unmeant.deletes() && unmeant.kept() == Some(OWN));
+        }
+        let named = Files::Named(own());
+        assert_eq!(named.clone().looked_for(own(), true), named);
     }
 
     #[test]
