@@ -344,6 +344,14 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
         told.contains("note: `[files] store = \"local\"`: users' uploads"),
         "{told}"
     );
+    let mut observed = empty_account();
+    observed.images.clear();
+    let told = crate::forecast(&wanting(&local()), &observed, epoch()).to_string();
+    assert_eq!(
+        told.matches("`[files] store = \"local\"`").count(),
+        1,
+        "{told}"
+    );
 }
 
 #[test]
