@@ -50,6 +50,14 @@ pub(crate) fn unlicensed() -> Spec {
     spec(&[])
 }
 
+/// One node that keeps users' files on its disk.
+pub(crate) fn local() -> Spec {
+    spec(&[
+        ("store = \"s3\"", "store = \"local\""),
+        ("accept_losing_files = false", "accept_losing_files = true"),
+    ])
+}
+
 /// Nothing but a network, engine versions and an image.
 pub(crate) fn empty_account() -> Observed {
     let subnet = |number: u32, zone: &str| Subnet {

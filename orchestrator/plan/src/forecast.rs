@@ -90,7 +90,8 @@ pub fn forecast(intent: &Intent, observed: &Observed, now: Timestamp) -> Forecas
     if !last.ended {
         notes.extend(last.reasons);
     }
-    notes.dedup();
+    let mut told = BTreeSet::new();
+    notes.retain(|note| told.insert(note.clone()));
     Forecast {
         title: format!("stack {}", intent.spec.stack),
         facts: Vec::new(),

@@ -83,15 +83,26 @@ pub struct LostWithNodes {
     pub what: &'static str,
     /// Users' files are among it.
     pub files: bool,
+    /// They lie where the specification wants them (`store = "local"`), so a move leaves them there.
+    pub as_specified: bool,
 }
 
 /// What the end of all nodes would take with it; none where nothing lies on them alone, or none is there.
-/// Groups that could not be read may have nodes.
+/// Groups that could not be read may have nodes. `store = "local"` accepts the loss of files at a rollout
+/// and with a node that is replaced, not at the end of the stack.
 pub fn lost_with_nodes(intent: &Intent, observed: &Observed) -> Option<LostWithNodes> {
-    let unmoved = unmoved(&intent.record, &intent.spec)?;
-    has_nodes(intent, observed).then(|| LostWithNodes {
-        what: unmoved.what(),
-        files: unmoved.files,
+    let proven = intent.record.proven.as_ref()?;
+    let live = intent.live_rollout().map(|rollout| &rollout.to);
+    let mut serving = std::iter::once(proven).chain(live);
+    let lost = Unmoved {
+        files: serving.any(|target| FilesHome::of(target) == FilesHome::Local),
+        configuration: intent.record.configuration() == ConfigurationHome::File,
+    };
+    let any = lost.files || lost.configuration;
+    (any && has_nodes(intent, observed)).then(|| LostWithNodes {
+        what: lost.what(),
+        files: lost.files,
+        as_specified: lost.files && intent.spec.files.store == FileStore::Local,
     })
 }
 

@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 
 use anyhow::bail;
 use clap::Args as ClapArgs;
-use plan::Want;
 use plan::intent::Phase;
+use plan::{Spec, Want};
 
 use files::Files;
-use nodes::OnNodes;
+use nodes::Before;
 
 use super::{Cli, Exit, follow, output};
 use crate::core::Look;
@@ -28,8 +28,8 @@ pub struct Args {
     /// for the bucket's name; with --yes it is given here. A bucket that the specification names is never deleted
     #[arg(long, value_name = "BUCKET", num_args = 0..=1, default_missing_value = "", require_equals = true)]
     delete_files: Option<String>,
-    /// What lies on the nodes alone may be lost with them: users' files and settings of a stack that was not
-    /// moved (`orchestrator move`)
+    /// What lies on the nodes alone may be lost with them: users' files with `store = "local"`; files and
+    /// settings of a stack that was not moved (`orchestrator move`)
     #[arg(long)]
     lose_files: bool,
     /// Do not ask
@@ -46,32 +46,14 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             spec.stack
         );
     }
-    let on_nodes = OnNodes::read(&spec).await?;
-    if let Some(exit) = on_nodes.confirm(args.lose_files) {
+    let before = Before::read(&spec).await?;
+    if let Some(exit) = before.on_nodes.confirm(args.lose_files) {
         return Ok(exit);
     }
-    if !args.yes {
-        let what = if args.delete_database {
-            "and its database (a final snapshot is kept)"
-        } else {
-            "(the database stays)"
-        };
-        if !std::io::stdin().is_terminal() {
-            output::talk("`down` asks before it acts\nhint: --yes answers");
-            return Ok(Exit::Refused);
-        }
-        output::talk(&format!(
-            "This removes stack `{}` {what}. Type its name to go on:",
-            spec.stack
-        ));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line)?;
-        if line.trim() != spec.stack {
-            output::talk("not the stack's name; nothing was touched");
-            return Ok(Exit::Refused);
-        }
+    let files = Files::of(&spec, args, &before).await?;
+    if let Some(exit) = confirm(&spec, args, &files)? {
+        return Ok(exit);
     }
-    let files = Files::of(&spec, args).await?;
     if let Some(exit) = files.confirm(args)? {
         return Ok(exit);
     }
@@ -91,7 +73,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     )
     .await?;
     let core = host.core.clone();
-    let exit = follow::follow(cli, &core, ended).await;
+    let exit = follow::follow(cli, &core, &again(args, &files), ended).await;
     if let Some(holder) = &core.looks.borrow().held_by
         && matches!(exit, Ok(Exit::Refused))
     {
@@ -104,11 +86,49 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
             }));
         } else {
             output::data(&format!("stack `{stack}` is gone"));
-            output::talk(&files.summary(on_nodes.loses_files()));
+            output::talk(&files.summary(before.on_nodes.loses_files()));
         }
     }
     host.stop().await;
     exit
+}
+
+/// Has the stack's name typed, unless --yes. An exit: it ends here.
+fn confirm(spec: &Spec, args: &Args, files: &Files) -> anyhow::Result<Option<Exit>> {
+    if args.yes {
+        return Ok(None);
+    }
+    if !std::io::stdin().is_terminal() {
+        output::talk("`down` asks before it acts\nhint: --yes answers");
+        return Ok(Some(Exit::Refused));
+    }
+    output::talk(&format!(
+        "{} Type the stack's name to go on:",
+        files.stays(&spec.names(), args.delete_database)
+    ));
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    if line.trim() != spec.stack {
+        output::talk("not the stack's name; nothing was touched");
+        return Ok(Some(Exit::Refused));
+    }
+    Ok(None)
+}
+
+/// The verb that takes an interrupted end up again: with every flag that says what goes.
+fn again(args: &Args, files: &Files) -> String {
+    let mut verb = "down".to_owned();
+    if args.delete_database {
+        verb.push_str(" --delete-database");
+    }
+    if let Some(bucket) = files.deleted() {
+        verb.push_str(" --delete-files=");
+        verb.push_str(bucket);
+    }
+    if args.lose_files {
+        verb.push_str(" --lose-files");
+    }
+    verb
 }
 
 /// How it ended, if it did.
@@ -153,6 +173,23 @@ mod tests {
             trouble: trouble.iter().map(|text| (*text).to_owned()).collect(),
             ..Look::default()
         }
+    }
+
+    #[test]
+    fn what_is_taken_up_again_deletes_what_was_to_be_deleted() {
+        let mut args = Args {
+            delete_database: false,
+            delete_files: None,
+            lose_files: false,
+            yes: true,
+        };
+        let kept = Files::Kept(Some("ours".to_owned()));
+        assert_eq!(again(&args, &kept), "down");
+        (args.delete_database, args.lose_files) = (true, true);
+        assert_eq!(
+            again(&args, &Files::Deleted("ours".to_owned())),
+            "down --delete-database --delete-files=ours --lose-files"
+        );
     }
 
     #[test]

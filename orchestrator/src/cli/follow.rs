@@ -67,10 +67,12 @@ impl Progress {
     }
 }
 
-/// Follows the loop of this process until `ended` says how it ended.
+/// Follows the loop of this process until `ended` says how it ended. `verb`: what takes it up again after an
+/// interrupt, with its flags.
 pub async fn follow(
     cli: &Cli,
     core: &Arc<Core>,
+    verb: &str,
     ended: impl Fn(&Look) -> Option<Exit>,
 ) -> anyhow::Result<Exit> {
     let mut progress = Progress::new();
@@ -119,7 +121,6 @@ pub async fn follow(
             }
             () = interrupted() => {
                 progress.finish();
-                let verb = if matches!(core.want, plan::Want::Up) { "up" } else { "down" };
                 output::talk(&format!(
                     "interrupted; what AWS was asked for goes on, and `orchestrator --spec {} {verb}` takes it up again",
                     cli.spec.display()

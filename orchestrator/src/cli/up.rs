@@ -34,7 +34,7 @@ pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     };
     let host = Host::start(spec, Want::Up, &options).await?;
     let core = host.core.clone();
-    let exit = follow::follow(cli, &core, ended).await;
+    let exit = follow::follow(cli, &core, "up", ended).await;
     if matches!(exit, Ok(Exit::Done)) {
         let look = core.looks.borrow().clone();
         let summary = status::summary(&core.spec, &look);

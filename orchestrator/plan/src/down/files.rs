@@ -7,10 +7,44 @@ use crate::draft::Draft;
 use crate::stack::own_bucket;
 use crate::view::View;
 
+/// Where the rights for it are printed.
+const RIGHTS: &str = "`orchestrator iam-policy --delete-files` prints the rights that whoever runs `down --delete-files` needs";
+
+/// How S3 says that a right is missing.
+fn is_refusal(error: &str) -> bool {
+    error.contains("AccessDenied")
+}
+
+/// A read that the rights do not allow: nothing is learnt by asking again.
+fn unreadable<'a>(view: &View<'a>) -> Option<(&'a str, &'a str)> {
+    let mut unknown = view.observed.unknown.iter();
+    unknown
+        .find(|(read, why)| read.starts_with("files_bucket") && is_refusal(why))
+        .map(|(read, why)| (read.as_str(), why.as_str()))
+}
+
+/// Asks for the action; where AWS refused it before, says which rights are missing.
+fn set(view: &View<'_>, draft: &mut Draft, text: &str, action: Action) {
+    let entry = view.intent.journal.get(&action.key());
+    let error = entry.and_then(|entry| entry.error.as_deref());
+    if error.is_some_and(is_refusal) {
+        draft.set(view, "files", &format!("{text} ({RIGHTS})"), action);
+    } else {
+        draft.set(view, "files", text, action);
+    }
+}
+
 /// Whether it is gone, or was never ours.
 pub(super) fn bucket(view: &View<'_>, draft: &mut Draft) -> bool {
     if !view.spec().files.is_own_bucket() {
         return true;
+    }
+    if let Some((read, why)) = unreadable(view) {
+        draft.stick(
+            "files",
+            format!("the bucket is not deleted: {read} could not be read: {why}; {RIGHTS}"),
+        );
+        return false;
     }
     if !draft.knows(view, "files_bucket") {
         return false;
@@ -40,23 +74,14 @@ pub(super) fn bucket(view: &View<'_>, draft: &mut Draft) -> bool {
         return false;
     }
     if seen.empty == Some(true) {
-        draft.set(
-            view,
-            "files",
-            &format!("{what} is empty and is deleted"),
-            Action::DeleteBucket { bucket },
-        );
+        let text = format!("{what} is empty and is deleted");
+        set(view, draft, &text, Action::DeleteBucket { bucket });
     } else {
         let text = format!(
             "{what} is being emptied: {} version(s) and marker(s) deleted so far",
             seen.deleted
         );
-        draft.set(
-            view,
-            "files",
-            &text,
-            Action::DeleteBucketContents { bucket },
-        );
+        set(view, draft, &text, Action::DeleteBucketContents { bucket });
     }
     false
 }

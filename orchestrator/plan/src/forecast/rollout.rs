@@ -138,6 +138,11 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
     if after == FilesHome::Local {
         let text = format!("{LOSES}; `rollout` wants --lose-files");
         facts.push(fact("FILES LOST", text));
+    } else if files == FilesHome::Local && rollout.mode != Mode::Move {
+        let text = format!(
+            "{LOSES}, unless somebody copied them; `orchestrator move` brings them, `rollout` wants --lose-files"
+        );
+        facts.push(fact("FILES LOST", text));
     }
     if let Some(version) = proven_version(view.record(), view.observed) {
         let differs = launch_differences(&view.spec().fleet, version);

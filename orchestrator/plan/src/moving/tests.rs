@@ -1,5 +1,6 @@
 //! Stacks from before, and their way to what lasts.
 
+mod disk;
 mod proof;
 
 use super::*;
@@ -9,7 +10,6 @@ use crate::fixtures::{clustered, epoch, ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase, RolloutIntent};
 use crate::lint;
 use crate::rollout::{Ask, Refused, request, word};
-use crate::stack::NOTICE;
 use crate::world::World;
 
 const SALT: &str = "FileSettings.PublicLinkSalt";
@@ -137,28 +137,6 @@ fn what_needs_no_move_is_not_moved() {
         "nothing_to_move"
     );
     assert_eq!(unmoved(&Record::default(), &intent.spec), None);
-}
-
-#[test]
-fn what_goes_with_the_nodes_is_known_before_they_go() {
-    let (mut world, mut intent) = old(&unlicensed());
-    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
-    assert!(lost.files && lost.what.contains("config.json"));
-    // Nothing is left to lose, unless nobody could look.
-    let group = world.observed.groups.get_mut("demo-g1").unwrap();
-    let members = std::mem::take(&mut group.members);
-    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
-    let unknown = &mut world.observed.unknown;
-    unknown.insert("groups".to_owned(), "throttled".to_owned());
-    assert_eq!(lost_with_nodes(&intent, &world.observed), Some(lost));
-    world.observed.unknown.clear();
-    world.observed.groups.get_mut("demo-g1").unwrap().members = members;
-    intent.record.configuration = Some(ConfigurationHome::Database);
-    let lost = lost_with_nodes(&intent, &world.observed).unwrap();
-    assert!(lost.files && !lost.what.contains("config.json"));
-    intent.record.proven.as_mut().unwrap().files =
-        FilesHome::wanted(&intent.spec, Some("123456789012"));
-    assert_eq!(lost_with_nodes(&intent, &world.observed), None);
 }
 
 #[test]

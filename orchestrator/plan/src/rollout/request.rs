@@ -22,7 +22,8 @@ pub struct Ask {
     pub url: Option<String>,
     /// AMI in the home region.
     pub image_id: Option<String>,
-    /// Users' files were copied to where the specification says that they live.
+    /// Users' files were copied to where the specification says that they live. From a node's disk only with
+    /// `lose_files`: a move brings them.
     #[serde(default)]
     pub files_moved: bool,
     /// With files on the node's disk: they may go with the node.
@@ -81,9 +82,15 @@ pub fn request(
         return moving(intent, observed, from, now);
     }
     if let Some(unmoved) = unmoved(record, &intent.spec)
-        && (unmoved.configuration || !ask.files_moved)
+        && (unmoved.configuration || !(ask.files_moved && ask.lose_files))
     {
-        return refused("not_moved", unmoved.words());
+        let mut text = unmoved.words();
+        if !unmoved.configuration && ask.files_moved {
+            text.push_str(
+                ". `--files-moved` brings nothing from a node's disk; with `--lose-files` besides, what is not in the new place is given up",
+            );
+        }
+        return refused("not_moved", text);
     }
     let to = target(intent, observed, &from, ask)?;
     let serving = Target {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   chat/smtp#password        member `password` of the JSON secret `chat/smtp`
-//!   chat/smtp                 the secret's whole text
+//!   chat/smtp                 the secret's whole text; `smtp` alone could be a password, and is refused
 //!   arn:aws:secretsmanager:us-east-1:123456789012:secret:chat/smtp-AbCdEf#password
 //! ```
 //!
@@ -26,7 +26,7 @@ const KEY_LENGTH: usize = 256;
 /// What Secrets Manager puts behind a name in an ARN: a hyphen and six letters or digits.
 const SUFFIX_LENGTH: usize = 7;
 
-/// `name#key`, `name`, `arn:…`, or `arn:…#key`. Valid once it exists.
+/// `name#key`, `a/name`, `arn:…`, or `arn:…#key`. Valid once it exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SecretRef {
     /// Name or ARN.
@@ -42,6 +42,16 @@ pub enum SecretRefError {
         "is not a reference to a secret: give the name or the ARN of a Secrets Manager secret (letters, digits and `/_+=.@-`, at most 512), and `#key` for a member of a JSON secret, for example \"chat/smtp#password\""
     )]
     Name,
+    /// A name that could as well be a password.
+    #[error(
+        "is not a reference to a secret: a name without `/` and without `#key` behind it has the form of a password. Write `#key` for a member of a JSON secret (\"smtp#password\"), name the secret with a `/` in it (\"chat/smtp\"), or give its ARN"
+    )]
+    Bare,
+    /// A key of AWS.
+    #[error(
+        "has the form of an access key of AWS itself, not of a reference to a secret: put the key into Secrets Manager (and make a new one, if this file was ever shared), and name it here, for example \"chat/files#secret_key\""
+    )]
+    AccessKey,
     /// The ARN.
     #[error(
         "is not the ARN of a secret: `arn:aws:secretsmanager:<region>:<account>:secret:<name>-<six characters>`, whole, as `aws secretsmanager describe-secret` prints it"
@@ -64,8 +74,12 @@ impl SecretRef {
         };
         if secret.starts_with("arn:") {
             check_arn(secret)?;
+        } else if is_access_key(secret) {
+            return Err(SecretRefError::AccessKey);
         } else if !is_name(secret) {
             return Err(SecretRefError::Name);
+        } else if key.is_none() && !secret.contains('/') {
+            return Err(SecretRefError::Bare);
         }
         if key.is_some_and(|key| !is_key(key)) {
             return Err(SecretRefError::Key);
@@ -110,6 +124,24 @@ impl SecretRef {
 fn is_name(text: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
     (1..=NAME_LENGTH).contains(&text.len()) && text.bytes().all(letters)
+}
+
+/// An access key id (`AKIA…`, for a while `ASIA…`), or its secret half: 40 characters of base64.
+fn is_access_key(text: &str) -> bool {
+    let id = text.len() == 20
+        && (text.starts_with("AKIA") || text.starts_with("ASIA"))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let half = text.len() == 40
+        && text.contains(['/', '+'])
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/+".contains(&byte))
+        // A name in words has no capitals, or no small letters.
+        && text.contains(|c: char| c.is_ascii_uppercase())
+        && text.contains(|c: char| c.is_ascii_lowercase());
+    id || half
 }
 
 fn is_key(text: &str) -> bool {
@@ -208,6 +240,7 @@ mod tests {
             ("chat/smtp#password", "chat/smtp", Some("password")),
             ("chat/smtp", "chat/smtp", None),
             ("a_+=.@-/b#x.y-z", "a_+=.@-/b", Some("x.y-z")),
+            ("smtp#password", "smtp", Some("password")),
         ] {
             let read = SecretRef::parse(text).expect(text);
             assert_eq!((read.secret_id(), read.key(), read.arn()), (id, key, None));
@@ -234,6 +267,14 @@ mod tests {
             ("hunter 2", SecretRefError::Name),
             ("pass!word", SecretRefError::Name),
             (&long, SecretRefError::Name),
+            ("hunter2-MyRealPassword", SecretRefError::Bare),
+            ("smtp", SecretRefError::Bare),
+            ("AKIAIOSFODNN7EXAMPLE", SecretRefError::AccessKey),
+            ("AKIAIOSFODNN7EXAMPLE#a", SecretRefError::AccessKey),
+            (
+                "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                SecretRefError::AccessKey,
+            ),
             ("chat/smtp#", SecretRefError::Key),
             ("chat/smtp#a b", SecretRefError::Key),
             ("chat/smtp#a#b", SecretRefError::Key),
@@ -247,7 +288,10 @@ mod tests {
 
     #[test]
     fn an_error_does_not_repeat_what_may_be_a_secret() {
-        let error = SecretRef::parse("s3cr3t! typed here").expect_err("no reference");
-        assert!(!error.to_string().contains("s3cr3t"), "{error}");
+        for text in ["s3cr3t! typed here", "s3cr3t", "AKIAS3CR3T0000000000"] {
+            let error = SecretRef::parse(text).expect_err("no reference");
+            let shown = error.to_string().to_lowercase();
+            assert!(!shown.contains("s3cr3t"), "{error}");
+        }
     }
 }

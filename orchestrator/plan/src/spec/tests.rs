@@ -176,6 +176,10 @@ fn a_secret_is_named_and_never_shown() {
             "not shown",
         ),
         (
+            "MM_EMAILSETTINGS_SMTPPASSWORD = \"hunter2-MyRealPassword\"".to_owned(),
+            "has the form of a password",
+        ),
+        (
             "MM_SQLSETTINGS_DATASOURCE = \"chat/db\"".to_owned(),
             "comes from `database`",
         ),

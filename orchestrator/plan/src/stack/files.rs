@@ -3,6 +3,7 @@
 //! ```text
 //!   not there ─> created, with our tags ─> private ─> owner enforced ─> encrypted ─> versioned ─> life-cycle ─> TLS only
 //!   there: our tag ─> compared, setting by setting         no tag, empty ─> adopted (a crash fell between)
+//!          no tag, nodes serve from it ─> stuck: the tag is to be put back
 //!          no tag, with objects, or another account's ─> stuck: a person decides
 //! ```
 //!
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
 use crate::files::{FilesHome, LOSES};
-use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket};
+use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, PART_TAG, STACK_TAG};
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
 use crate::view::View;
@@ -132,11 +133,34 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     draft.reasons.len() == before
 }
 
+/// Nodes serve from this bucket: the record says so, whatever the bucket's tags say.
+fn is_in_force(view: &View<'_>, bucket: &BucketRef) -> bool {
+    match view.record().proven.as_ref().map(FilesHome::of) {
+        Some(FilesHome::S3(home)) => home.bucket == bucket.name,
+        Some(FilesHome::Local) | None => false,
+    }
+}
+
+/// The command that gives a bucket our tags back, beside those that it has: it replaces them all.
+fn tagging(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> String {
+    let mut tags = seen.tags.clone();
+    tags.retain(|key, _| !key.starts_with("aws:"));
+    tags.insert(STACK_TAG.to_owned(), view.names.stack().to_owned());
+    tags.insert(PART_TAG.to_owned(), "files".to_owned());
+    let set: Vec<Value> = tags
+        .iter()
+        .map(|(key, value)| json!({ "Key": key, "Value": value }))
+        .collect();
+    format!(
+        "aws s3api put-bucket-tagging --bucket {} --expected-bucket-owner {} --tagging '{}'",
+        bucket.name,
+        bucket.owner,
+        json!({ "TagSet": set })
+    )
+}
+
 fn create(view: &View<'_>, draft: &mut Draft, bucket: BucketRef, what: &str) {
-    let in_force = view.record().proven.as_ref().map(FilesHome::of);
-    if let Some(FilesHome::S3(home)) = in_force
-        && home.bucket == bucket.name
-    {
+    if is_in_force(view, &bucket) {
         // Made again at once all the same: while it is gone, anybody may take its name. A notice, so that `plan`
         // says it beside what it would make.
         draft.wait(
@@ -176,14 +200,22 @@ fn may_be_ours(
             &format!("{what} is empty and has no tags: it becomes ours"),
             Action::EnsureBucket { bucket },
         );
+    } else if is_in_force(view, &bucket) {
+        draft.stick(
+            "tags_lost",
+            format!(
+                "{what} holds the files of this stack, whose nodes serve from it, and does not carry the tag `{STACK_TAG}={}` (any more): put it back, with `{PART_TAG}=files`: `{}`. Nothing of the bucket is touched until then",
+                view.names.stack(),
+                tagging(view, seen, &bucket)
+            ),
+        );
     } else if is_unread(view, "empty") {
         draft.knows(view, READ);
     } else {
         draft.stick(
             "name_taken",
             format!(
-                "{what} exists, holds objects or tags of others, and does not carry the tag `{}={}`. Name it in `files.bucket` to use it as it is, or empty and delete it; nothing of it is touched",
-                crate::observed::STACK_TAG,
+                "{what} exists, holds objects or tags of others, and does not carry the tag `{STACK_TAG}={}`. Name it in `files.bucket` to use it as it is, or empty and delete it; nothing of it is touched",
                 view.names.stack()
             ),
         );

@@ -127,7 +127,12 @@ fn launches_alike(wanted: &TemplateContent, proven: &TemplateVersion) -> bool {
     wanted.security_groups == proven.security_groups && wanted.user_data == proven.user_data
 }
 
+/// Until a stack of an earlier build is moved no rollout is made, and one with `--files-moved` would leave the
+/// files on a disk that goes with it: then only the move is spoken of.
 fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &TemplateVersion) {
+    if unmoved(view.record(), view.spec()).is_some() {
+        return;
+    }
     let ours = &view.spec().mattermost;
     let mut differs = launch_differences(&view.spec().fleet, proven);
     let mut command = "orchestrator rollout".to_owned();

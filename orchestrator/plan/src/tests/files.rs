@@ -2,7 +2,7 @@
 
 use crate::files::FilesHome;
 use crate::fixtures::{
-    clustered, empty_account, epoch, ready, spec, turn, unlicensed, until, wanting,
+    clustered, empty_account, epoch, local, ready, spec, turn, unlicensed, until, wanting,
 };
 use crate::intent::{Intent, Phase};
 use crate::observed::{FilesBucket, Tags};
@@ -47,13 +47,6 @@ fn bare(tags: Tags, empty: Option<bool>) -> FilesBucket {
         empty,
         ..FilesBucket::default()
     }
-}
-
-fn local() -> Spec {
-    spec(&[
-        ("store = \"s3\"", "store = \"local\""),
-        ("accept_losing_files = false", "accept_losing_files = true"),
-    ])
 }
 
 #[test]
@@ -204,6 +197,33 @@ fn a_bucket_that_is_gone_under_a_serving_stack_is_made_again_with_the_words() {
 }
 
 #[test]
+fn a_bucket_in_service_that_lost_its_tags_is_given_them_back_and_never_deleted() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let seen = world.observed.files_bucket.as_mut().expect("a bucket");
+    seen.tags = Tags::from([("team".to_owned(), "chat".to_owned())]);
+    seen.empty = Some(false);
+    let decision = turn(&mut world, &mut intent);
+    let Phase::Stuck { reason } = &decision.next else {
+        panic!("{decision:?}");
+    };
+    assert_eq!(of_bucket(&decision), [""; 0]);
+    for says in [
+        "`mattermost:stack=demo`",
+        "`mattermost:part=files`",
+        &format!("aws s3api put-bucket-tagging --bucket {BUCKET} "),
+        r#"{"Key":"mattermost:stack","Value":"demo"}"#,
+        r#"{"Key":"team","Value":"chat"}"#,
+    ] {
+        assert!(reason.contains(says), "{says}: {reason}");
+    }
+    assert!(!reason.contains("delete"), "{reason}");
+    // Of one that nothing serves from, it is not known whose it is.
+    intent.record.proven = None;
+    let text = text(&plan(&intent, &world.observed, world.now));
+    assert!(text.contains("empty and delete it"), "{text}");
+}
+
+#[test]
 fn a_named_bucket_is_looked_at_and_never_changed() {
     let named = spec(&[("# bucket = \"example-chat-files\"", "bucket = \"theirs\"")]);
     let there = |region: &str, denied| FilesBucket {
@@ -322,6 +342,14 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
     let told = crate::forecast(&wanting(&local()), &empty_account(), epoch()).to_string();
     assert!(
         told.contains("note: `[files] store = \"local\"`: users' uploads"),
+        "{told}"
+    );
+    let mut observed = empty_account();
+    observed.images.clear();
+    let told = crate::forecast(&wanting(&local()), &observed, epoch()).to_string();
+    assert_eq!(
+        told.matches("`[files] store = \"local\"`").count(),
+        1,
         "{told}"
     );
 }

@@ -1,22 +1,35 @@
 //! What lies on the nodes alone when a stack goes: read before anything is asked or touched.
 
-use plan::{LostWithNodes, Spec, Want};
+use std::sync::Arc;
+
+use plan::{FilesHome, LostWithNodes, Spec, Want};
 
 use super::super::{Exit, output};
+use crate::core::Core;
 use crate::reconcile;
+
+/// One look at the stack and its record.
+pub struct Before {
+    /// What goes with the nodes.
+    pub on_nodes: OnNodes,
+    /// Where the record says that users' files live. None: nothing served yet, or it could not be read.
+    pub home: Option<FilesHome>,
+    /// What looked.
+    pub core: Arc<Core>,
+}
 
 /// What goes with the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnNodes {
     /// Nothing that lasts lies on them, or there are none.
     Nothing,
-    /// A stack that was not moved.
+    /// A stack that was not moved, or one with `store = "local"`.
     Lost(LostWithNodes),
     /// There are nodes, and what is recorded of the stack cannot be read.
     Unknown(String),
 }
 
-impl OnNodes {
+impl Before {
     /// Looks at the stack and its record.
     pub async fn read(spec: &Spec) -> anyhow::Result<Self> {
         let want = Want::Down {
@@ -24,22 +37,37 @@ impl OnNodes {
             delete_files: false,
         };
         let core = crate::host::core(spec.clone(), want).await?;
-        let (intent, observed) = match reconcile::read(&core).await {
-            Ok(read) => read,
-            Err(error) => return Ok(Self::Unknown(crate::chain(&error))),
+        let (on_nodes, home) = match reconcile::read(&core).await {
+            Ok((intent, observed)) => {
+                let lost = plan::lost_with_nodes(&intent, &observed);
+                let on_nodes = match (core.store.doubt(), lost) {
+                    (_, Some(lost)) => OnNodes::Lost(lost),
+                    (Some(why), None) if plan::has_nodes(&intent, &observed) => {
+                        OnNodes::Unknown(why)
+                    }
+                    (_, None) => OnNodes::Nothing,
+                };
+                (on_nodes, intent.record.proven.as_ref().map(FilesHome::of))
+            }
+            Err(error) => (OnNodes::Unknown(crate::chain(&error)), None),
         };
-        let doubt = core.store.doubt();
-        Ok(match (doubt, plan::lost_with_nodes(&intent, &observed)) {
-            (_, Some(lost)) => Self::Lost(lost),
-            (Some(why), None) if plan::has_nodes(&intent, &observed) => Self::Unknown(why),
-            (_, None) => Self::Nothing,
+        Ok(Self {
+            on_nodes,
+            home,
+            core,
         })
     }
+}
 
+impl OnNodes {
     /// Says what would be lost. An exit: it ends here, because nobody said that it may be.
     pub fn confirm(&self, may_be_lost: bool) -> Option<Exit> {
         let (says, hint) = match self {
             Self::Nothing => return None,
+            Self::Lost(lost) if lost.as_specified => (
+                lost.what.to_owned(),
+                "give `[files]` a bucket, and `orchestrator move` brings them there, while `orchestrator serve` runs; `orchestrator down --lose-files` gives them up",
+            ),
             Self::Lost(lost) => (
                 lost.what.to_owned(),
                 "`orchestrator move` brings them to where they last, while `orchestrator serve` runs; `orchestrator down --lose-files` gives them up",
@@ -76,9 +104,15 @@ mod tests {
         let lost = OnNodes::Lost(LostWithNodes {
             what: "files lie on the nodes",
             files: true,
+            as_specified: false,
+        });
+        let local = OnNodes::Lost(LostWithNodes {
+            what: "files lie on the nodes",
+            files: true,
+            as_specified: true,
         });
         let unknown = OnNodes::Unknown("the database does not answer".to_owned());
-        for loses in [&lost, &unknown] {
+        for loses in [&lost, &local, &unknown] {
             assert_eq!(loses.confirm(false), Some(Exit::Refused));
             assert_eq!(loses.confirm(true), None);
         }

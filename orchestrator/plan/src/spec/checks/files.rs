@@ -83,6 +83,16 @@ fn bucket(spec: &Spec, document: &mut Document) {
             );
         } else if !is_region(region) {
             document.refuse("files.region", "is not a region, such as `us-east-1`");
+        } else if super::partition(region) != super::partition(&spec.home_region()) {
+            document.refuse(
+                "files.region",
+                format!(
+                    "lies in another partition of AWS (`{}`) than the home region `{}` (`{}`): the nodes' role means nothing there. Name a bucket of the home region's partition",
+                    super::partition(region),
+                    spec.home_region(),
+                    super::partition(&spec.home_region())
+                ),
+            );
         }
     }
     keys(spec, document);
@@ -250,6 +260,14 @@ mod tests {
             ("prefix = \"a//b\"", "no slash at the beginning"),
             ("prefix = \"a*\"", "no slash at the beginning"),
             ("region = \"us-east-1\"", "needs `files.bucket`"),
+            (
+                "bucket = \"chat\"\nregion = \"cn-north-1\"",
+                "another partition of AWS (`aws-cn`)",
+            ),
+            (
+                "bucket = \"chat\"\nregion = \"us-gov-west-1\"",
+                "another partition of AWS (`aws-us-gov`)",
+            ),
             ("endpoint = \"minio.example\"", "is not `https://host`"),
             (
                 "endpoint = \"https://minio.example/path\"",

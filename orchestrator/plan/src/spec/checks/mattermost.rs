@@ -148,7 +148,7 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
         } else if holds_secret(value) {
             document.refuse_hidden(
                 &path,
-                "holds a secret (a login in an address, or a member of its JSON that is named as one): put the whole value into Secrets Manager and name it in `[mattermost.secrets]`",
+                "holds a secret (a login or a token in an address, or a member of its JSON that is named as one): put the whole value into Secrets Manager and name it in `[mattermost.secrets]`",
             );
         } else if value.contains(breaks_a_line) {
             document.refuse(

@@ -60,6 +60,46 @@ fn an_end_says_how_far_it_is_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_end_without_the_rights_says_where_they_are_printed() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    world.bucket_pages = 3;
+    intent.want = Want::Down {
+        delete_database: false,
+        delete_files: true,
+    };
+    let is_emptied = |action: &Action| matches!(action, Action::DeleteBucketContents { .. });
+    let action = loop {
+        let decision = turn(&mut world, &mut intent);
+        if let Some(action) = decision.actions.into_iter().find(is_emptied) {
+            break action;
+        }
+    };
+    let rights = "`orchestrator iam-policy --delete-files`";
+    let refused = "s3:DeleteObjects: AccessDenied";
+    let mut denied = intent.clone();
+    denied.journal.insert(
+        action.key(),
+        crate::intent::Entry {
+            intended: world.now,
+            attempted: None,
+            done: None,
+            error: Some(refused.to_owned()),
+            failures: 1,
+        },
+    );
+    let decision = plan(&denied, &world.observed, world.now);
+    let told = super::text(&decision);
+    assert!(told.contains(rights) && told.contains(refused), "{told}");
+    let unknown = &mut world.observed.unknown;
+    unknown.insert("files_bucket/empty".to_owned(), refused.to_owned());
+    let decision = plan(&intent, &world.observed, world.now);
+    let Phase::Stuck { reason } = decision.next else {
+        panic!("{decision:?}");
+    };
+    assert!(reason.contains(rights), "{reason}");
+}
+
+#[test]
 fn a_bucket_that_the_file_names_outlives_every_end() {
     let named = spec(&[("# bucket = \"example-chat-files\"", "bucket = \"theirs\"")]);
     let mut observed = empty_account();
