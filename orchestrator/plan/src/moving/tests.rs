@@ -10,6 +10,7 @@ use crate::fixtures::{clustered, epoch, ready, turn, unlicensed, until};
 use crate::intent::{Mode, Phase, RolloutIntent};
 use crate::lint;
 use crate::rollout::{Ask, Refused, request, word};
+use crate::stack::NOTICE;
 use crate::world::World;
 
 const SALT: &str = "FileSettings.PublicLinkSalt";
