@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cloud::SecretVersion;
 use fleet_proto::v1;
 use jiff::Timestamp;
 use plan::intent::LicenceRecord;
-use plan::observed::{Licence, Term};
+use plan::observed::{Licence, NoText, Term, UnreadLicence};
 use plan::{NodeGoal, Observed, Spec};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -168,21 +169,40 @@ impl Licences {
 
 /// The licence in force as `status` shows it.
 pub fn row(spec: &Spec, observed: &Observed) -> Option<v1::ResourceState> {
-    let seen = observed.licence.as_ref()?;
-    let state = match seen.terms.get(&seen.current) {
-        Some(term) => {
-            let cluster = if term.cluster { "with" } else { "without" };
-            let end = term.expires.strftime("%Y-%m-%d");
-            format!("{} until {end}, {cluster} cluster", term.sku)
-        }
+    let name = spec.mattermost.licence_secret.clone()?;
+    let seen = observed.licence.as_ref();
+    let unread = observed.licence_unread.as_ref();
+    let state = seen.map(|seen| match seen.terms.get(&seen.current) {
+        Some(term) => end(term),
         None => "its end is not known".to_owned(),
-    };
-    Some(v1::ResourceState {
+    });
+    let unread = unread.map(|unread| format!("the secret {}", unread.why));
+    let state: Vec<String> = state.into_iter().chain(unread).collect();
+    (!state.is_empty()).then(|| v1::ResourceState {
         kind: "licence".to_owned(),
-        name: spec.mattermost.licence_secret.clone()?,
-        id: format!("version {}", seen.current),
-        state: state.trim().to_owned(),
+        name,
+        id: seen.map_or_else(String::new, |seen| format!("version {}", seen.current)),
+        state: state.join("; "),
     })
+}
+
+/// Kind, end and reach of a licence, for people.
+pub fn end(term: &Term) -> String {
+    let cluster = if term.cluster { "with" } else { "without" };
+    let end = term.expires.strftime("%Y-%m-%d");
+    let text = format!("{} until {end}, {cluster} cluster", term.sku);
+    text.trim().to_owned()
+}
+
+/// The licence as it is known at one look.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What its secret holds, as it was read last.
+    pub licence: Option<Licence>,
+    /// Why the newest read gave no text.
+    pub unread: Option<UnreadLicence>,
+    /// The texts that are at hand.
+    pub texts: Licences,
 }
 
 /// What was read of the licence's secret so far.
@@ -190,6 +210,8 @@ pub fn row(spec: &Spec, observed: &Observed) -> Option<v1::ResourceState> {
 pub struct Reader {
     read: Option<Instant>,
     current: Option<String>,
+    /// Why the newest read of the version in force gave no text.
+    unread: Option<NoText>,
     texts: BTreeMap<String, SecretString>,
     terms: BTreeMap<String, Term>,
 }
@@ -197,18 +219,18 @@ pub struct Reader {
 impl Reader {
     /// The licence as it is known now. Its secret is the operator's, not the stack's: it is read by name,
     /// now and then; what was read before stays good when a read fails, so that nodes do not lose it.
-    pub async fn observe(
-        &mut self,
-        core: &Core,
-        snapshot: &Snapshot,
-    ) -> Option<(Licence, Licences)> {
-        let secret = core.spec.mattermost.licence_secret.as_ref()?;
+    /// While it cannot be read, that is tried at every look: somebody waits for it.
+    pub async fn observe(&mut self, core: &Core, snapshot: &Snapshot) -> Known {
+        let Some(secret) = &core.spec.mattermost.licence_secret else {
+            return Known::default();
+        };
         let record = &snapshot.record.licence;
         if self
             .read
             .is_none_or(|at| at.elapsed() >= self.pause(record))
         {
-            self.read_current(core, secret).await;
+            let answer = core.cloud.read_secret_version(secret, None).await;
+            self.take(secret, answer);
             let wanted = self.wanted(record, snapshot);
             for id in &wanted {
                 self.read_earlier(core, secret, id).await;
@@ -216,12 +238,25 @@ impl Reader {
             self.texts.retain(|id, _| wanted.contains(id));
             self.terms.retain(|id, _| wanted.contains(id));
         }
-        let seen = Licence {
-            current: self.current.clone()?,
-            readable: self.texts.keys().cloned().collect(),
-            terms: self.terms.clone(),
-        };
-        Some((seen, Licences::new(self.texts.clone())))
+        self.known()
+    }
+
+    /// What was read so far. Where the version in force was never read, the texts of earlier ones are good all
+    /// the same: nodes that were told one, and the proven one, do not wait for another.
+    fn known(&self) -> Known {
+        let readable: BTreeSet<String> = self.texts.keys().cloned().collect();
+        Known {
+            licence: self.current.clone().map(|current| Licence {
+                current,
+                readable: readable.clone(),
+                terms: self.terms.clone(),
+            }),
+            unread: self
+                .unread
+                .clone()
+                .map(|why| UnreadLicence { why, readable }),
+            texts: Licences::new(self.texts.clone()),
+        }
     }
 
     /// Until the next read.
@@ -244,14 +279,19 @@ impl Reader {
             .collect()
     }
 
-    async fn read_current(&mut self, core: &Core, secret: &str) {
-        match core.cloud.read_secret_version(secret, None).await {
+    /// The answer for the version in force.
+    fn take(&mut self, secret: &str, answer: Result<SecretVersion, NoText>) {
+        match answer {
             Ok(version) => {
                 self.read = Some(Instant::now());
+                self.unread = None;
                 self.current = Some(version.id.clone());
                 self.keep(version.id, version.text);
             }
-            Err(error) => log::warn!("licence `{secret}`: {}", crate::chain(&error)),
+            Err(why) => {
+                log::warn!("licence: {}", why.words(secret));
+                self.unread = Some(why);
+            }
         }
     }
 
@@ -261,7 +301,7 @@ impl Reader {
         }
         match core.cloud.read_secret_version(secret, Some(id)).await {
             Ok(version) => self.keep(version.id, version.text),
-            Err(error) => log::warn!("licence `{secret}`: {}", crate::chain(&error)),
+            Err(why) => log::warn!("licence: version {id}: {}", why.words(secret)),
         }
     }
 

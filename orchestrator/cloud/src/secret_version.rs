@@ -1,6 +1,9 @@
 //! Versions of a secret that is the operator's: the licence's. Its texts are read, and which of them is in
 //! force may be put back; nothing else of it is touched.
 
+use std::fmt::Write as _;
+
+use plan::observed::NoText;
 use secrecy::SecretString;
 
 use crate::apply::Outcome;
@@ -21,12 +24,12 @@ pub struct SecretVersion {
 
 impl Cloud {
     /// A version of a secret's text: the one with this id, or the one in force. `secret` is its name or
-    /// ARN. `NotFound`: there is no such secret, or no such version of it any more.
+    /// ARN.
     pub async fn read_secret_version(
         &self,
         secret: &str,
         id: Option<&str>,
-    ) -> Result<SecretVersion, ReadError> {
+    ) -> Result<SecretVersion, NoText> {
         const CALL: &str = "secretsmanager:GetSecretValue";
         let answer = self
             .look()
@@ -37,23 +40,13 @@ impl Cloud {
             .send()
             .await
             .called(CALL);
-        match answer {
-            Ok(mut answer) => {
-                let missing = |what| ReadError::from(Failure::incomplete(CALL, what));
-                let text = answer.secret_string.take();
-                Ok(SecretVersion {
-                    text: text.ok_or_else(|| missing("SecretString"))?.into(),
-                    id: answer.version_id.ok_or_else(|| missing("VersionId"))?,
-                })
-            }
-            Err(failure) if failure.is("ResourceNotFound") => Err(ReadError::NotFound {
-                what: match id {
-                    Some(id) => format!("version {id} of secret `{secret}`"),
-                    None => format!("secret `{secret}`"),
-                },
-            }),
-            Err(failure) => Err(failure.into()),
-        }
+        let mut answer = answer.map_err(no_text)?;
+        let text = answer.secret_string.take().ok_or(NoText::Bytes)?;
+        let id = answer.version_id.take();
+        Ok(SecretVersion {
+            text: text.into(),
+            id: id.ok_or_else(|| no_text(Failure::incomplete(CALL, "VersionId")))?,
+        })
     }
 
     /// The version `to` is in force. AWS moves the label only away from `from`: where a third version is
@@ -90,5 +83,29 @@ impl Cloud {
             .await
             .called("secretsmanager:UpdateSecretVersionStage")?;
         Ok(Outcome::Changed)
+    }
+}
+
+/// Why a read gave no text. AWS answers `InvalidRequest` to a read of a secret that was deleted, and to no
+/// other one of a secret's own account.
+fn no_text(failure: Failure) -> NoText {
+    if failure.is("ResourceNotFound") {
+        return NoText::Missing;
+    }
+    if failure.is("InvalidRequest") && failure.message().contains("deletion") {
+        return NoText::Deleting;
+    }
+    let is_denied = failure.is_denied();
+    let error = ReadError::from(failure);
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let _ = write!(words, ": {cause}");
+        source = cause.source();
+    }
+    if is_denied {
+        NoText::Denied(words)
+    } else {
+        NoText::Unanswered(words)
     }
 }

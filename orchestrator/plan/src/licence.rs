@@ -8,6 +8,7 @@
 //!
 //! Invariant: while one version is proven, another one is with one node at most until a server took it.
 
+mod text;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::observed::{Failure, Node, ServerLicence};
 use crate::stack::NOTICE;
 use crate::view::View;
 
+pub(crate) use text::{awaited, held_back, lacks, unread};
 pub(crate) use words::taken;
 
 /// How often putting a version back is tried. AWS's refusal (the secret is the operator's, so the right
@@ -48,6 +50,11 @@ pub(crate) struct Versions {
 impl Versions {
     pub fn of(&self, instance: &str) -> Option<String> {
         self.of.get(instance).unwrap_or(&self.new).clone()
+    }
+
+    /// What a node gets that has nothing yet.
+    fn of_new(&self) -> Option<&str> {
+        self.new.as_deref()
     }
 
     /// Nodes that have another version than the wanted one and may be told.

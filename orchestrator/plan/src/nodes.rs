@@ -159,6 +159,10 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
     let Some(node) = view.node(instance) else {
         return Err(format!("{instance} has not called yet"));
     };
+    let is_taken_up = node.goal.as_ref() == Some(goal) && node.current;
+    if !is_taken_up && let Some(why) = licence::awaited(view, goal) {
+        return Err(format!("{instance} {why}"));
+    }
     let NodeGoal::Serve {
         version,
         migrate,
@@ -187,7 +191,7 @@ pub(crate) fn verified(view: &View<'_>, instance: &str, goal: &NodeGoal) -> Resu
             "the agent of {instance} is older than settings in the database: its server keeps them on the node; roll out an image with this version's agent"
         ));
     }
-    if node.goal.as_ref() != Some(goal) || !node.current {
+    if !is_taken_up {
         return Err(format!(
             "{instance} has not taken up its goal yet (`{}`)",
             node.phase

@@ -24,7 +24,7 @@ pub use fleet::{
     TemplateVersion,
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
-pub use licence::{Licence, ServerLicence, Term};
+pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 
 impl Observed {
     /// Applied Mattermost migrations, when SQL could say.
@@ -110,6 +110,9 @@ pub struct Observed {
     /// The licence's secret, where the specification names one and it was read.
     #[serde(default)]
     pub licence: Option<Licence>,
+    /// That secret, where the newest read of it gave no text. What was read before is in `licence` still.
+    #[serde(default)]
+    pub licence_unread: Option<UnreadLicence>,
 }
 
 /// Streak key of a DB instance's status: `db/<id>=<status>`.

@@ -62,6 +62,7 @@ pub(crate) struct Base {
 /// The parts that no rollout touches. None: the network is not known yet.
 pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
     secrets::named(view, draft);
+    licence::unread(view, draft);
     let secrets = secrets::secrets(view, draft);
     let files_ready = files::files(view, draft);
     let network = network::network(view, draft)?;

@@ -56,6 +56,11 @@ impl Turns {
         turns
     }
 
+    /// Which version of the licence each node gets.
+    pub fn licences(&self) -> &Versions {
+        &self.versions
+    }
+
     /// The goal with what this node gets.
     pub fn complete(&self, mut goal: NodeGoal, instance: &str, node: Option<&Node>) -> NodeGoal {
         match &mut goal {

@@ -6,6 +6,7 @@ use super::{Cli, Exit, named_secrets, output};
 use crate::host;
 
 mod files;
+mod licence;
 
 /// One check.
 #[derive(Debug, Serialize)]
@@ -152,6 +153,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 detail: "none: users speak plain HTTP to the load balancer; `load_balancer.certificate_arn` names one".to_owned(),
             });
         }
+        checks.extend(licence::licence(&core).await);
         checks.extend(files::files(&core, &observed).await);
         let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
         for permission in core.cloud.dry_run_permissions(vpc).await {

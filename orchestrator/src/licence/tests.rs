@@ -102,6 +102,62 @@ fn texts_show_themselves_nowhere() {
 }
 
 #[test]
+fn what_was_read_stays_good_and_why_no_more_is_read_is_known() {
+    const SECRET: &str = "demo/licence";
+    let read = |id: &str| {
+        Ok(SecretVersion {
+            id: id.to_owned(),
+            text: format!("text of {id}").into(),
+        })
+    };
+    let seen = |reader: &Reader| {
+        let known = reader.known();
+        let ids = |unread: &UnreadLicence| unread.readable.iter().cloned().collect::<Vec<_>>();
+        (
+            known.licence.map(|seen| seen.current),
+            known
+                .unread
+                .as_ref()
+                .map(|unread| (unread.why.clone(), ids(unread))),
+            known.texts.0.into_keys().collect::<Vec<_>>(),
+        )
+    };
+    let unread = |why: NoText, ids: &[&str]| {
+        Some((
+            why,
+            ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(),
+        ))
+    };
+    let v1 = || vec!["v1".to_owned()];
+
+    let mut reader = Reader::default();
+    assert_eq!(seen(&reader), (None, None, vec![]));
+    reader.take(SECRET, Err(NoText::Deleting));
+    assert_eq!(seen(&reader), (None, unread(NoText::Deleting, &[]), vec![]));
+    assert!(reader.read.is_none(), "the next look asks again");
+    // An earlier version is read by its id.
+    reader.keep("v1".to_owned(), "text of v1".to_owned().into());
+    assert_eq!(
+        seen(&reader),
+        (None, unread(NoText::Deleting, &["v1"]), v1())
+    );
+
+    let mut reader = Reader::default();
+    reader.take(SECRET, read("v1"));
+    assert_eq!(seen(&reader), (Some("v1".to_owned()), None, v1()));
+    reader.take(SECRET, Err(NoText::Bytes));
+    let kept = (Some("v1".to_owned()), unread(NoText::Bytes, &["v1"]), v1());
+    assert_eq!(seen(&reader), kept);
+    assert!(!format!("{:?}", reader.known()).contains("text of"));
+    reader.take(SECRET, read("v2"));
+    let (current, unread, texts) = seen(&reader);
+    assert_eq!(
+        (current.as_deref(), unread, texts.len()),
+        (Some("v2"), None, 2)
+    );
+}
+
+#[test]
 fn the_versions_that_may_be_needed_are_kept() {
     let goal = |version: &str| NodeGoal::Prepare {
         version: "11.10.0".to_owned(),
@@ -226,6 +282,22 @@ fn status_has_the_licence_in_force() {
     let known = "licence mattermost/licence version v1: enterprise until 2027-01-01, with cluster";
     assert_eq!(row(&seen), known);
     assert_eq!(super::row(&spec, &Observed::default()), None);
+    let row = |licence: Option<Licence>| {
+        let observed = Observed {
+            licence,
+            licence_unread: Some(UnreadLicence {
+                why: NoText::Deleting,
+                readable: BTreeSet::new(),
+            }),
+            ..Observed::default()
+        };
+        let row = super::row(&spec, &observed).unwrap();
+        format!("{} {}: {}", row.name, row.id, row.state)
+    };
+    let gone = "the secret is scheduled for deletion";
+    assert_eq!(row(None), format!("mattermost/licence : {gone}"));
+    let both = "version v1: enterprise until 2027-01-01, with cluster; the secret is scheduled";
+    assert!(row(Some(seen)).contains(both));
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Versions of the licence's secret.
 
-use cloud::{EffectError, Outcome, ReadError};
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::{self, BehaviorVersion, Region};
+use aws_sdk_secretsmanager::primitives::Blob;
+use cloud::{EffectError, Outcome};
 use lab::fault::{Effect, Fault};
+use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use plan::Action;
+use plan::observed::NoText;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::support::World;
+use crate::support::{HOME, World};
 
 const SECRET: &str = "demo/licence";
 
@@ -22,7 +27,7 @@ async fn put(world: &World, text: &str) -> String {
     id
 }
 
-async fn read(world: &World, id: Option<&str>) -> Result<(String, String), ReadError> {
+async fn read(world: &World, id: Option<&str>) -> Result<(String, String), NoText> {
     let version = world.cloud.read_secret_version(SECRET, id).await?;
     Ok((version.id, version.text.expose_secret().to_owned()))
 }
@@ -90,10 +95,7 @@ async fn what_is_not_there_or_not_allowed_is_said() {
     let first = put(&world, "first").await;
     let none = "00000000-0000-0000-0000-000000000000";
     let missing = read(&world, Some(none)).await;
-    assert!(
-        matches!(&missing, Err(ReadError::NotFound { what }) if what.contains(none) && what.contains(SECRET)),
-        "{missing:?}"
-    );
+    assert_eq!(missing, Err(NoText::Missing));
     let gone = world.attempt(&restore(&first, none)).await;
     assert!(
         matches!(&gone, Err(EffectError::Refused { code, .. }) if code.starts_with("ResourceNotFound")),
@@ -112,4 +114,59 @@ async fn what_is_not_there_or_not_allowed_is_said() {
         "{error}"
     );
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_secret_gives_no_text_is_known() {
+    let world = World::start().await;
+    assert_eq!(read(&world, None).await, Err(NoText::Missing));
+    let first = put(&world, "first").await;
+    world.lab.faults.add(Fault {
+        service: None,
+        action: Some("GetSecretValue".to_owned()),
+        effect: Effect::Error {
+            code: "AccessDeniedException".to_owned(),
+            message: "User is not authorized to perform: secretsmanager:GetSecretValue".to_owned(),
+        },
+        times: 1,
+    });
+    let denied = read(&world, None).await;
+    assert!(
+        matches!(&denied, Err(NoText::Denied(why)) if why.contains("AccessDeniedException")),
+        "{denied:?}"
+    );
+    put_bytes(&world).await;
+    assert_eq!(read(&world, None).await, Err(NoText::Bytes));
+    let text = read(&world, Some(&first)).await.expect("it is there still");
+    assert_eq!(text.1, "first");
+    let name = SECRET.to_owned();
+    assert_eq!(
+        world.once(&Action::DeleteSecret { name }).await,
+        Outcome::Changed
+    );
+    for id in [None, Some(first.as_str())] {
+        assert_eq!(read(&world, id).await, Err(NoText::Deleting));
+    }
+    world.stop().await;
+}
+
+/// As `put-secret-value --secret-binary` does.
+async fn put_bytes(world: &World) {
+    let secrets = Client::from_conf(
+        config::Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(HOME))
+            .endpoint_url(&world.endpoint)
+            .credentials_provider(config::Credentials::new(
+                OPERATOR_KEY,
+                OPERATOR_SECRET,
+                None,
+                None,
+                "test",
+            ))
+            .build(),
+    );
+    let put = secrets.put_secret_value().secret_id(SECRET);
+    let answer = put.secret_binary(Blob::new([1, 2, 3])).send().await;
+    answer.expect("a version of bytes");
 }

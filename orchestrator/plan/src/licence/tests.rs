@@ -1,5 +1,6 @@
 //! The licence against the model: who is told which version, and what becomes of one that is not taken.
 
+mod text;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

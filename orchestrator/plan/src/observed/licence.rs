@@ -32,6 +32,59 @@ pub struct Licence {
     pub terms: BTreeMap<String, Term>,
 }
 
+/// The licence's secret gives no text of its version in force now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadLicence {
+    /// Why.
+    pub why: NoText,
+    /// Ids of the versions whose text is at hand all the same: read before, or still to be read by their id.
+    pub readable: BTreeSet<String>,
+}
+
+/// Why a secret gives no text. To be read after the secret's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum NoText {
+    /// AWS knows no secret of this name, or no such version of it.
+    #[error("does not exist, or has no version in force")]
+    Missing,
+    /// Somebody deleted it: it is in its recovery window, and nothing of it can be read.
+    #[error("is scheduled for deletion")]
+    Deleting,
+    /// It was put with `--secret-binary`.
+    #[error("holds bytes, not text")]
+    Bytes,
+    /// The right is missing; AWS's words.
+    #[error("may not be read: {0}")]
+    Denied(String),
+    /// No usable answer; AWS's or the transport's words.
+    #[error("could not be read: {0}")]
+    Unanswered(String),
+}
+
+impl NoText {
+    /// What is wrong with this secret, and what would be right.
+    pub fn words(&self, secret: &str) -> String {
+        let remedy = match self {
+            Self::Missing => format!(
+                "; `aws secretsmanager create-secret --name {secret} --secret-string file://…` makes it in the home region"
+            ),
+            Self::Deleting => {
+                format!("; `aws secretsmanager restore-secret --secret-id {secret}` brings it back")
+            }
+            Self::Bytes => {
+                "; put the licence's text into it with `--secret-string`, not `--secret-binary`"
+                    .to_owned()
+            }
+            Self::Denied(_) => {
+                "; `orchestrator iam-policy` prints the statement `ReadNamedSecrets`; a secret that a key of your own encrypts needs `kms:Decrypt` on that key, too".to_owned()
+            }
+            Self::Unanswered(_) => String::new(),
+        };
+        format!("secret `{secret}` {self}{remedy}")
+    }
+}
+
 /// What a licence's text says of itself. Nothing of it is proven: the signature is the server's affair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Term {

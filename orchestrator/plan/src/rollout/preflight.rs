@@ -3,6 +3,7 @@
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
+use crate::licence;
 use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::scene::Scene;
@@ -76,6 +77,7 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         room(draft, scene);
     }
     secrets(draft, scene);
+    licence::held_back(scene.view, draft);
     if scene.base.is_some_and(|base| !base.files_ready) {
         draft.wait("files", "the place for users' files is not ready");
     }

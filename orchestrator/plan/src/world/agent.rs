@@ -4,6 +4,7 @@ use super::World;
 use crate::configuration::ConfigurationHome;
 use crate::decision::NodeGoal;
 use crate::files::FilesHome;
+use crate::licence;
 use crate::moving::MoveOrder;
 use crate::observed::{Configuration, Failure, Moved, Node, ServerLicence};
 use crate::view::is_leaving;
@@ -72,6 +73,10 @@ impl World {
             return;
         };
         let anew = !node.current;
+        let is_named = self.spec.mattermost.licence_secret.is_some();
+        if anew && licence::lacks(is_named, &self.observed, &goal) {
+            return;
+        }
         node.current = true;
         match goal {
             NodeGoal::Drain => {

@@ -62,16 +62,16 @@ pub(super) async fn learn(core: &Arc<Core>, observed: &mut Observed, memory: &mu
         primary = mattermost.map(|login| login.access(core, endpoint, "mattermost"));
     }
     history(core, observed, store, &memory.last).await;
-    let seen = memory.licence.observe(core, &memory.last).await;
-    let (licence, licences) = seen.unzip();
-    observed.licence = licence;
+    let known = memory.licence.observe(core, &memory.last).await;
+    observed.licence = known.licence;
+    observed.licence_unread = known.unread;
+    let licences = known.texts;
     memory.named.refresh(core).await;
     observed.missing_secrets = memory.named.missing();
     let named = memory.named.values(&core.spec.secret_settings());
     let before = core.fleet.facts();
-    let known = before.as_ref().map(|before| &before.database);
-    let primary = primary.filter(|access| lets_in(access, known, observed.databases.as_ref()));
-    let licences = licences.unwrap_or_default();
+    let former = before.as_ref().map(|before| &before.database);
+    let primary = primary.filter(|access| lets_in(access, former, observed.databases.as_ref()));
     if let Some(facts) = whole(core, observed, primary, licences, named)
         && before.is_none_or(|before| differ(&before, &facts))
     {
