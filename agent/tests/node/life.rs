@@ -413,6 +413,9 @@ async fn a_goal_that_cannot_be_kept_is_followed_in_one_session_all_the_same() {
         .await;
     assert_eq!(report.mattermost_version, "11.10.0");
     let log = node.log();
-    assert!(log.contains("what was accepted cannot be kept on disk"), "{log}");
+    assert!(
+        log.contains("what was accepted cannot be kept on disk"),
+        "{log}"
+    );
     assert!(!log.contains("no session with"), "{log}");
 }
