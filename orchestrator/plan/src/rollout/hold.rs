@@ -17,15 +17,11 @@ pub(super) fn hold(draft: &mut Draft, scene: &Scene<'_>) {
     }
     let away = sends_users_away(scene, &scene.rollout.phase);
     if let (None, Some(balancer)) = (view.listener(), &scene.balancer) {
-        let action = if away {
+        let returns = scene.is_cutover() && scene.rollout.phase == Phase::ReturningTraffic;
+        let action = if away || returns {
             back::maintenance()
-        } else if matches!(
-            scene.rollout.phase,
-            Phase::Promoted | Phase::Draining | Phase::Retained
-        ) {
+        } else if green_serves_all(scene) {
             ListenerAction::Forward(balancer.all_to(scene.green_slot()))
-        } else if scene.is_cutover() && scene.rollout.phase == Phase::ReturningTraffic {
-            back::maintenance()
         } else {
             ListenerAction::Forward(balancer.all_to(scene.blue_slot()))
         };
@@ -47,6 +43,15 @@ pub(super) fn hold(draft: &mut Draft, scene: &Scene<'_>) {
         }
     } else if is_quiet && scene.rollout.phase != Phase::Snapshot && !scene.is_move() {
         green::names_both(draft, scene);
+    }
+}
+
+/// Phases in which blue is to serve nobody any more; in a cutover its servers are stopped before.
+fn green_serves_all(scene: &Scene<'_>) -> bool {
+    match scene.rollout.phase {
+        Phase::Promoted | Phase::Draining | Phase::Retained => true,
+        Phase::Shifting { .. } | Phase::Baking => scene.is_cutover(),
+        _ => false,
     }
 }
 
