@@ -149,3 +149,31 @@ async fn until_logged(node: &Scenario, words: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
+
+/// What cannot be written where the agent keeps its goal, as on a full or read-only disk.
+#[tokio::test]
+async fn a_goal_that_cannot_be_kept_is_followed_in_one_session_all_the_same() {
+    let mut node = Scenario::new("127.77.1.40").await;
+    node.orchestrator.want(node.release(1, "11.9.0"));
+    node.orchestrator
+        .until("first", |report| report.phase() == Phase::Serving)
+        .await;
+    let kept = node.path("var/lib/mattermost-agent/desired");
+    std::fs::remove_file(&kept).unwrap();
+    // Not even root puts a file in the place of a folder that is not empty.
+    std::fs::create_dir_all(kept.join("in the way")).unwrap();
+    node.orchestrator.want(node.release(2, "11.10.0"));
+    let report = node
+        .orchestrator
+        .until("second", |report| {
+            report.phase() == Phase::Serving && report.generation == 2
+        })
+        .await;
+    assert_eq!(report.mattermost_version, "11.10.0");
+    let log = node.log();
+    assert!(
+        log.contains("what was accepted cannot be kept on disk"),
+        "{log}"
+    );
+    assert!(!log.contains("no session with"), "{log}");
+}

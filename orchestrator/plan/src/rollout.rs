@@ -206,20 +206,7 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
             failed.words()
         )]));
     }
-    let stands_on_green = matches!(
-        rollout.phase,
-        Phase::Prepared
-            | Phase::Closed
-            | Phase::Snapshot
-            | Phase::Canary
-            | Phase::Full
-            | Phase::Joined
-            | Phase::Shifting { .. }
-            | Phase::Baking
-    );
-    let made = rollout.to.template_version.is_some() && !scene.is_move();
-    let early = rollout.mode == Mode::Overlap && rollout.phase == Phase::Snapshot;
-    if stands_on_green && made && !early && scene.green.is_none() {
+    if green_is_gone(scene) {
         return Some(Step::Back(vec![format!(
             "green's group `{}` is gone: somebody deleted it",
             scene.green_name
@@ -234,6 +221,24 @@ fn interrupted(draft: &mut Draft, scene: &Scene<'_>) -> Option<Step> {
             "green node {id} was lost after it was verified"
         )])
     })
+}
+
+/// Green's group was made, the phase stands on it, and it is not there.
+fn green_is_gone(scene: &Scene<'_>) -> bool {
+    let stands_on_it = match scene.rollout.phase {
+        Phase::Prepared
+        | Phase::Closed
+        | Phase::Canary
+        | Phase::Full
+        | Phase::Joined
+        | Phase::Shifting { .. }
+        | Phase::Baking => true,
+        // Elsewhere the snapshot is made before green is.
+        Phase::Snapshot => scene.is_cutover(),
+        _ => false,
+    };
+    let is_made = scene.rollout.to.template_version.is_some() && !scene.is_move();
+    stands_on_it && is_made && scene.green.is_none()
 }
 
 /// Stuck stays until a person says `abort`: then it goes on where it was hindered. One that has no way back and

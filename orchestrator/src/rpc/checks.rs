@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use fleet_proto::id::InstanceId;
 use fleet_proto::v1;
 use plan::Observed;
+use plan::observed::Instance;
 use tonic::{Code, Status};
 
 use super::denied::{NOT_ACCEPTED, TRY_AGAIN};
@@ -181,8 +182,13 @@ pub fn addresses(observed: &Observed) -> impl Iterator<Item = IpAddr> {
     observed
         .instances
         .values()
-        .filter(|instance| matches!(instance.state.as_str(), "pending" | "running"))
+        .filter(|instance| runs(instance))
         .filter_map(|instance| instance.private_ip.as_ref()?.parse().ok())
+}
+
+/// Whether EC2 says that the instance is there and not on its way out.
+pub fn runs(instance: &Instance) -> bool {
+    matches!(instance.state.as_str(), "pending" | "running")
 }
 
 /// The signed request as sent: everything that can be checked before any AWS call.
@@ -335,7 +341,7 @@ pub fn instance(observed: &Observed, id: &InstanceId, source: IpAddr) -> Result<
         .instances
         .get(id.as_str())
         .ok_or(Refused::InstanceUnknown)?;
-    if !matches!(instance.state.as_str(), "pending" | "running") {
+    if !runs(instance) {
         return Err(Refused::InstanceState);
     }
     if observed

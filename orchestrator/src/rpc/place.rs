@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
+use super::checks::runs;
 use super::denied::Denied;
 use crate::core::Look;
 
 /// Reads of a look without which nothing is known of an instance.
 const READS: [&str; 2] = ["instances", "groups"];
 
-/// What the look says.
+/// What was seen of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A running instance of one of our groups, at this address.
@@ -26,12 +27,11 @@ pub fn of(look: &Look, instance: &str, source: IpAddr) -> Place {
     if look.at.is_none() || READS.iter().any(|read| seen.unknown.contains_key(*read)) {
         return Place::Unread;
     }
-    let runs = |state: &str| matches!(state, "pending" | "running");
     let member = seen
         .groups
         .values()
         .any(|group| group.members.contains_key(instance));
-    let found = seen.instances.get(instance).filter(|it| runs(&it.state));
+    let found = seen.instances.get(instance).filter(|found| runs(found));
     let Some(found) = found.filter(|_| member) else {
         return Place::NotOurs(Denied::CertificateInstance);
     };

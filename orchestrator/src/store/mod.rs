@@ -296,26 +296,31 @@ async fn usable<'a>(
     remote: &'a mut Option<Remote>,
     changed: &watch::Sender<u64>,
 ) -> Result<Option<&'a mut Client>, StoreError> {
-    let Some(remote) = remote else {
-        return Ok(None);
-    };
-    if remote.client.as_ref().is_none_or(Client::is_closed) {
-        let client = connect::open(&remote.access, Some(changed.clone())).await?;
-        client.batch_execute("LISTEN fleet").await?;
-        remote.client = Some(client);
-        // What was said while nobody listened was not heard.
-        ring(changed);
-    }
-    Ok(remote.client.as_mut())
+    reach(remote, Some(changed)).await
 }
 
 /// The lease's client: it hears of no changes.
 async fn usable_for_lease(remote: &mut Option<Remote>) -> Result<Option<&mut Client>, StoreError> {
+    reach(remote, None).await
+}
+
+async fn reach<'a>(
+    remote: &'a mut Option<Remote>,
+    changed: Option<&watch::Sender<u64>>,
+) -> Result<Option<&'a mut Client>, StoreError> {
     let Some(remote) = remote else {
         return Ok(None);
     };
     if remote.client.as_ref().is_none_or(Client::is_closed) {
-        remote.client = Some(connect::open(&remote.access, None).await?);
+        let client = connect::open(&remote.access, changed.cloned()).await?;
+        if changed.is_some() {
+            client.batch_execute("LISTEN fleet").await?;
+        }
+        remote.client = Some(client);
+        // What was said while nobody listened was not heard.
+        if let Some(changed) = changed {
+            ring(changed);
+        }
     }
     Ok(remote.client.as_mut())
 }

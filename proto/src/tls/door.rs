@@ -1,5 +1,5 @@
 //! Who may take a place at a server's port: connections are bounded in all, by source, and for
-//! sources that nobody vouches for.
+//! sources that nobody knows.
 //!
 //! ```text
 //!   accept --> a place? --no--> closed at once, counted
@@ -270,7 +270,7 @@ impl Place {
     }
 
     /// It showed a certificate: no stranger any more, and it makes room for nobody.
-    pub(super) fn vouch(&mut self) -> Result<(), Turned> {
+    pub(super) fn prove(&mut self) -> Result<(), Turned> {
         let of_source = self.door.0.bounds.of_source;
         let mut taken = self.door.taken();
         let own = taken.by_source.entry(self.source).or_default();
@@ -356,7 +356,7 @@ mod tests {
         drop(held);
         let mut place = door.enter(address(3)).unwrap();
         drop(ours);
-        place.vouch().unwrap();
+        place.prove().unwrap();
         let more: Vec<Place> = [1, 1, 2]
             .map(|last| door.enter(address(last)).unwrap())
             .into();
@@ -373,7 +373,7 @@ mod tests {
     fn the_oldest_without_a_certificate_makes_room_for_its_own_source() {
         let door = door();
         let mut proven = door.enter(address(9)).unwrap();
-        proven.vouch().unwrap();
+        proven.prove().unwrap();
         let first = door.enter(address(9)).unwrap();
         let second = door.enter(address(9)).unwrap();
         let other = door.enter(address(8)).unwrap();
@@ -385,15 +385,15 @@ mod tests {
                 .into_iter()
                 .any(is_displaced)
         );
-        third.vouch().unwrap();
+        third.prove().unwrap();
         let mut fourth = door.enter(address(9)).unwrap();
         assert!(!is_displaced(&second), "there was room again");
-        assert_eq!(fourth.vouch(), Err(Turned::Source), "two are enough");
+        assert_eq!(fourth.prove(), Err(Turned::Source), "two are enough");
         drop(first);
         let mut late = door.enter(address(9)).unwrap();
         assert!(is_displaced(&second));
         drop((second, third, fourth));
-        late.vouch().unwrap();
+        late.prove().unwrap();
         drop((late, proven, other));
         let taken = door.0.taken.lock().unwrap();
         assert_eq!((taken.all, taken.by_source.len()), (0, 0));

@@ -239,7 +239,7 @@ async fn handshake(
                     over: false,
                 })
             } else {
-                if let Err(refused) = place.vouch() {
+                if let Err(refused) = place.prove() {
                     log::info!("connection of {address} refused by check `{refused}`");
                     door.turn_away(refused, address.ip());
                     return None;

@@ -42,6 +42,38 @@ impl Stage {
         names.next().cloned().context("the stack has no bucket")
     }
 
+    /// Waits until the only node serves from its own disk and `status` is as wanted, each look at it for at most
+    /// `brief`; gives that status, and the disk.
+    ///
+    /// Its server is started anew for that. At a high speed the second that it takes is minutes for the load
+    /// balancer, and the Auto Scaling group may replace the node: which one it is, is asked at every look.
+    pub async fn earlier_serves(
+        &self,
+        within: Duration,
+        brief: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<(Value, EarlierNode)> {
+        let until = Instant::now() + within;
+        loop {
+            let status = self
+                .orchestrator
+                .until("a node of an earlier build serves", brief, &wanted)
+                .await?;
+            let id = status["nodes"][0]["instance_id"].as_str();
+            let node = self.earlier_node(id.context("the node has no id")?).await;
+            if let Ok(node) = node
+                && node.is_earlier()?
+            {
+                return Ok((status, node));
+            }
+            ensure!(
+                Instant::now() < until,
+                "the node never served from its own disk: {status:#}"
+            );
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     /// The disk of an instance, as this machine sees it, while it is not terminated.
     pub async fn earlier_node(&self, instance: &str) -> anyhow::Result<EarlierNode> {
         let all: Vec<Value> = serde_json::from_value(self.region.read("ec2/instances").await?)?;

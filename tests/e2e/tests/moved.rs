@@ -34,7 +34,12 @@ async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
     orchestrator.run(&["up"], PATIENCE).await?.expect(0)?;
     stage.make_earlier().await?;
     let mut serve = orchestrator.serve().await?;
-    let (status, node) = serves_from_its_disk(&stage).await?;
+    let (status, node) = stage
+        .earlier_serves(PATIENCE, PATIENCE, |status| {
+            let nodes = status["nodes"].as_array().map_or(0, Vec::len);
+            nodes == 1 && serving(status).len() == 1 && says(status, "orchestrator move")
+        })
+        .await?;
     let first = instance(&status)?;
     let url = status["url"].as_str().context("no address")?.to_owned();
     let users = users(&stage, &url).await?;
@@ -76,34 +81,6 @@ async fn a_stack_of_an_earlier_build_is_moved() -> anyhow::Result<()> {
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");
     Ok(())
-}
-
-/// Waits until the only node serves from its own disk, and the status says what is to be done.
-///
-/// Its server is started anew for that. At this speed the second that it takes is minutes for the load
-/// balancer, and the Auto Scaling group may replace the node: which one it is, is asked at every look.
-async fn serves_from_its_disk(stage: &Stage) -> anyhow::Result<(Value, EarlierNode)> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let status = stage
-            .orchestrator
-            .until("a node of an earlier build serves", PATIENCE, |status| {
-                let nodes = status["nodes"].as_array().map_or(0, Vec::len);
-                nodes == 1 && serving(status).len() == 1 && says(status, "orchestrator move")
-            })
-            .await?;
-        let node = stage.earlier_node(&instance(&status)?).await;
-        if let Ok(node) = node
-            && node.is_earlier()?
-        {
-            return Ok((status, node));
-        }
-        ensure!(
-            Instant::now() < until,
-            "the node never served from its own disk: {status:#}"
-        );
-        sleep(Duration::from_millis(500)).await;
-    }
 }
 
 /// Whatever would end the node names the way out, and nothing begins.

@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use e2e::earlier::EarlierNode;
 use e2e::processes::Program;
 use e2e::{Options, Runtime, Stage, binaries, packer};
 use lab::runtime::Boot;
@@ -81,7 +80,9 @@ async fn moved_by_its_agent(stage: &Stage) -> anyhow::Result<Program> {
     let orchestrator = &stage.orchestrator;
     stage.make_earlier().await?;
     let serve = orchestrator.serve().await?;
-    let (id, node) = serves_from_its_disk(stage).await?;
+    let (status, node) = stage.earlier_serves(2 * PATIENCE, PATIENCE, serves).await?;
+    let id = status["nodes"][0]["instance_id"].as_str();
+    let id = id.context("the node has no id")?.to_owned();
     let salt = node.setting("FileSettings", "PublicLinkSalt")?;
     let made = inside(&id, UPLOAD).await;
     ensure!(made == "mattermost 700", "the file's folder is `{made}`");
@@ -113,30 +114,6 @@ async fn moved_by_its_agent(stage: &Stage) -> anyhow::Result<Program> {
         "it is not the node that was moved, or still on its disk: {status:#}"
     );
     Ok(serve)
-}
-
-/// Waits until the only node serves from its own disk; gives its id, and that disk.
-async fn serves_from_its_disk(stage: &Stage) -> anyhow::Result<(String, EarlierNode)> {
-    let until = Instant::now() + 2 * PATIENCE;
-    loop {
-        let status = stage
-            .orchestrator
-            .until("a node of an earlier build serves", PATIENCE, serves)
-            .await?;
-        let id = status["nodes"][0]["instance_id"].as_str();
-        let id = id.context("the node has no id")?.to_owned();
-        // Auto Scaling may have replaced it since the last look.
-        if let Ok(node) = stage.earlier_node(&id).await
-            && node.is_earlier()?
-        {
-            return Ok((id, node));
-        }
-        ensure!(
-            Instant::now() < until,
-            "the node never served from its own disk: {status:#}"
-        );
-        sleep(Duration::from_millis(500)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

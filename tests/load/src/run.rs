@@ -193,7 +193,8 @@ impl Running {
         self.senders.spawn(task(shared, stop));
     }
 
-    async fn all_connected(&self) -> Result<(), LoadError> {
+    /// Waits until every client is connected, also again.
+    pub async fn all_connected(&self) -> Result<(), LoadError> {
         let shared = &self.shared;
         let wanted = shared.options.clients;
         let connected = self.until(|| shared.meter().connected_clients() == wanted);

@@ -2,14 +2,13 @@
 //! and again after a crash in its middle.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
+use aws_sdk_s3::config::{BehaviorVersion, Builder, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use cloud::{EffectError, Outcome};
-use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use plan::Action;
 use plan::action::{BucketRef, BucketSetting};
 
-use crate::support::{AWAY, HOME, World, cloud_of, connect};
+use crate::support::{AWAY, HOME, World, cloud_of, connect, operator};
 
 mod settings;
 
@@ -35,13 +34,7 @@ fn client_in(world: &World, region: &'static str) -> Client {
             .region(Region::new(region))
             .force_path_style(true)
             .endpoint_url(&world.endpoint)
-            .credentials_provider(Credentials::new(
-                OPERATOR_KEY,
-                OPERATOR_SECRET,
-                None,
-                None,
-                "test",
-            ))
+            .credentials_provider(operator())
             .build(),
     )
 }

@@ -5,12 +5,11 @@ use aws_sdk_secretsmanager::config::{self, BehaviorVersion, Region};
 use aws_sdk_secretsmanager::primitives::Blob;
 use cloud::{EffectError, Outcome};
 use lab::fault::{Effect, Fault};
-use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use plan::Action;
 use plan::observed::NoText;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::support::{HOME, World};
+use crate::support::{HOME, World, operator};
 
 const SECRET: &str = "demo/licence";
 
@@ -157,13 +156,7 @@ async fn put_bytes(world: &World) {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(HOME))
             .endpoint_url(&world.endpoint)
-            .credentials_provider(config::Credentials::new(
-                OPERATOR_KEY,
-                OPERATOR_SECRET,
-                None,
-                None,
-                "test",
-            ))
+            .credentials_provider(operator())
             .build(),
     );
     let put = secrets.put_secret_value().secret_id(SECRET);

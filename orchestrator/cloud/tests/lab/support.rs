@@ -152,13 +152,7 @@ impl World {
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new(HOME))
                 .endpoint_url(&self.endpoint)
-                .credentials_provider(config::Credentials::new(
-                    OPERATOR_KEY,
-                    OPERATOR_SECRET,
-                    None,
-                    None,
-                    "test",
-                ))
+                .credentials_provider(operator())
                 .build(),
         );
         let look = async {
@@ -189,6 +183,11 @@ impl World {
     pub async fn stop(self) {
         self.lab.stop().await;
     }
+}
+
+/// An operator's keys, for clients that are not the product's.
+pub fn operator() -> aws_credential_types::Credentials {
+    aws_credential_types::Credentials::new(OPERATOR_KEY, OPERATOR_SECRET, None, None, "test")
 }
 
 pub fn connect(stack: &str, endpoint: &str) -> Cloud {

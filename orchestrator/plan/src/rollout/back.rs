@@ -95,14 +95,9 @@ fn without_files(draft: &mut Draft, scene: &Scene<'_>) -> usize {
 /// Cutover: nobody is served while one server makes room for the other. None: blue may be weighed.
 fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> {
     let view = scene.view;
-    let fits = scene.blue_fits_the_schema();
-    if fits == Some(false) {
-        return Some(Step::Stuck(format!(
-            "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, then abort again",
-            scene.rollout.to.version,
-            scene.rollout.from.version,
-            view.names.rollout_snapshot(scene.rollout.generation)
-        )));
+    // It was not known when the way back was taken.
+    if let Some(why) = scene.no_way_back() {
+        return Some(Step::Stuck(why));
     }
     // Stopped on purpose: green's group is not to replace its nodes while blue starts. Nothing waits for it.
     if let Some(green) = scene.green {
@@ -118,7 +113,7 @@ fn reopen(draft: &mut Draft, scene: &Scene<'_>, returned: bool) -> Option<Step> 
         );
         return Some(Step::Stay);
     }
-    if fits.is_none() {
+    if scene.blue_fits_the_schema().is_none() {
         draft.wait(
             "migration",
             format!(

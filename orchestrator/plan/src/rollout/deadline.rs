@@ -16,9 +16,9 @@ pub(super) fn note_pause(draft: &mut Draft, scene: &Scene<'_>) {
     };
     if scene.rollout.paused {
         intent.paused_since.get_or_insert(now);
-    } else if let Some(since) = intent.paused_since.take() {
-        let held = u32::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
-        intent.paused_seconds = intent.paused_seconds.saturating_add(held);
+    } else if scene.rollout.paused_since.is_some() {
+        intent.paused_seconds = held_seconds(scene.rollout, now);
+        intent.paused_since = None;
     }
 }
 

@@ -68,19 +68,26 @@ pub(crate) fn suspend(view: &View<'_>, draft: &mut Draft, group: &Group, ours: &
             .flat_map(|list| list.iter())
             .map(|process| (*process).to_owned()),
     );
-    if group.suspended == wanted {
+    let what = format!("`{}`: suspended processes are being set", group.name);
+    suspend_exactly(view, draft, group, wanted, ("suspended", &what))
+}
+
+/// Exactly these processes are suspended; else gate and words say that they are to be. True once read back.
+pub(crate) fn suspend_exactly(
+    view: &View<'_>,
+    draft: &mut Draft,
+    group: &Group,
+    processes: BTreeSet<String>,
+    (gate, what): (&str, &str),
+) -> bool {
+    if group.suspended == processes {
         return true;
     }
     let action = Action::SetSuspended {
         group: group.name.clone(),
-        processes: wanted,
+        processes,
     };
-    draft.set(
-        view,
-        "suspended",
-        &format!("`{}`: suspended processes are being set", group.name),
-        action,
-    );
+    draft.set(view, gate, what, action);
     false
 }
 

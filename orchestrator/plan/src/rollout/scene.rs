@@ -222,11 +222,10 @@ impl<'a> Scene<'a> {
     /// drain its launch would be abandoned, and Auto Scaling would launch another one, again and again. While
     /// the group shrinks it goes.
     pub fn may_wait(&self, group: Option<&Group>, instance: &str) -> bool {
-        let launching = group
-            .and_then(|group| group.members.get(instance))
-            .is_some_and(|member| member.lifecycle.starts_with("Pending"));
         let shrinks = matches!(self.rollout.phase, Phase::Draining | Phase::Retained);
-        launching && !shrinks && self.view.node(instance).is_none_or(runs_no_server)
+        is_launching(group, instance)
+            && !shrinks
+            && self.view.node(instance).is_none_or(runs_no_server)
     }
 
     /// Blue has as many nodes as it should, each in service and serving: what a way back stands on.
@@ -241,7 +240,7 @@ impl<'a> Scene<'a> {
     pub fn no_way_back(&self) -> Option<String> {
         (self.is_cutover() && self.blue_fits_the_schema() == Some(false)).then(|| {
             format!(
-                "the schema is {}'s and {} cannot run on it: no way leads back while that is so (the snapshot `{}` was taken before); where users are served, `orchestrator rollout promote` goes on",
+                "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, then abort again; where users are served, `orchestrator rollout promote` goes on instead",
                 self.rollout.to.version,
                 self.rollout.from.version,
                 self.view.names.rollout_snapshot(self.rollout.generation)
@@ -299,11 +298,7 @@ impl<'a> Scene<'a> {
             return NodeGoal::Drain;
         }
         // Auto Scaling does not end a node whose launch it still waits for.
-        let launching = self
-            .green
-            .and_then(|green| green.members.get(instance))
-            .is_some_and(|member| member.lifecycle.starts_with("Pending"));
-        if matches!(phase, Phase::RemovingGreen) && launching {
+        if matches!(phase, Phase::RemovingGreen) && is_launching(self.green, instance) {
             return NodeGoal::Drain;
         }
         let serving = self.is_cutover()
@@ -384,6 +379,13 @@ impl<'a> Scene<'a> {
             (None, _) => Ok(None),
         }
     }
+}
+
+/// Auto Scaling still waits for the launch of this member.
+fn is_launching(group: Option<&Group>, instance: &str) -> bool {
+    group
+        .and_then(|group| group.members.get(instance))
+        .is_some_and(|member| member.lifecycle.starts_with("Pending"))
 }
 
 fn may_have_migrated(node: &Node) -> bool {

@@ -16,7 +16,7 @@ use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::nodes::failure_of;
 use crate::observed::{Group, Tags};
-use crate::rollout::pin::UNPROBED;
+use crate::rollout::pin::{UNPROBED, suspend_exactly};
 use crate::view::{View, later};
 
 /// Tag of a group whose nodes are not replaced while one of them restarts; its value: the processes that were
@@ -111,9 +111,6 @@ fn hold_back(view: &View<'_>, draft: &mut Draft, due: &[String]) {
 }
 
 fn suspend(view: &View<'_>, draft: &mut Draft, group: &Group, wanted: BTreeSet<String>) -> bool {
-    if group.suspended == wanted {
-        return true;
-    }
     let what = format!(
         "`{}`: Auto Scaling's health checks are {} for a restart of a server",
         group.name,
@@ -123,12 +120,7 @@ fn suspend(view: &View<'_>, draft: &mut Draft, group: &Group, wanted: BTreeSet<S
             "resumed"
         },
     );
-    let action = Action::SetSuspended {
-        group: group.name.clone(),
-        processes: wanted,
-    };
-    draft.set(view, "restart", &what, action);
-    false
+    suspend_exactly(view, draft, group, wanted, ("restart", &what))
 }
 
 fn set_tags(view: &View<'_>, draft: &mut Draft, group: &Group, before: Option<String>) {

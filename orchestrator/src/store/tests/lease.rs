@@ -103,20 +103,24 @@ async fn a_holder_that_was_replaced_writes_nothing() {
     assert_eq!(old.snapshot().await.unwrap().record.generation, 3);
 }
 
-/// Longer than any call may take behind one lock: three seconds for it, and a reader's behind it.
-const BEHIND_A_LOCK: Duration = Duration::from_secs(15);
-
-#[tokio::test]
-async fn a_row_that_another_session_holds_delays_a_call_and_stops_nobody() {
+/// A store with its lease, and another session that holds a lock in its database.
+async fn beside_a_lock(statement: &str) -> (Store, Epoch, Client) {
     let server = shared().await;
     let access = server.database().await;
     let store = attached(&access).await;
     let epoch = held(&store).await;
     let other = server.beside(&access).await;
-    other
-        .batch_execute("BEGIN; SELECT * FROM lease FOR UPDATE")
-        .await
-        .unwrap();
+    let begin = format!("BEGIN; {statement}");
+    other.batch_execute(&begin).await.unwrap();
+    (store, epoch, other)
+}
+
+/// Longer than any call may take behind one lock: three seconds for it, and a reader's behind it.
+const BEHIND_A_LOCK: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn a_row_that_another_session_holds_delays_a_call_and_stops_nobody() {
+    let (store, epoch, other) = beside_a_lock("SELECT * FROM lease FOR UPDATE").await;
     let calls = async {
         tokio::join!(
             store.commit(epoch, Commit::default(), at(1)),
@@ -139,15 +143,7 @@ async fn a_row_that_another_session_holds_delays_a_call_and_stops_nobody() {
 
 #[tokio::test]
 async fn the_lease_is_renewed_while_another_statement_waits() {
-    let server = shared().await;
-    let access = server.database().await;
-    let store = attached(&access).await;
-    let epoch = held(&store).await;
-    let other = server.beside(&access).await;
-    other
-        .batch_execute("BEGIN; LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
-        .await
-        .unwrap();
+    let (store, epoch, _other) = beside_a_lock("LOCK TABLE event IN ACCESS EXCLUSIVE MODE").await;
     let renewed = tokio::select! {
         biased;
         added = store.add_event(happened("it"), at(1)) => panic!("the table is locked: {added:?}"),

@@ -15,19 +15,11 @@ use tonic_health::pb::health_client::HealthClient;
 use super::super::{Identity, STACK, csr};
 use super::nodes::{asked, reports, secrets};
 use super::stage::Stage;
-use super::{Attack, Case, Heard, How};
+use super::{Case, Heard, case};
 use crate::authority::Authority;
 use crate::reconcile::driver::now;
 
 const ID: &str = "i-00000000000000a01";
-
-fn case(name: &'static str, check: &'static str, attack: Attack) -> Case {
-    Case {
-        name,
-        check,
-        attack: How::Other(attack),
-    }
-}
 
 /// A node's certificate of the right CA, good from and until so many seconds from now.
 fn valid(stage: &Stage, from: i64, until: i64) -> Identity {

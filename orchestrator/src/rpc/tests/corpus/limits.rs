@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::super::STACK;
 use super::enrolment::{Dialogue, answered, heard};
 use super::stage::Stage;
-use super::{Case, Heard, How};
+use super::{Case, Heard, case};
 use crate::authority::Authority;
 
 /// A connection to the service with narrow bounds.
@@ -47,14 +47,6 @@ async fn open(stage: &Stage, from: IpAddr) -> Result<Dialogue, tonic::Status> {
     Dialogue::open(channel).await
 }
 
-fn other(name: &'static str, check: &'static str, attack: super::Attack) -> Case {
-    Case {
-        name,
-        check,
-        attack: How::Other(attack),
-    }
-}
-
 pub fn cases() -> Vec<Case> {
     [messages(), numbers()].into_iter().flatten().collect()
 }
@@ -77,7 +69,7 @@ fn messages() -> Vec<Case> {
                 answer.identity.as_mut().unwrap().body.resize(40_000, b'x');
             },
         ),
-        other("no answer to the nonce", "too_slow", |stage| {
+        case("no answer to the nonce", "too_slow", |stage| {
             Box::pin(async move {
                 let ann = stage.machine("ann").address;
                 let channel = stage.world.anonymous_from(Some(ann)).await.unwrap();
@@ -85,7 +77,7 @@ fn messages() -> Vec<Case> {
                 heard(dialogue.verdict().await)
             })
         }),
-        other("an end instead of an answer", "malformed", |stage| {
+        case("an end instead of an answer", "malformed", |stage| {
             Box::pin(async move {
                 let ann = stage.machine("ann").address;
                 let channel = stage.world.anonymous_from(Some(ann)).await.unwrap();
@@ -99,7 +91,7 @@ fn messages() -> Vec<Case> {
 
 fn numbers() -> Vec<Case> {
     vec![
-        other(
+        case(
             "a sixth attempt at once from one address",
             "rate_limit",
             |stage| {
@@ -116,7 +108,7 @@ fn numbers() -> Vec<Case> {
                 })
             },
         ),
-        other(
+        case(
             "strangers who hold every place for strangers",
             "busy",
             |stage| {
@@ -131,7 +123,7 @@ fn numbers() -> Vec<Case> {
                 })
             },
         ),
-        other(
+        case(
             "a fourth connection of one address without a certificate",
             "connections_of_source",
             |stage| {
@@ -152,7 +144,7 @@ fn numbers() -> Vec<Case> {
                 })
             },
         ),
-        other(
+        case(
             "connections of many strangers",
             "connections_of_strangers",
             |stage| {
@@ -172,7 +164,7 @@ fn numbers() -> Vec<Case> {
                 })
             },
         ),
-        other(
+        case(
             "more connections than there may be",
             "connections",
             |stage| {
@@ -193,14 +185,14 @@ fn numbers() -> Vec<Case> {
                 })
             },
         ),
-        other("a connection that says nothing", "tls_slow", |stage| {
+        case("a connection that says nothing", "tls_slow", |stage| {
             Box::pin(async move {
                 let mut silent = tcp(stage, address(20)).await.unwrap();
                 assert!(is_cut(&mut silent, Duration::from_secs(20)).await);
                 Heard::Cut
             })
         }),
-        other("a hand-shake byte by byte", "tls_slow", |stage| {
+        case("a hand-shake byte by byte", "tls_slow", |stage| {
             Box::pin(async move {
                 let mut slow = tcp(stage, address(21)).await.unwrap();
                 // The head of a TLS record that announces 512 bytes of ClientHello, then a drip.
@@ -215,7 +207,7 @@ fn numbers() -> Vec<Case> {
                 Heard::Cut
             })
         }),
-        other("plain HTTP to the TLS port", "tls_hand_shake", |stage| {
+        case("plain HTTP to the TLS port", "tls_hand_shake", |stage| {
             Box::pin(async move {
                 let mut plain = tcp(stage, address(22)).await.unwrap();
                 plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();

@@ -61,6 +61,15 @@ pub enum How {
     Other(Attack),
 }
 
+/// One that is no attempt to enrol, or not one alone.
+fn case(name: &'static str, check: &'static str, attack: Attack) -> Case {
+    Case {
+        name,
+        check,
+        attack: How::Other(attack),
+    }
+}
+
 /// All of them, by family.
 fn corpus() -> Vec<(&'static str, Vec<Case>)> {
     vec![

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use super::super::{Identity, LOOPBACK, PASSWORD, STACK};
 use super::forge::key_sha256;
 use super::stage::Stage;
-use super::{Attack, Case, Heard, How};
+use super::{Case, Heard, case};
 
 /// A session's reports, open as long as the sender is kept.
 pub fn reports() -> (mpsc::Sender<v1::NodeReport>, ReceiverStream<v1::NodeReport>) {
@@ -89,14 +89,6 @@ impl Stage {
             ..plan::observed::Node::default()
         };
         self.world.core.store.report(id, &report).await.unwrap();
-    }
-}
-
-fn case(name: &'static str, check: &'static str, attack: Attack) -> Case {
-    Case {
-        name,
-        check,
-        attack: How::Other(attack),
     }
 }
 

@@ -9,17 +9,9 @@ use tonic::transport::Channel;
 use super::super::{Identity, csr};
 use super::nodes::{asked, renew, reports, secrets};
 use super::stage::Stage;
-use super::{Attack, Case, Heard, How};
+use super::{Case, Heard, case};
 
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
-
-fn case(name: &'static str, check: &'static str, attack: Attack) -> Case {
-    Case {
-        name,
-        check,
-        attack: How::Other(attack),
-    }
-}
 
 pub fn cases() -> Vec<Case> {
     [of_instances(), of_addresses(), of_numbers()]

@@ -13,7 +13,7 @@ use crate::look::{
     follow, group_of, in_service, is_empty_plan, kept, left_in_aws, nodes_line, phase, start_load,
     summary_of_doctor,
 };
-use crate::loss::{all_are_back, lose_a_node};
+use crate::loss::lose_a_node;
 
 /// The load generator's name for the time in which a node dies and is replaced.
 const LOSS: &str = "node lost";
@@ -92,7 +92,8 @@ pub async fn show(
     timeline.step("6. A node is killed by hand: whatever it held is gone, what users made is not");
     running.mark(LOSS);
     lose_a_node(timeline, stage).await?;
-    all_are_back(&running, arguments.clients).await?;
+    // Who comes back later would do so within the rollout, and count there.
+    running.all_connected().await?;
     running.mark("between");
     kept(timeline, &running, "a node's death").await;
 
