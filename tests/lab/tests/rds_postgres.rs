@@ -12,6 +12,8 @@ mod fixture;
 mod instances;
 #[path = "rds_postgres/modifications.rs"]
 mod modifications;
+#[path = "rds_postgres/point_in_time.rs"]
+mod point_in_time;
 #[path = "rds_postgres/refusals.rs"]
 mod refusals;
 #[path = "rds_postgres/replicas.rs"]

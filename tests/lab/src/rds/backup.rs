@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::engine::{Engine, EngineError};
 use super::model::{Instance, Snapshot, Tags};
 use super::postgres::Node;
-use super::{events, lifecycle};
+use super::{events, lifecycle, wal};
 use crate::Lab;
 
 /// `backing-up` of a small instance (AWS: the first snapshot is full; an empty volume takes about a
@@ -45,6 +45,7 @@ pub fn register(
         status: "creating",
         progress: 0,
         created: Some(lab.clock.now()),
+        whole: None,
         instance: Instance {
             // A snapshot holds no server: dropping the last copy of an instance frees its machine.
             machine: Arc::default(),
@@ -98,9 +99,11 @@ pub async fn take(
     };
     let (done, ()) = tokio::join!(work, lab.clock.sleep(takes));
     let status = if done.is_ok() { "available" } else { "failed" };
+    let whole = done.is_ok().then(|| lab.clock.now());
     lab.rds.with(region, |state| {
         if let Some(snapshot) = state.snapshots.get_mut(&snapshot.id) {
             snapshot.status = status;
+            snapshot.whole = whole;
             snapshot.progress = 100;
         }
     });
@@ -169,10 +172,14 @@ pub async fn automated(lab: &Lab, region: &str, id: &str) {
                 "Automated snapshot created",
             );
             events::instance(lab, region, id, &["backup"], "Finished DB Instance backup");
-            let now = lab.clock.now();
-            lab.rds.edit(region, id, |instance| {
-                instance.latest_restorable = Some(now);
-            });
+            let machine = instance.machine.lock().await;
+            if let Some(node) = machine
+                .primary
+                .as_ref()
+                .filter(|_| instance.source.is_none())
+            {
+                wal::advance(lab, &engine, region, node, &instance).await;
+            }
         }
         Err(error) => events::instance(
             lab,

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, make_directory};
 use super::parameters::Effective;
 use super::postgres::{ADMIN, Node, REPLICATION};
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub effective: Effective,
     /// For a standby.
     pub follow: Option<Follow>,
+    /// Where the pieces of the log go.
+    pub log: PathBuf,
     /// The standby that must have each commit before it is acknowledged.
     pub synchronous: Option<String>,
 }
@@ -49,6 +52,8 @@ impl Node {
             engine.write(&at("server.key"), &certificate.key)?;
         }
         self.write_passfile(engine)?;
+        make_directory(&settings.log)?;
+        engine.give(&settings.log)?;
         engine.write(&at("pg_ident.conf"), "")?;
         engine.write(&at("pg_hba.conf"), &access(settings))?;
         engine.write(&at("postgresql.conf"), &self.configuration(settings))?;
@@ -102,6 +107,11 @@ impl Node {
             ("min_wal_size", "8MB".to_owned()),
             ("max_wal_size", "256MB".to_owned()),
             ("wal_keep_size", "64MB".to_owned()),
+            ("archive_mode", "on".to_owned()),
+            (
+                "archive_command",
+                format!("cp \"%p\" \"{}/%f\"", settings.log.display()),
+            ),
             ("wal_level", level.to_owned()),
             ("max_wal_senders", "20".to_owned()),
             ("max_replication_slots", "20".to_owned()),

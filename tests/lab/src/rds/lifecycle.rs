@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::engine::EngineError;
 use super::model::{Hidden, Instance, Replication};
-use super::{backup, events, nodes, roles};
+use super::{backup, events, nodes, roles, wal};
 use crate::Lab;
 
 /// `creating` of a new instance.
@@ -35,6 +37,17 @@ pub enum Origin {
     Snapshot {
         /// The files.
         directory: PathBuf,
+        /// For a managed master user.
+        password: Option<Hidden>,
+    },
+    /// A base backup's files and the log after it.
+    Log {
+        /// The files.
+        directory: PathBuf,
+        /// The pieces of the log.
+        log: PathBuf,
+        /// Until when the log is replayed.
+        second: Timestamp,
         /// For a managed master user.
         password: Option<Hidden>,
     },
@@ -65,19 +78,23 @@ pub fn fail(lab: &Lab, region: &str, id: &str, error: &EngineError) {
     );
 }
 
-/// Makes an instance: the task behind the three ways to create one.
+/// Makes an instance: the task behind the ways to create one.
 pub async fn make(lab: Arc<Lab>, region: String, id: String, origin: Origin) {
     let Some(instance) = lab.rds.instance(&region, &id) else {
         return;
     };
     let mut takes = match origin {
         Origin::Nothing { .. } => CREATING,
-        Origin::Source | Origin::Snapshot { .. } => CREATING_FROM_SNAPSHOT,
+        Origin::Source | Origin::Snapshot { .. } | Origin::Log { .. } => CREATING_FROM_SNAPSHOT,
     };
     if instance.multi_az {
         takes += CREATING_STANDBY;
     }
-    let restored = matches!(origin, Origin::Snapshot { .. });
+    let (kind, said) = match origin {
+        Origin::Nothing { .. } | Origin::Source => ("creation", "DB instance created"),
+        Origin::Snapshot { .. } => ("restoration", "Restored from snapshot"),
+        Origin::Log { .. } => ("restoration", "Restored to a point in time"),
+    };
     let (built, ()) = tokio::join!(
         build(&lab, &region, &instance, origin),
         lab.clock.sleep(takes)
@@ -94,21 +111,7 @@ pub async fn make(lab: Arc<Lab>, region: String, id: String, origin: Origin) {
             instance.replication = Some(Replication::replicating());
         }
     });
-    events::instance(
-        &lab,
-        &region,
-        &id,
-        if restored {
-            &["restoration"]
-        } else {
-            &["creation"]
-        },
-        if restored {
-            "Restored from snapshot"
-        } else {
-            "DB instance created"
-        },
-    );
+    events::instance(&lab, &region, &id, &[kind], said);
     if instance.retention > 0 {
         backup::automated(&lab, &region, &id).await;
     }
@@ -144,6 +147,15 @@ async fn build(
     match &origin {
         Origin::Nothing { .. } => node.initialise(&engine).await?,
         Origin::Snapshot { directory, .. } => node.copy_files(&engine, directory).await?,
+        Origin::Log {
+            directory,
+            log: pieces,
+            second,
+            ..
+        } => {
+            node.copy_files(&engine, directory).await?;
+            wal::replay_until(&engine, &node, pieces, *second)?;
+        }
         Origin::Source => {
             let source = instance
                 .source
@@ -162,12 +174,19 @@ async fn build(
     machine.primary = Some(node);
     nodes::start_primary(lab, &engine, region, id, &mut machine).await?;
     let primary = machine.primary()?;
+    if matches!(origin, Origin::Log { .. }) {
+        wal::replayed(&engine, primary, port).await?;
+    }
     match &origin {
         Origin::Nothing { password } => {
             let master = (instance.master.as_str(), password.0.as_str());
             roles::create(&engine, primary, port, master, instance.database.as_deref()).await?;
         }
         Origin::Snapshot {
+            password: Some(password),
+            ..
+        }
+        | Origin::Log {
             password: Some(password),
             ..
         } => {

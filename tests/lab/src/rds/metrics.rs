@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::model::{Instance, Replication};
 use super::postgres::Node;
-use super::{events, lifecycle, replica};
+use super::{events, lifecycle, replica, wal};
 use crate::Lab;
 use crate::cloudwatch;
 
@@ -100,11 +100,9 @@ async fn sample(
         note_replication(lab, region, instance, streaming);
         mend_replica(lab, region, instance, streaming, memory);
     }
-    if instance.retention > 0 && instance.latest_restorable.is_some() {
-        let now = lab.clock.now();
-        lab.rds.edit(region, &instance.id, |instance| {
-            instance.latest_restorable = Some(now);
-        });
+    let late = |uploaded| lab.clock.elapsed(uploaded) >= wal::EVERY;
+    if instance.retention > 0 && instance.latest_restorable.is_some_and(late) {
+        wal::advance(lab, engine, region, node, instance).await;
     }
 }
 

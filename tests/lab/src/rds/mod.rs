@@ -50,6 +50,7 @@ mod storage;
 mod subnet_groups;
 mod support;
 mod tags;
+mod wal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -202,6 +203,7 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "CreateDBInstance" => create::create(lab, call).await,
         "CreateDBInstanceReadReplica" => replica::create(lab, call),
         "RestoreDBInstanceFromDBSnapshot" => restore::restore(lab, call).await,
+        "RestoreDBInstanceToPointInTime" => wal::restore(lab, call).await,
         "PromoteReadReplica" => replica::promote(lab, call),
         "DescribeDBInstances" => describe::instances(lab, call),
         "ModifyDBInstance" => modify::modify(lab, call).await,

@@ -201,6 +201,8 @@ pub struct Snapshot {
     /// Percent.
     pub progress: u8,
     pub created: Option<Timestamp>,
+    /// When its files were whole: no second before that can be reached from it.
+    pub whole: Option<Timestamp>,
     /// The instance as it was: identifier, class, master, storage and so on.
     pub instance: Instance,
     pub vpc: String,

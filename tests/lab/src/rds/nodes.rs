@@ -72,6 +72,7 @@ pub fn settings(
         listening: true,
         effective,
         follow,
+        log: super::wal::folder(engine, &instance),
         synchronous: None,
     })
 }

@@ -8,7 +8,7 @@ use super::model::{Instance, Snapshot};
 use super::postgres::Stop;
 use super::{
     backup, bad_combination, bad_state, events, failover, lifecycle, names, nodes, render, replica,
-    snapshots,
+    snapshots, wal,
 };
 use crate::Lab;
 use crate::api::{ApiError, Call, Reply, Xml};
@@ -374,6 +374,9 @@ async fn remove(
     });
     for snapshot in backups {
         snapshots::forget(&lab, &region, &snapshot);
+    }
+    if !keep_backups && let Some(engine) = lab.rds.engine.get() {
+        wal::forget(engine, &instance);
     }
     if let Some(secret) = &instance.secret {
         secrets::delete_owned(&lab, &region, secret);

@@ -1,34 +1,51 @@
-//! `RestoreDBInstanceFromDBSnapshot`: a new instance from a snapshot's files.
+//! A new instance from what another one left: `RestoreDBInstanceFromDBSnapshot`, and what it shares with a
+//! restore to a point in time.
 
 use std::sync::Arc;
 
 use super::create::{self, Common};
 use super::lifecycle::Origin;
-use super::model::Hidden;
+use super::model::{Hidden, Instance};
 use super::{bad_combination, classes, names, place, random_password, snapshots};
 use crate::Lab;
-use crate::api::{ApiError, Call, Reply};
+use crate::api::{ApiError, Call, Params, Reply};
+
+/// What both ways to restore say of the new instance.
+pub struct Target {
+    retention: Option<i64>,
+    backup: Option<String>,
+    managed: bool,
+    common: Common,
+}
+
+impl Target {
+    /// Reads and checks it.
+    pub fn read(p: &Params) -> Result<Self, ApiError> {
+        if p.opt("Engine").is_some_and(|name| name != "postgres") {
+            return Err(bad_combination("The source is of engine postgres."));
+        }
+        Ok(Self {
+            retention: p
+                .opt_int("BackupRetentionPeriod")?
+                .map(names::retention)
+                .transpose()?,
+            backup: p
+                .opt("PreferredBackupWindow")
+                .map(|w| names::backup_window(&w))
+                .transpose()?,
+            managed: p.opt_bool("ManageMasterUserPassword")?.unwrap_or(false),
+            common: Common::read(p)?,
+        })
+    }
+}
 
 /// Restores; master user and databases are the snapshot's, the endpoint is a new one.
 pub async fn restore(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let (p, region) = (&call.params, call.region.as_str());
     let id = names::identifier("DBInstanceIdentifier", &p.str("DBInstanceIdentifier")?)?;
     let name = p.str("DBSnapshotIdentifier")?;
-    let engine_name = p.opt("Engine");
-    let retention = p
-        .opt_int("BackupRetentionPeriod")?
-        .map(names::retention)
-        .transpose()?;
-    let backup = p
-        .opt("PreferredBackupWindow")
-        .map(|w| names::backup_window(&w))
-        .transpose()?;
-    let managed = p.opt_bool("ManageMasterUserPassword")?.unwrap_or(false);
-    let mut common = Common::read(p)?;
+    let target = Target::read(p)?;
     p.finish()?;
-    if engine_name.is_some_and(|name| name != "postgres") {
-        return Err(bad_combination("The snapshot is of engine postgres."));
-    }
     let snapshot = snapshots::find(lab, region, &name)?;
     if snapshot.status != "available" {
         return Err(ApiError::new(
@@ -39,7 +56,31 @@ pub async fn restore(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             ),
         ));
     }
-    let old = &snapshot.instance;
+    let directory = snapshot.directory.join("data");
+    begin(lab, region, id, target, &snapshot.instance, |password| {
+        Origin::Snapshot {
+            directory,
+            password,
+        }
+    })
+    .await
+}
+
+/// Registers the new instance and starts the making of it.
+pub async fn begin(
+    lab: &Arc<Lab>,
+    region: &str,
+    id: String,
+    target: Target,
+    old: &Instance,
+    origin: impl FnOnce(Option<Hidden>) -> Origin,
+) -> Result<Reply, ApiError> {
+    let Target {
+        retention,
+        backup,
+        managed,
+        mut common,
+    } = target;
     let engine = lab.rds.engine(lab).await?;
     let group = place::parameter_group(
         lab,
@@ -58,7 +99,7 @@ pub async fn restore(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     classes::check_storage(&kind, storage)?;
     if storage < old.storage {
         return Err(bad_combination(format!(
-            "The allocated storage {storage} is less than the snapshot's, {}.",
+            "The allocated storage {storage} is less than the source's, {}.",
             old.storage
         )));
     }
@@ -78,14 +119,5 @@ pub async fn restore(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     if let Some(password) = &password {
         create::managed_secret(lab, region, &mut instance, &password.0);
     }
-    let directory = snapshot.directory.join("data");
-    create::begin(
-        lab,
-        region,
-        &instance,
-        Origin::Snapshot {
-            directory,
-            password,
-        },
-    )
+    create::begin(lab, region, &instance, origin(password))
 }

@@ -1,0 +1,106 @@
+//! The log that RDS keeps: a restore to a second between two messages.
+
+use jiff::Timestamp;
+
+use super::fixture::{TestLab, code, text};
+
+fn latest(xml: &str) -> Option<Timestamp> {
+    text(xml, "LatestRestorableTime")?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_between_two_messages_is_restored_to() {
+    let lab = TestLab::start().await;
+    lab.create("primary", &[]).await.unwrap();
+    lab.until_status("primary", "available").await;
+    let primary = lab.session("primary").await;
+    primary
+        .batch_execute("CREATE TABLE posts (text text); INSERT INTO posts VALUES ('kept')")
+        .await
+        .unwrap();
+    let row = primary
+        .query_one(
+            "SELECT extract(epoch FROM clock_timestamp())::bigint + 1",
+            &[],
+        )
+        .await
+        .unwrap();
+    let second = Timestamp::from_second(row.get(0)).unwrap();
+    // The next message comes after that second.
+    primary
+        .batch_execute("SELECT pg_sleep(2.1); INSERT INTO posts VALUES ('lost')")
+        .await
+        .unwrap();
+    let (source, wanted) = (
+        ("SourceDBInstanceIdentifier", "primary"),
+        ("TargetDBInstanceIdentifier", "restored"),
+    );
+    let time = second.to_string();
+    let at = ("RestoreTime", time.as_str());
+    let future = (second + std::time::Duration::from_hours(1)).to_string();
+    let restore = "RestoreDBInstanceToPointInTime";
+    let late = [source, wanted, ("RestoreTime", future.as_str())];
+    let refused = lab.rds(restore, &late).await.unwrap_err();
+    assert_eq!(refused.code, "InvalidParameterValue");
+    assert!(
+        refused.message.contains("later than"),
+        "{}",
+        refused.message
+    );
+    let both = [source, wanted, at, ("UseLatestRestorableTime", "true")];
+    assert_eq!(
+        code(lab.rds(restore, &both).await),
+        "InvalidParameterCombination"
+    );
+    lab.until("primary", "backed up until then", |xml| {
+        latest(xml).is_some_and(|latest| latest >= second)
+    })
+    .await;
+    lab.rds(restore, &[source, wanted, at]).await.unwrap();
+    lab.until_status("restored", "available").await;
+    let restored = lab.session("restored").await;
+    let rows = restored.query("SELECT text FROM posts", &[]).await.unwrap();
+    let texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(texts, ["kept"]);
+    restored
+        .batch_execute("INSERT INTO posts VALUES ('new')")
+        .await
+        .expect("it takes writes");
+    // The source goes on, and so does its log.
+    let xml = lab.describe("primary").await;
+    let before = latest(&xml).unwrap();
+    lab.until("primary", "backed up further", |xml| {
+        latest(xml).is_some_and(|latest| latest > before)
+    })
+    .await;
+    // A follower of a restored server is no copy of how it was restored.
+    lab.until("restored", "backed up", |xml| latest(xml).is_some())
+        .await;
+    let replica = [
+        ("DBInstanceIdentifier", "follower"),
+        ("SourceDBInstanceIdentifier", "restored"),
+    ];
+    lab.rds("CreateDBInstanceReadReplica", &replica)
+        .await
+        .unwrap();
+    lab.until_status("follower", "available").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_backups_there_is_no_point_in_time() {
+    let lab = TestLab::start().await;
+    lab.create("primary", &[("BackupRetentionPeriod", "0")])
+        .await
+        .unwrap();
+    let xml = lab.until_status("primary", "available").await;
+    assert_eq!(latest(&xml), None);
+    let wanted = [
+        ("SourceDBInstanceIdentifier", "primary"),
+        ("TargetDBInstanceIdentifier", "restored"),
+        ("UseLatestRestorableTime", "true"),
+    ];
+    assert_eq!(
+        code(lab.rds("RestoreDBInstanceToPointInTime", &wanted).await),
+        "PointInTimeRestoreNotEnabled"
+    );
+}
