@@ -133,6 +133,16 @@ pub(crate) fn until(
     panic!("not reached in {most} turns; last: {last:#?}");
 }
 
+/// A stack whose automated backups are stuck: no second of the log can be restored to.
+pub(crate) fn without_log(spec: &Spec) -> (World, Intent) {
+    let (mut world, intent) = ready(spec);
+    world.backups_are_stuck = true;
+    for primary in world.observed.db_instances.values_mut() {
+        primary.latest_restorable = None;
+    }
+    (world, intent)
+}
+
 /// A stack that `up` has made, ready.
 pub(crate) fn ready(spec: &Spec) -> (World, Intent) {
     let mut world = World::new(spec, &empty_account(), epoch());

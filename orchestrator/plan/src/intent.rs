@@ -267,6 +267,37 @@ pub struct RolloutIntent {
     /// A move: since when SQL shows other settings than the node's file, although every node is done.
     #[serde(default)]
     pub unproven: Option<Timestamp>,
+    /// What the database is brought back to if the migration has to be undone.
+    #[serde(default)]
+    pub restore: RestorePoint,
+}
+
+impl RolloutIntent {
+    /// Users, or the next phase, wait for what SQL says: it is asked in every look.
+    pub fn waits_for_sql(&self) -> bool {
+        match self.phase {
+            Phase::GreenCreated | Phase::Closed => {
+                matches!(self.restore, RestorePoint::Log { .. })
+            }
+            Phase::Canary => self.mode == Mode::Cutover,
+            _ => false,
+        }
+    }
+}
+
+/// What the database is brought back to if a migration has to be undone. Chosen before blue is touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum RestorePoint {
+    /// The rollout's snapshot. In a cutover it is taken while no server runs.
+    #[default]
+    Snapshot,
+    /// A second in the log that RDS keeps with automated backups; the rollout's snapshot is older.
+    Log {
+        /// In a cutover after the last write of blue, in an overlap before the migration; always before the
+        /// migration's first write. `None`: not known yet.
+        second: Option<Timestamp>,
+    },
 }
 
 /// Which way a rollout goes.

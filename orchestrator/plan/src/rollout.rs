@@ -8,7 +8,8 @@
 //!       before it every phase may turn back: ReturningTraffic ─ RemovingGreen ─ RolledBack
 //!
 //!  Move: … Preflight ─ Copying ─ Pinned ─ Closed ─ Moving ─ Moved ─ Reopened ─ Done (see [`moving`])
-//!  Cutover: … Imaging ─ Pinned ─ GreenCreated ─ Prepared ─ Closed ─ Snapshot ─ Canary ─ Full ─ Shifting(100) ─ …
+//!  Cutover: … Imaging ─ Snapshot ─ Pinned ─ GreenCreated ─ Prepared ─ Closed ─ Canary ─ Full ─ Shifting(100) ─ …
+//!           without RDS' log the snapshot comes after Closed (see [`restore`])
 //! ```
 //!
 //! A phase says what is made true in it and which gate ends it; it answers with a [`Step`]. Where a step
@@ -27,16 +28,18 @@ pub(crate) mod pin;
 mod preflight;
 mod promote;
 mod request;
+mod restore;
 mod scene;
 mod shift;
 
 pub(crate) use preflight::connection_budget;
 pub use request::{Ask, Refused, request};
+pub(crate) use restore::why_no_log;
 
 use jiff::Timestamp;
 
 use crate::draft::Draft;
-use crate::intent::{Mode, Phase, RolloutIntent};
+use crate::intent::{Mode, Phase, RestorePoint, RolloutIntent};
 use crate::launches::{GIVEN_UP_AFTER, cannot_launch};
 use crate::licence;
 use crate::nodes::{failure_lines, is_mismatch};
@@ -233,8 +236,8 @@ fn green_is_gone(scene: &Scene<'_>) -> bool {
         | Phase::Joined
         | Phase::Shifting { .. }
         | Phase::Baking => true,
-        // Elsewhere the snapshot is made before green is.
-        Phase::Snapshot => scene.is_cutover(),
+        // Else the snapshot is made before green is.
+        Phase::Snapshot => scene.takes_snapshot_in_pause(),
         _ => false,
     };
     let is_made = scene.rollout.to.template_version.is_some() && !scene.is_move();
@@ -353,12 +356,18 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     next
 }
 
-/// After the phases that both modes share, which comes next.
-pub(crate) fn after(mode: Mode, phase: &Phase) -> Phase {
-    match (mode, phase) {
+/// After the phases whose successor the mode and the restore point decide, which comes next.
+pub(crate) fn after(rollout: &RolloutIntent, phase: &Phase) -> Phase {
+    let by_log = matches!(rollout.restore, RestorePoint::Log { .. });
+    match (rollout.mode, phase) {
         (Mode::Overlap, Phase::Imaging) => Phase::Snapshot,
-        (Mode::Overlap, Phase::Snapshot) | (Mode::Cutover, Phase::Imaging) => Phase::Pinned,
-        (Mode::Overlap, Phase::GreenCreated) | (Mode::Cutover, Phase::Snapshot) => Phase::Canary,
+        (Mode::Cutover, Phase::Imaging) if by_log => Phase::Snapshot,
+        (Mode::Cutover, Phase::Imaging) | (Mode::Overlap, Phase::Snapshot) => Phase::Pinned,
+        (Mode::Cutover, Phase::Snapshot) if by_log => Phase::Pinned,
+        (Mode::Cutover, Phase::Closed) if !by_log => Phase::Snapshot,
+        (Mode::Cutover, Phase::Closed | Phase::Snapshot) | (Mode::Overlap, Phase::GreenCreated) => {
+            Phase::Canary
+        }
         (Mode::Cutover, Phase::GreenCreated) => Phase::Prepared,
         (Mode::Overlap, Phase::Full) => Phase::Joined,
         (_, other) => other.clone(),

@@ -11,6 +11,7 @@ mod histories;
 mod leave;
 mod lint;
 mod replicas;
+mod restore;
 mod rollout;
 mod settings;
 mod up;

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub silent: BTreeMap<String, u32>,
     /// Migrations that really ran: instance, and whether a snapshot was available then.
     pub migrations: Vec<(String, bool)>,
+    /// `LatestRestorableTime` stands still.
+    pub backups_are_stuck: bool,
     /// Ticks that a DB snapshot takes.
     pub snapshot_ticks: u32,
     /// Ticks that a transitional state has lasted, by resource.
@@ -71,6 +73,7 @@ impl World {
             unmovable: BTreeSet::new(),
             silent: BTreeMap::new(),
             migrations: Vec::new(),
+            backups_are_stuck: false,
             snapshot_ticks: 2,
             ages: BTreeMap::new(),
             serial: 0,

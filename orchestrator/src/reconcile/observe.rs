@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cloud::Scope;
 use jiff::Timestamp;
-use plan::intent::Phase;
+use plan::intent::{Phase, RolloutIntent};
 use plan::observed::{Databases, streak_db, streak_target};
 use plan::{History, Observed, Want};
 use secrecy::SecretString;
@@ -230,12 +230,20 @@ async fn databases(
     roles: &[(String, String, SecretString)],
     versions: Vec<String>,
 ) {
+    let fresh = memory
+        .last
+        .rollout
+        .as_ref()
+        .is_some_and(RolloutIntent::waits_for_sql);
     if let Some((at, asked_with, seen)) = &memory.databases
-        && at.elapsed() < SQL_EVERY
+        && (at.elapsed() < SQL_EVERY && !fresh)
         // An answer to a former password says nothing of the present one.
         && *asked_with == versions
     {
-        observed.databases = Some(seen.clone());
+        observed.databases = Some(Databases {
+            clock: None,
+            ..seen.clone()
+        });
         return;
     }
     match provision::observe(master, roles).await {

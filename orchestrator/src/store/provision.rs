@@ -2,6 +2,7 @@
 //!
 //! Passwords never travel in a statement: the server gets the SCRAM-SHA-256 verifier, made here.
 
+use jiff::Timestamp;
 use plan::action::DatabaseWanted;
 use plan::observed::Databases;
 use secrecy::{ExposeSecret, SecretString};
@@ -155,7 +156,8 @@ pub async fn observe(
     let row = client
         .query_one(
             "SELECT current_setting('max_connections')::int, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
-                    current_setting('server_version_num')::int",
+                    current_setting('server_version_num')::int,
+                    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
             &[],
         )
         .await
@@ -163,6 +165,7 @@ pub async fn observe(
     seen.max_connections = row.get::<_, i32>(0).unsigned_abs();
     seen.connections = row.get::<_, i32>(1).unsigned_abs();
     seen.server_version = row.get::<_, i32>(2).unsigned_abs();
+    seen.clock = Timestamp::from_microsecond(row.get::<_, i64>(3)).ok();
     for (database, role, password) in roles {
         if !seen.owners.contains_key(database) {
             continue;

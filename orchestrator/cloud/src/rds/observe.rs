@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_rds::types;
+use jiff::Timestamp;
 use plan::action::DB_PARAMETERS;
 use plan::observed::{DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup};
 use plan::spec::Names;
@@ -297,6 +298,9 @@ fn seen(instance: &types::DbInstance) -> DbInstance {
             .engine_lifecycle_support()
             .map(|word| word == "open-source-rds-extended-support"),
         multi_az: instance.multi_az().unwrap_or(false),
+        latest_restorable: instance
+            .latest_restorable_time()
+            .and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok()),
         backup_days: count(instance.backup_retention_period()),
         deletion_protection: instance.deletion_protection().unwrap_or(false),
         public: instance.publicly_accessible().unwrap_or(false),

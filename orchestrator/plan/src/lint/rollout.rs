@@ -2,7 +2,7 @@
 
 use super::{Judge, Refusal, Verdict};
 use crate::decision::NodeGoal;
-use crate::intent::Phase;
+use crate::intent::{Phase, RestorePoint};
 
 impl Judge<'_> {
     /// A snapshot goes while the stack is up only beside a newer one that a rollout took, and in no rollout.
@@ -97,6 +97,13 @@ impl Judge<'_> {
                     "no_snapshot",
                     migrator,
                     format!("the snapshot `{snapshot}` is not `available`"),
+                );
+            }
+            if rollout.restore == (RestorePoint::Log { second: None }) {
+                refuse(
+                    "no_restore_point",
+                    migrator,
+                    "no second is recorded to which the database could be brought back".to_owned(),
                 );
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{DbStatus, Tags};
@@ -88,6 +89,10 @@ pub struct DbInstance {
     /// Whether it is enrolled in RDS Extended Support. `None`: RDS did not say.
     #[serde(default)]
     pub extended_support: Option<bool>,
+    /// `LatestRestorableTime`: to each second until then RDS can restore from its automated backups. `None`:
+    /// backups are off, or the first one is not whole yet.
+    #[serde(default)]
+    pub latest_restorable: Option<Timestamp>,
     /// Whether RDS holds pending modified values.
     pub pending: bool,
     /// Tags.
@@ -128,6 +133,10 @@ pub struct Databases {
     pub migrations_applied: Option<u32>,
     /// Server version, for example 160004.
     pub server_version: u32,
+    /// The server's own clock, read in this very look, after the nodes' reports. `None`: the rest was read in
+    /// an earlier look.
+    #[serde(default)]
+    pub clock: Option<Timestamp>,
     /// The active row of Mattermost's table `configurations`. `None`: there is none, or Mattermost's own
     /// role could not look.
     #[serde(default)]

@@ -1,14 +1,13 @@
-//! Without a cluster licence the colours must not run at once: green is installed beside blue, the
-//! door is closed, blue stops, green migrates and starts, the door opens on green.
+//! Without a cluster licence the colours must not run at once: green is installed beside blue, users get the
+//! maintenance page, blue stops, green migrates and starts, and the listener forwards to green.
 
 use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::launches;
-use crate::observed::DbOperation;
 use crate::rollout::back::close;
 use crate::rollout::green::grow;
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, pin};
+use crate::rollout::{Step, after, pin, restore};
 
 /// Green's nodes have the release installed and verified; no server runs there.
 pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
@@ -51,18 +50,9 @@ pub(super) fn prepared(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         draft.wait("blue_not_whole", text);
         return Step::Stay;
     }
-    // The snapshot comes after the door is closed: nobody waits before it for what RDS does meanwhile.
-    if scene.needs_migration()
-        && let Some(primary) = scene.view.primary()
-        && !primary.status.allows(DbOperation::Snapshot)
-    {
-        draft.wait(
-            "snapshot",
-            format!(
-                "all is prepared; RDS takes no snapshot while `{}` is `{}`, and users are sent away only once it does",
-                primary.id, primary.status
-            ),
-        );
+    // Nobody waits behind the maintenance page for what RDS does meanwhile.
+    if let Some(why) = restore::is_hindered(scene) {
+        draft.wait("restore_point", why);
         return Step::Stay;
     }
     Step::Go(Phase::Closed)
@@ -114,5 +104,8 @@ pub(super) fn closed(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         );
         return Step::Stay;
     }
-    Step::Go(Phase::Snapshot)
+    if !restore::is_recorded(draft, scene) {
+        return Step::Stay;
+    }
+    Step::Go(after(scene.rollout, &Phase::Closed))
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::draft::Draft;
 use crate::intent::{Phase, RolloutIntent};
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, can_turn_back, word};
+use crate::rollout::{Step, can_turn_back, restore, word};
 use crate::view::later;
 
 /// How long a phase was held by an operator.
@@ -86,6 +86,8 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
             .step_seconds
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
+        // Green serves well: late backups are no reason to send users back.
+        Phase::Baking if restore::is_not_durable(scene).is_some() => return None,
         // Few are left to copy, and servers to start once.
         Phase::Moving => limits
             .migration_deadline_seconds

@@ -7,7 +7,7 @@ use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::observed::{Group, ListenerAction};
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, after, pin};
+use crate::rollout::{Step, after, pin, restore};
 use crate::stack::{content, ensure_version, group_wanted};
 
 /// Green's group exists, empty; the listener names its target group at weight 0.
@@ -60,8 +60,8 @@ pub(super) fn created(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let mut ready = named && is_complete(draft, scene, green, version);
     // A rebalancing of zones would end nodes that were verified.
     ready &= pin::suspend(view, draft, green, &[&["AZRebalance"]]);
-    if ready {
-        Step::Go(after(scene.rollout.mode, &Phase::GreenCreated))
+    if ready && (scene.is_cutover() || restore::is_recorded(draft, scene)) {
+        Step::Go(after(scene.rollout, &Phase::GreenCreated))
     } else {
         Step::Stay
     }

@@ -28,10 +28,11 @@ pub(super) fn hold(draft: &mut Draft, scene: &Scene<'_>) {
         make_listener(view, draft, balancer, action);
         return;
     }
-    let is_quiet = matches!(
-        scene.rollout.phase,
-        Phase::Snapshot | Phase::Canary | Phase::Full | Phase::Joined
-    );
+    let is_quiet = match scene.rollout.phase {
+        Phase::Snapshot => scene.takes_snapshot_in_pause(),
+        Phase::Canary | Phase::Full | Phase::Joined => true,
+        _ => false,
+    };
     if scene.is_cutover() {
         let stopped =
             is_quiet || matches!(scene.rollout.phase, Phase::Shifting { .. } | Phase::Baking);
@@ -41,7 +42,7 @@ pub(super) fn hold(draft: &mut Draft, scene: &Scene<'_>) {
         if away && is_quiet && !scene.is_closed() {
             back::close(draft, scene);
         }
-    } else if is_quiet && scene.rollout.phase != Phase::Snapshot && !scene.is_move() {
+    } else if is_quiet && !scene.is_move() {
         green::names_both(draft, scene);
     }
 }
@@ -69,14 +70,10 @@ fn can_be_held(phase: &Phase) -> bool {
 
 /// Phases in which users see the maintenance page.
 pub(super) fn sends_users_away(scene: &Scene<'_>, phase: &Phase) -> bool {
-    let by_phase = matches!(
-        phase,
-        Phase::Closed
-            | Phase::Snapshot
-            | Phase::Canary
-            | Phase::Full
-            | Phase::Moving
-            | Phase::Moved
-    );
+    let by_phase = match phase {
+        Phase::Snapshot => scene.takes_snapshot_in_pause(),
+        Phase::Closed | Phase::Canary | Phase::Full | Phase::Moving | Phase::Moved => true,
+        _ => false,
+    };
     by_phase && (scene.is_cutover() || scene.is_move())
 }

@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::observed::DbOperation;
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, after};
+use crate::rollout::{Step, after, restore};
 use crate::stack::{copies, home_image};
 use crate::view::later;
 
@@ -29,7 +29,7 @@ pub(super) fn imaging(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Back(vec![why]);
     }
     if home && copies(view, draft, id) {
-        Step::Go(after(scene.rollout.mode, &Phase::Imaging))
+        restore::choose(draft, scene)
     } else {
         Step::Stay
     }
@@ -38,7 +38,7 @@ pub(super) fn imaging(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 /// A snapshot is `available`, unless nothing is migrated.
 pub(super) fn snapshot(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let view = scene.view;
-    let done = Step::Go(after(scene.rollout.mode, &Phase::Snapshot));
+    let done = Step::Go(after(scene.rollout, &Phase::Snapshot));
     if !scene.needs_migration() {
         return done;
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FilesHome};
-use crate::intent::{Intent, Mode, Phase, RolloutIntent, Target, Want};
+use crate::intent::{Intent, Mode, Phase, RestorePoint, RolloutIntent, Target, Want};
 use crate::moving::{self, too_old, unmoved};
 use crate::observed::Observed;
 use crate::spec::is_version;
@@ -196,6 +196,7 @@ fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) ->
         history: Vec::new(),
         window: None,
         unproven: None,
+        restore: RestorePoint::Snapshot,
     }
 }
 

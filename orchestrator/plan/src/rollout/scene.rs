@@ -2,12 +2,12 @@
 
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
-use crate::intent::{Mode, Phase, RolloutIntent, Slot};
+use crate::intent::{Mode, Phase, RestorePoint, RolloutIntent, Slot};
 use crate::launches::{FailedLaunches, cannot_launch};
 use crate::lifecycle::{Members, tend};
 use crate::nodes::{Colour, failure_of, runs_no_server};
 use crate::observed::{Group, ListenerAction, Node};
-use crate::rollout::moving;
+use crate::rollout::{moving, restore};
 use crate::stack::{Balancer, Base, observed_balancer};
 use crate::versions::Skew;
 use crate::view::{View, live_members};
@@ -73,6 +73,11 @@ impl<'a> Scene<'a> {
 
     pub fn is_cutover(&self) -> bool {
         self.rollout.mode == Mode::Cutover
+    }
+
+    /// The snapshot is the restore point of a cutover: it is taken while no server runs.
+    pub fn takes_snapshot_in_pause(&self) -> bool {
+        self.is_cutover() && self.rollout.restore == RestorePoint::Snapshot
     }
 
     /// The same nodes before and after.
@@ -201,6 +206,7 @@ impl<'a> Scene<'a> {
             // Only once nobody is sent there any more.
             Phase::Closed if self.is_closed() => Servers::Stop,
             Phase::Closed if self.view.unknown("listeners").is_some() => Servers::AsTheyAre,
+            Phase::Snapshot if !self.takes_snapshot_in_pause() => Servers::Run,
             Phase::Snapshot
             | Phase::Canary
             | Phase::Full
@@ -240,10 +246,10 @@ impl<'a> Scene<'a> {
     pub fn no_way_back(&self) -> Option<String> {
         (self.is_cutover() && self.blue_fits_the_schema() == Some(false)).then(|| {
             format!(
-                "the schema is {}'s and {} cannot run on it: restore the snapshot `{}`, then abort again; where users are served, `orchestrator rollout promote` goes on instead",
+                "the schema is {}'s and {} cannot run on it: {}, then abort again; where users are served, `orchestrator rollout promote` goes on instead",
                 self.rollout.to.version,
                 self.rollout.from.version,
-                self.view.names.rollout_snapshot(self.rollout.generation)
+                restore::instruction(self.view, self.rollout)
             )
         })
     }
@@ -372,8 +378,8 @@ impl<'a> Scene<'a> {
                 }
             }
             (Some(applied), _) => Err(format!(
-                "node {recorded} ended during the migration, {applied} migrations are applied; the snapshot `{}` was taken before it",
-                self.view.names.rollout_snapshot(self.rollout.generation)
+                "node {recorded} ended during the migration, {applied} migrations are applied; to undo them, {}",
+                restore::instruction(self.view, self.rollout)
             )),
             // Not known: wait.
             (None, _) => Ok(None),

@@ -4,9 +4,9 @@ use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::observed::{ListenerAction, Traffic};
-use crate::rollout::Step;
 use crate::rollout::green::{ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
+use crate::rollout::{Step, restore};
 use crate::view::later;
 
 /// Windows of a step. Two bad ones of the last three turn the rollout back.
@@ -77,6 +77,10 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
 
 /// From here on green is what is proven.
 fn promote(draft: &mut Draft, scene: &Scene<'_>) -> Step {
+    if let Some(why) = restore::is_not_durable(scene) {
+        draft.wait("restore_point", why);
+        return Step::Stay;
+    }
     let rollout = scene.rollout;
     draft.record.proven = Some(rollout.to.clone());
     draft.record.slot = scene.green_slot();

@@ -2,7 +2,7 @@
 
 use super::{begin, phases};
 use crate::decision::NodeGoal;
-use crate::fixtures::{ready, turn, unlicensed, until};
+use crate::fixtures::{ready, turn, unlicensed, until, without_log};
 use crate::intent::{Mode, Phase};
 use crate::observed::ListenerAction;
 use crate::plan;
@@ -45,11 +45,11 @@ fn a_cutover_stops_blue_before_green_starts() {
         [
             "preflight",
             "imaging",
+            "snapshot",
             "pinned",
             "green_created",
             "prepared",
             "closed",
-            "snapshot",
             "canary",
             "full",
             "shifting(100)",
@@ -87,7 +87,7 @@ fn a_blue_node_that_dies_behind_the_closed_door_is_replaced_on_the_way_back() {
     world.bad.insert("11.11.0".to_owned());
     begin(&mut intent, &world, "11.11.0");
     until(&mut world, &mut intent, 300, |phase| {
-        *phase == Phase::Snapshot
+        *phase == Phase::Canary
     });
     for id in world.observed.groups["demo-g1"].members.clone().keys() {
         world.observed.instances.get_mut(id).unwrap().state = "terminated".to_owned();
@@ -111,7 +111,7 @@ fn a_bucket_that_green_cannot_use_turns_back_before_anybody_is_sent_away() {
     let blue = world.observed.groups["demo-g1"].members.clone();
     let seen = phases(&mut world, &mut intent, 2000);
     assert_eq!(
-        seen[4..],
+        seen[5..],
         [
             "prepared",
             "returning_traffic",
@@ -136,7 +136,7 @@ fn blue_comes_back_also_when_its_bucket_is_of_no_use() {
     world.bad.insert("11.11.0".to_owned());
     begin(&mut intent, &world, "11.11.0");
     until(&mut world, &mut intent, 300, |phase| {
-        *phase == Phase::Snapshot
+        *phase == Phase::Canary
     });
     world.unusable.insert(BUCKET.to_owned());
     let blue: Vec<String> = world.observed.groups["demo-g1"]
@@ -182,7 +182,7 @@ fn blue_comes_back_also_when_its_bucket_is_of_no_use() {
 fn a_snapshot_that_takes_longer_than_a_boot_does_not_cost_the_prepared_node() {
     let mut spec = unlicensed();
     spec.fleet.boot_seconds = 300;
-    let (mut world, mut intent) = ready(&spec);
+    let (mut world, mut intent) = without_log(&spec);
     world.snapshot_ticks = 3 * 300 / u32::try_from(TICK_SECONDS).unwrap();
     begin(&mut intent, &world, "11.11.0");
     until(&mut world, &mut intent, 300, |phase| {

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::World;
 use crate::action::Action;
 use crate::action::{DB_CERTIFICATE_AUTHORITY, DB_STORAGE_TYPE, DbChange};
 use crate::observed::{
     Databases, DbInstance, DbOperation, DbParameterGroup, DbSnapshot, DbStatus, DbSubnetGroup,
 };
+
+/// `LatestRestorableTime` is that old in the model: RDS uploads the log every five minutes.
+const LOG_SECONDS: i64 = 300;
 
 impl World {
     /// `Err` means: not a database's action.
@@ -206,6 +211,7 @@ fn modify(seen: &mut DbInstance, change: DbChange) {
 impl World {
     /// What RDS does by itself while time passes.
     pub(super) fn advance_databases(&mut self) {
+        self.advance_log();
         let states: Vec<(String, DbStatus)> = self
             .observed
             .db_instances
@@ -261,6 +267,20 @@ impl World {
                 seen.status = "available".to_owned();
                 seen.progress = 100;
             }
+        }
+    }
+
+    /// The log is kept from the first backup on; the clock is the server's own.
+    fn advance_log(&mut self) {
+        let until = self.now - SignedDuration::from_secs(LOG_SECONDS);
+        for seen in self.observed.db_instances.values_mut() {
+            let is_kept = seen.backup_days > 0 && seen.status == DbStatus::Available;
+            if is_kept && seen.replica_of.is_none() && !self.backups_are_stuck {
+                seen.latest_restorable = Some(until);
+            }
+        }
+        if let Some(databases) = &mut self.observed.databases {
+            databases.clock = Some(self.now);
         }
     }
 

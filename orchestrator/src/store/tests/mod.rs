@@ -164,6 +164,7 @@ pub(crate) fn rollout(number: u64) -> RolloutIntent {
         history: Vec::new(),
         window: None,
         unproven: None,
+        restore: plan::intent::RestorePoint::Snapshot,
     }
 }
 
