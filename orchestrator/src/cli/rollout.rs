@@ -407,6 +407,13 @@ pub fn as_text(rollout: &v1::Rollout) -> String {
             let _ = writeln!(text, "waits    {reason}");
         }
     }
+    if !rollout.restore_point.is_empty() {
+        let _ = writeln!(
+            text,
+            "restore  the database to {} to undo the migration",
+            rollout.restore_point
+        );
+    }
     for line in &rollout.failure {
         let _ = writeln!(text, "failed   {line}");
     }
@@ -437,6 +444,7 @@ pub fn as_json(rollout: &v1::Rollout) -> Value {
         "paused": rollout.paused,
         "reasons": rollout.reasons,
         "failure": rollout.failure,
+        "restore_point": (!rollout.restore_point.is_empty()).then_some(&rollout.restore_point),
         "from": { "version": rollout.from_version, "image": rollout.from_image },
         "to": { "version": rollout.to_version, "image": rollout.to_image },
         "phases": rollout.phases.iter().map(|phase| json!({

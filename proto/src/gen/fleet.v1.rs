@@ -1458,6 +1458,10 @@ pub struct Rollout {
     /// Who asked for it.
     #[prost(string, tag = "13")]
     pub operator: ::prost::alloc::string::String,
+    /// The second to which the database can be restored to undo the migration, RFC 3339. Empty: none is recorded;
+    /// the rollout's snapshot is what there is.
+    #[prost(string, tag = "14")]
+    pub restore_point: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PhaseTime {

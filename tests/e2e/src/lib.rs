@@ -21,6 +21,7 @@ pub mod stage;
 pub mod timeline;
 pub mod users;
 
+pub use database::Database;
 pub use orchestrator::{Ended, Orchestrator};
 pub use releases::{Release, Releases};
 pub use stage::{Options, Runtime, Stage};

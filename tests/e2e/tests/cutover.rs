@@ -1,6 +1,10 @@
 //! Without a cluster licence: one node, and a rollout with a short announced pause, asked for twice under one
 //! key. Before it the fleet's CA is replaced, after it another instance type alone is rolled out. What users
-//! made before it is there after both: files, settings, a plugin, a public link.
+//! made before it is there after both: files, settings, a plugin, a public link. At its end a third one is
+//! undone by bringing the database back to the restore point.
+
+#[path = "cutover/restore.rs"]
+mod restore;
 
 use std::time::Duration;
 
@@ -93,6 +97,7 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     serve.stop(Duration::from_secs(20)).await?;
     let mut serve = other_instances(&stage).await?;
     users.finish().await.context("after two cutovers")?;
+    let mut serve = restore::go_back(&stage, serve).await?;
     serve.stop(Duration::from_secs(20)).await?;
     let behind = stage.strike().await?;
     ensure!(behind.is_empty(), "processes were left behind: {behind:?}");

@@ -2,7 +2,7 @@
 
 use fleet_proto::v1;
 use plan::Observed;
-use plan::intent::{Intent, Phase, RolloutIntent};
+use plan::intent::{Intent, Phase, RestorePoint, RolloutIntent};
 use plan::observed::Image;
 use plan::rollout::Ask;
 use tonic::Status;
@@ -126,5 +126,11 @@ pub fn rollout_message(row: &RolloutRow) -> v1::Rollout {
         paused: intent.paused,
         deadline: 0,
         operator: row.operator.clone(),
+        restore_point: match intent.restore {
+            RestorePoint::Log {
+                second: Some(second),
+            } => second.to_string(),
+            RestorePoint::Log { second: None } | RestorePoint::Snapshot => String::new(),
+        },
     }
 }

@@ -40,6 +40,7 @@ mod place;
 mod postgres;
 mod promises;
 mod recovery;
+mod rename;
 mod render;
 mod replica;
 mod restore;

@@ -13,7 +13,7 @@ use super::model::{Hidden, Instance, Pending};
 use super::promises::{self, Scope};
 use super::{
     bad_combination, bad_state, classes, create, lifecycle, names, operate, place, random_password,
-    replica, storage, subnet_groups,
+    rename, replica, storage, subnet_groups,
 };
 use crate::Lab;
 use crate::api::{ApiError, Call, Params, Reply};
@@ -181,6 +181,7 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     let manage = p.opt_bool("ManageMasterUserPassword")?;
     let rotate = p.opt_bool("RotateMasterUserPassword")?.unwrap_or(false);
     let version = p.opt("EngineVersion");
+    let name = p.opt("NewDBInstanceIdentifier");
     p.accept(&create::ACCEPTED);
     p.accept(&["AllowMajorVersionUpgrade", "CertificateRotationRestart"]);
     p.finish()?;
@@ -206,6 +207,9 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
             )));
         }
     }
+    let name = name
+        .map(|name| rename::check(lab, region, &found, &name, immediately))
+        .transpose()?;
     place::check_security_groups(lab, region, &at_once.security_groups)?;
     if let Some(name) = at_once.parameter_group.take() {
         let major = found.engine_version.split('.').next().unwrap_or_default();
@@ -267,6 +271,10 @@ pub async fn modify(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         start
     });
     let reply = operate::shown(lab, region, &found.id);
+    if let Some(name) = name {
+        rename::begin(lab, region, &found, name);
+        return Ok(reply);
+    }
     let (lab2, region2, id) = (Arc::clone(lab), region.to_owned(), found.id.clone());
     if start == Some(true) {
         lifecycle::spawn(lab, &found, async move {

@@ -73,12 +73,25 @@ async fn a_second_between_two_messages_is_restored_to() {
         latest(xml).is_some_and(|latest| latest > before)
     })
     .await;
+    // The restored one takes the name: that is how one goes back.
+    for (name, new) in [("primary", "before"), ("restored", "primary")] {
+        let rename = [
+            ("DBInstanceIdentifier", name),
+            ("NewDBInstanceIdentifier", new),
+            ("ApplyImmediately", "true"),
+        ];
+        lab.rds("ModifyDBInstance", &rename).await.unwrap();
+        lab.until_status(new, "available").await;
+    }
+    let session = lab.session("primary").await;
+    let count = session.query_one("SELECT count(*) FROM posts", &[]);
+    assert_eq!(count.await.unwrap().get::<_, i64>(0), 2);
     // A follower of a restored server is no copy of how it was restored.
-    lab.until("restored", "backed up", |xml| latest(xml).is_some())
+    lab.until("primary", "backed up", |xml| latest(xml).is_some())
         .await;
     let replica = [
         ("DBInstanceIdentifier", "follower"),
-        ("SourceDBInstanceIdentifier", "restored"),
+        ("SourceDBInstanceIdentifier", "primary"),
     ];
     lab.rds("CreateDBInstanceReadReplica", &replica)
         .await
