@@ -31,6 +31,7 @@ mod ec2;
 mod elb;
 mod error;
 mod observe;
+mod offers;
 mod ours;
 mod policy;
 mod rds;

@@ -69,6 +69,7 @@ impl Cloud {
                 self.observe_security_groups().boxed(),
                 self.observe_secrets().boxed(),
                 self.observe_files(scope).boxed(),
+                self.observe_offers(scope).boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
@@ -81,6 +82,11 @@ impl Cloud {
         seen.account = base.3.account;
         seen.files_bucket = base.3.bucket;
         note.0.extend(base.3.unknown);
+        let (offers, unread) = base.4;
+        seen.offers = offers;
+        for (what, error) in unread {
+            note.value::<()>(what, Err(error));
+        }
         let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);

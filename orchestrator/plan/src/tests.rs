@@ -10,6 +10,7 @@ mod golden;
 mod histories;
 mod leave;
 mod lint;
+mod offers;
 mod replicas;
 mod rollout;
 mod settings;

@@ -7,6 +7,7 @@ use crate::host;
 
 mod files;
 mod licence;
+mod offers;
 
 /// One check.
 #[derive(Debug, Serialize)]
@@ -74,6 +75,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         add(
             "image",
             image
+                .as_ref()
                 .map(|image| {
                     format!(
                         "`{}` is {} ({})",
@@ -83,7 +85,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 .map_err(|error| {
                     format!(
                         "{}\nhint: `packer build packer/` makes one",
-                        crate::chain(&error)
+                        crate::chain(error)
                     )
                 }),
         );
@@ -128,6 +130,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 },
             ),
         );
+        for (check, result) in offers::offers(&core.spec, &observed, image.as_ref().ok()) {
+            add(&check, result);
+        }
         for (check, result) in named_secrets::read(&core).await {
             add(&check, result);
         }

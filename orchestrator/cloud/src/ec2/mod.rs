@@ -3,6 +3,7 @@
 mod image;
 mod instance;
 mod network;
+mod offers;
 mod security_group;
 mod template;
 

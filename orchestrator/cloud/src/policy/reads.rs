@@ -7,7 +7,7 @@ use super::allow;
 use crate::scope::region_of;
 
 /// What this crate reads.
-const OURS: [&str; 34] = [
+const OURS: [&str; 37] = [
     "autoscaling:DescribeAccountLimits",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -18,6 +18,8 @@ const OURS: [&str; 34] = [
     "cloudwatch:GetMetricData",
     "cloudwatch:ListTagsForResource",
     "ec2:DescribeImages",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
@@ -40,6 +42,7 @@ const OURS: [&str; 34] = [
     "rds:DescribeDBParameters",
     "rds:DescribeDBSnapshots",
     "rds:DescribeDBSubnetGroups",
+    "rds:DescribeOrderableDBInstanceOptions",
     "rds:ListTagsForResource",
     "secretsmanager:ListSecrets",
 ];

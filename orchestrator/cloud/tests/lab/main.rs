@@ -10,6 +10,7 @@ mod images;
 mod licence;
 mod named_secrets;
 mod network;
+mod offers;
 mod stack;
 mod support;
 mod template;

@@ -52,6 +52,9 @@ pub struct Image {
     pub state: String,
     /// Why it failed.
     pub state_reason: Option<String>,
+    /// `x86_64`, `arm64`. Empty: EC2 did not say.
+    #[serde(default)]
+    pub architecture: String,
     /// The image that this is a copy of: region and id.
     pub source: Option<(String, String)>,
     /// Snapshots behind it.
