@@ -11,6 +11,7 @@ mod histories;
 mod leave;
 mod lint;
 mod offers;
+mod ports;
 mod replicas;
 mod rollout;
 mod settings;
