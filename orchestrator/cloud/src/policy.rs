@@ -273,6 +273,7 @@ fn fleet(place: &Place<'_>) -> Vec<Value> {
                 "autoscaling:PutScalingPolicy",
                 "autoscaling:RecordLifecycleActionHeartbeat",
                 "autoscaling:ResumeProcesses",
+                "autoscaling:SetInstanceProtection",
                 "autoscaling:SuspendProcesses",
                 "autoscaling:TerminateInstanceInAutoScalingGroup",
                 "autoscaling:UpdateAutoScalingGroup",

@@ -155,6 +155,11 @@ pub enum Action {
         group: String,
         processes: BTreeSet<String>,
     },
+    /// These members may be ended by a smaller size, whoever protected them.
+    LiftScaleInProtection {
+        group: String,
+        instances: BTreeSet<String>,
+    },
     /// Tags of a group (the originals of a pin are kept there).
     SetGroupTags {
         group: String,
@@ -341,6 +346,9 @@ impl Action {
             Self::SetGroupSize { group, .. } => format!("set_group_size/{group}"),
             Self::SetGroupTemplate { group, .. } => format!("set_group_template/{group}"),
             Self::SetSuspended { group, .. } => format!("set_suspended/{group}"),
+            Self::LiftScaleInProtection { group, .. } => {
+                format!("lift_scale_in_protection/{group}")
+            }
             Self::SetGroupTags { group, .. } => format!("set_group_tags/{group}"),
             Self::EnsureScalingPolicy { group, name, .. } => {
                 format!("ensure_scaling_policy/{group}/{name}")

@@ -25,6 +25,7 @@ mod down;
 mod draft;
 mod equality;
 mod forecast;
+mod hindrances;
 mod history;
 mod launches;
 mod licence;

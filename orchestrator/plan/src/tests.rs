@@ -7,6 +7,7 @@ mod down;
 mod files;
 mod gates;
 mod golden;
+mod hindrances;
 mod histories;
 mod leave;
 mod lint;

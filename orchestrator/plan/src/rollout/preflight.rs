@@ -2,6 +2,7 @@
 
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
+use crate::hindrances;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::licence;
 use crate::observed::DbOperation;
@@ -275,6 +276,10 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         .filter(|id| view.is_settled(scene.blue_slot(), id))
         .count() as u32;
     let live = scene.blue_members.live.len() as u32;
+    // Blue leaves at the end, hours from here.
+    if let Some(text) = hindrances::ending(blue).filter(|_| !scene.is_move()) {
+        draft.wait("suspended", text);
+    }
     // What cannot become whole is not waited for: another image or type is the way out.
     let wanted = match scene.blue_cannot_launch() {
         Some(_) if !scene.is_move() => live,
