@@ -46,7 +46,7 @@ mod token;
 pub use acm::Certificate;
 pub use apply::Outcome;
 pub use connect::{Cloud, Credentials};
-pub use doctor::{Permission, Quota, Verdict};
+pub use doctor::{Endpoint, Permission, Quota, Verdict};
 pub use error::{EffectError, ReadError};
 pub use policy::{Policies, iam_policies};
 pub use s3::{FilesSeen, StoreKeys, StoreProbe};

@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::{Cli, Exit, named_secrets, output};
 use crate::host;
 
+mod account;
+mod endpoints;
 mod files;
 mod licence;
 mod offers;
@@ -51,6 +53,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return Ok(report(cli, &checks));
         }
     };
+    let certificate = core.spec.load_balancer.certificate_arn.as_deref();
+    checks.push(endpoints::judge(&core.cloud.endpoints(certificate).await));
     let mut add = |check: &str, result: Result<String, String>| {
         let (result, detail) = match result {
             Ok(detail) => ("ok", detail),
@@ -159,6 +163,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             });
         }
         checks.extend(licence::licence(&core).await);
+        checks.extend(account::checks(&core, observed.network.as_ref()).await);
         checks.extend(files::files(&core, &observed).await);
         let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
         for permission in core.cloud.dry_run_permissions(vpc).await {

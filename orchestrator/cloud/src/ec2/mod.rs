@@ -4,6 +4,7 @@ mod image;
 mod instance;
 mod network;
 mod offers;
+mod routes;
 mod security_group;
 mod template;
 

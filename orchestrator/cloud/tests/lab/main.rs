@@ -1,6 +1,7 @@
 //! The cloud against a lab: every effect made twice, seen again, and on a bad day.
 
 mod database;
+mod doctor;
 mod end;
 mod faults;
 mod files;

@@ -101,6 +101,13 @@ fn view(region: &Regional, instance: &Instance) -> InstanceView {
     }
 }
 
+/// EC2's words for a launch that it ended itself; none for an instance that somebody else ended, or that is there.
+pub fn launch_failure(lab: &Lab, region: &str, id: &str) -> Option<String> {
+    let region = lab.ec2.region(region).ok()?;
+    let (code, message) = region.instances.get(id)?.state_reason.clone()?;
+    code.ends_with(".InternalError").then_some(message)
+}
+
 /// Launches one instance for an Auto Scaling group; gives its id.
 pub async fn run_for_group(
     lab: &Arc<Lab>,
