@@ -261,6 +261,9 @@ pub struct TemplateContent {
     pub instance_type: String,
     /// Instance profile.
     pub instance_profile: String,
+    /// Key pair. Without one the digest is what it was before there was such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pair: Option<String>,
     /// Security groups.
     pub security_groups: BTreeSet<String>,
     /// User data, not encoded; never a secret.

@@ -2,6 +2,7 @@
 
 mod image;
 mod instance;
+mod key_pair;
 mod network;
 mod offers;
 mod routes;

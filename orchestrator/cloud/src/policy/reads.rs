@@ -7,7 +7,7 @@ use super::allow;
 use crate::scope::region_of;
 
 /// What this crate reads.
-const OURS: [&str; 40] = [
+const OURS: [&str; 41] = [
     "autoscaling:DescribeAccountLimits",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -21,6 +21,7 @@ const OURS: [&str; 40] = [
     "ec2:DescribeInstanceTypeOfferings",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
+    "ec2:DescribeKeyPairs",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
     "ec2:DescribeRouteTables",

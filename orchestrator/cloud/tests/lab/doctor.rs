@@ -1,14 +1,20 @@
 //! What `doctor` asks beyond permissions: the way to AWS, the account's key of volumes, routes to the internet.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{self, BehaviorVersion, Region};
 use lab::api::{Call, Params, Reply, Service};
 use lab::iam::{ACCOUNT, Caller};
+use plan::Action;
+use plan::action::TemplateContent;
 use plan::observed::{Network, Subnet};
 
 use crate::support::{HOME, World, connect, operator};
+use crate::values::map;
 
-fn ec2(world: &World) -> Client {
+/// EC2, asked by an operator.
+pub fn ec2(world: &World) -> Client {
     Client::from_conf(
         config::Builder::new()
             .behavior_version(BehaviorVersion::latest())
@@ -87,7 +93,51 @@ async fn what_an_account_may_have_against_a_stack_is_seen() {
         world.cloud.default_volume_key().await.expect("an answer"),
         Some(arn)
     );
+
+    // A key pair by its whole name.
+    let made = client.create_key_pair().key_name("operators").send().await;
+    made.expect("a key pair");
+    for (name, there) in [("operators", true), ("operator", false), ("oper*", false)] {
+        let found = world.cloud.has_key_pair(name).await.expect("an answer");
+        assert_eq!(found, there, "{name}");
+    }
+    launched_with_it(&world, &seen).await;
     world.stop().await;
+}
+
+/// The launch template carries it, and shows it again.
+async fn launched_with_it(world: &World, network: &Network) {
+    let ours = |part: &str| Action::EnsureSecurityGroup {
+        part: part.to_owned(),
+        name: format!("demo-{part}"),
+        vpc_id: network.vpc_id.clone(),
+        ingress: BTreeSet::new(),
+    };
+    world.once(&ours("fleet")).await;
+    let group = world.look().await.security_groups["fleet"].id.clone();
+    for (digest, key_pair) in [("d-1", None), ("d-2", Some("operators".to_owned()))] {
+        let content = TemplateContent {
+            image_id: world.image.clone(),
+            instance_type: "m7i.large".to_owned(),
+            instance_profile: "mattermost-node".to_owned(),
+            key_pair: key_pair.clone(),
+            security_groups: BTreeSet::from([group.clone()]),
+            user_data: "{}".to_owned(),
+            tags: map([("mattermost:part", "node")]),
+        };
+        let version = Action::EnsureTemplateVersion {
+            name: "demo-node".to_owned(),
+            digest: digest.to_owned(),
+            content,
+        };
+        world.twice(version).await;
+        let template = world.look().await.template.expect("a template");
+        let (_, newest) = template.versions.last_key_value().expect("a version");
+        assert_eq!(
+            (newest.description.as_str(), &newest.key_pair),
+            (digest, &key_pair)
+        );
+    }
 }
 
 /// A key of the account's own.

@@ -31,6 +31,9 @@ pub struct TemplateVersion {
     pub security_groups: BTreeSet<String>,
     /// Instance profile name.
     pub instance_profile: String,
+    /// Key pair.
+    #[serde(default)]
+    pub key_pair: Option<String>,
     /// Detailed monitoring.
     pub monitoring: bool,
     /// IMDSv2 required.

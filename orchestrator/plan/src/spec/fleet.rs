@@ -45,6 +45,10 @@ pub struct Fleet {
     /// Clients that may come back in one second because a node leaves.
     #[serde(default = "defaults::reconnects_per_second")]
     pub reconnects_per_second: u32,
+    /// Name of an EC2 key pair, of the home region, whose owner may log in to nodes that do not come up. None: nobody
+    /// may. SSH's port is opened by `ports`.
+    #[serde(default)]
+    pub key_pair: Option<String>,
     /// Ports of the nodes that others than the load balancer reach, for example Mattermost Calls' 8443.
     #[serde(default)]
     pub ports: Vec<Port>,

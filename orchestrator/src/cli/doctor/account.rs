@@ -1,5 +1,5 @@
-//! Settings of the account that let a stack be made and keep it from working: the default key of volumes, and
-//! the routes of the load balancer's subnets.
+//! Settings of the account that let a stack be made and keep it from working: the default key of volumes, the
+//! routes of the load balancer's subnets, the key pair that the file names.
 
 use cloud::ReadError;
 use plan::Spec;
@@ -8,7 +8,7 @@ use plan::observed::Network;
 use super::Check;
 use crate::core::Core;
 
-/// Both. Routes are of interest only where the internet is to come in.
+/// All of them. Routes are of interest only where the internet is to come in.
 pub(super) async fn checks(core: &Core, network: Option<&Network>) -> Vec<Check> {
     let account = core.cloud.caller_identity().await;
     let account = account.map(|identity| identity.account).unwrap_or_default();
@@ -17,6 +17,10 @@ pub(super) async fn checks(core: &Core, network: Option<&Network>) -> Vec<Check>
     if let Some(network) = network.filter(|_| core.spec.load_balancer.scheme == "internet-facing") {
         let closed = core.cloud.without_internet_gateway(network).await;
         checks.push(internet(closed));
+    }
+    if let Some(name) = &core.spec.fleet.key_pair {
+        let found = core.cloud.has_key_pair(name).await;
+        checks.push(key_pair(&core.spec, name, found));
     }
     checks
 }
@@ -76,6 +80,26 @@ fn internet(closed: Result<Vec<String>, ReadError>) -> Check {
     }
 }
 
+/// A launch with a key pair that is not there is refused.
+fn key_pair(spec: &Spec, name: &str, found: Result<bool, ReadError>) -> Check {
+    let home = spec.home_region();
+    let (result, detail) = match found {
+        Err(error) => ("warn", crate::chain(&error)),
+        Ok(true) => ("ok", format!("`{name}` is there")),
+        Ok(false) => (
+            "fail",
+            format!(
+                "no key pair of this account in `{home}` is named `{name}`: import one (`aws ec2 import-key-pair --region {home}`), or name another in `fleet.key_pair`"
+            ),
+        ),
+    };
+    Check {
+        name: "key pair".to_owned(),
+        result,
+        detail,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +117,18 @@ mod tests {
         let command = "`aws kms create-grant --region us-east-1 --key-id arn:aws:kms:us-east-1:123456789012:key/1 --grantee-principal arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling --operations Decrypt ";
         assert!(check.detail.contains(command), "{}", check.detail);
         assert_eq!(volume_key(&spec(), "123456789012", Ok(None)).result, "ok");
+    }
+
+    #[test]
+    fn a_key_pair_that_is_not_there_fails() {
+        assert_eq!(key_pair(&spec(), "operators", Ok(true)).result, "ok");
+        let check = key_pair(&spec(), "operators", Ok(false));
+        assert_eq!(check.result, "fail");
+        assert!(
+            check.detail.contains("`us-east-1` is named `operators`"),
+            "{}",
+            check.detail
+        );
     }
 
     #[test]

@@ -297,6 +297,8 @@ pub(crate) struct LaunchFacts {
     pub image: Option<String>,
     /// Ids.
     pub security_groups: Vec<String>,
+    /// Name.
+    pub key_pair: Option<String>,
     /// The ARN of the role in the instance profile.
     pub role: Option<String>,
     /// Type of resource, and the tags that it gets.
@@ -319,6 +321,7 @@ impl LaunchFacts {
             template,
             image: data.image_id.clone(),
             security_groups: data.group_ids.iter().cloned().chain(groups).collect(),
+            key_pair: data.key_name.clone(),
             role,
             tags: data
                 .tags
