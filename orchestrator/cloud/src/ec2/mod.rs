@@ -9,6 +9,8 @@ mod routes;
 mod security_group;
 mod template;
 
+pub(crate) use network::InUse;
+
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use plan::observed::{STACK_TAG, Tags};
 

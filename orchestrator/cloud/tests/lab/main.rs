@@ -13,6 +13,7 @@ mod named_secrets;
 mod network;
 mod offers;
 mod stack;
+mod subnets;
 mod support;
 mod template;
 mod values;
