@@ -179,6 +179,9 @@ impl Cloud {
                 version,
             } => self.set_group_template(group, template, *version).await,
             Action::SetSuspended { group, processes } => self.set_suspended(group, processes).await,
+            Action::LiftScaleInProtection { group, instances } => {
+                self.lift_scale_in_protection(group, instances).await
+            }
             Action::SetGroupTags {
                 group,
                 tags,

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
 use crate::error::ReadError;
+use crate::offers::Asked;
 
 /// To a TCP connection. AWS's endpoints answer within milliseconds; three seconds is a lost packet and its two repeats.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -39,6 +40,8 @@ struct Inner {
     account: OnceCell<String>,
     /// Versions of files that this process deleted.
     deleted: AtomicU64,
+    /// What EC2 and RDS said that they offer.
+    asked: Asked,
 }
 
 /// One region's clients.
@@ -165,6 +168,7 @@ impl Cloud {
                 .build(),
             account: OnceCell::new(),
             deleted: AtomicU64::new(0),
+            asked: Asked::default(),
         }))
     }
 
@@ -213,6 +217,11 @@ impl Cloud {
             })
             .await
             .cloned()
+    }
+
+    /// The last answers about what is offered.
+    pub(crate) fn offers_asked(&self) -> &Asked {
+        &self.0.asked
     }
 
     /// Versions of files that this process deleted, all in all.

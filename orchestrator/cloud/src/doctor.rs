@@ -4,7 +4,11 @@
 //! of them harmless reads are tried, which shows whether the service is reachable and readable at all.
 //! An effect's permission is `Unknown` there until it is made.
 
+mod endpoints;
 mod reads;
+mod volume_key;
+
+pub use endpoints::Endpoint;
 
 use aws_sdk_ec2::types::{InstanceType, RequestLaunchTemplateData, ResourceType};
 use futures_util::future::BoxFuture;

@@ -159,6 +159,18 @@ impl Failure {
         self.kind == Kind::Denied
     }
 
+    /// Why the service could not be reached at all, with the last cause that is known: a name that does not
+    /// resolve, for example. None: it answered, whatever it said.
+    pub(crate) fn unreachable(&self) -> Option<String> {
+        let silent = [sort::NO_ANSWER, sort::NO_CONNECTION].contains(&self.message.as_str());
+        let source = self.source.as_deref().filter(|_| silent)?;
+        let mut cause: &dyn StdError = source;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Some(format!("{}: {cause}", self.message))
+    }
+
     /// An answer that lacks what it must have.
     pub(crate) fn incomplete(call: &'static str, missing: &str) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! One look at the world: every read at once, each on its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, join};
@@ -8,6 +8,7 @@ use plan::Observed;
 use plan::intent::Slot;
 
 use crate::connect::Cloud;
+use crate::ec2::InUse;
 use crate::error::ReadError;
 use crate::scope::Scope;
 
@@ -69,18 +70,23 @@ impl Cloud {
                 self.observe_security_groups().boxed(),
                 self.observe_secrets().boxed(),
                 self.observe_files(scope).boxed(),
+                self.observe_offers(scope).boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
 
         let mut seen = Observed::default();
         let mut note = Notes(BTreeMap::new());
-        seen.network = note.value("network", base.0);
         seen.security_groups = note.value("security_groups", base.1);
         seen.secrets = note.value("secrets", base.2);
         seen.account = base.3.account;
         seen.files_bucket = base.3.bucket;
         note.0.extend(base.3.unknown);
+        let (offers, unread) = base.4;
+        seen.offers = offers;
+        for (what, error) in unread {
+            note.value::<()>(what, Err(error));
+        }
         let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);
@@ -104,6 +110,12 @@ impl Cloud {
             let found = note.value(&format!("images/{region}"), found);
             seen.images.insert(region, found);
         }
+        let network = base.0.and_then(|found| {
+            let settled =
+                found.map(|it| it.settle(&scope.zones_in(self.home_region()), &in_use(&seen)));
+            settled.transpose()
+        });
+        seen.network = note.value("network", network);
         seen.unknown = note.0;
         seen
     }
@@ -126,6 +138,20 @@ impl Cloud {
             .collect();
         let lag = self.replica_lag(&replicas, scope.now).await;
         (instances, lag)
+    }
+}
+
+/// The subnets that the stack's resources lie in. Of what could not be read nothing is planned either.
+fn in_use(seen: &Observed) -> InUse {
+    let groups = seen.groups.values().flat_map(|group| group.subnets.clone());
+    let database = seen.db_subnet_group.as_ref();
+    let balancer = seen.load_balancer.as_ref();
+    InUse {
+        nodes: vec![
+            groups.collect(),
+            database.map_or_else(BTreeSet::new, |group| group.subnets.clone()),
+        ],
+        load_balancer: vec![balancer.map_or_else(BTreeSet::new, |it| it.subnets.clone())],
     }
 }
 

@@ -50,7 +50,7 @@ pub fn iam_policies(spec: &Spec, account: &str) -> Policies {
     fleet_policy.push(roles::of_nodes(spec, &place));
     fleet_policy.push(roles::of_services(&place));
     let mut network = security_groups(spec, &place);
-    network.extend(templates(&place));
+    network.extend(templates(spec, &place));
     network.extend(images(&place));
     network.push(tag_at_creation(&place));
     network.extend(load_balancing(&place));
@@ -164,7 +164,17 @@ fn security_groups(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     ]
 }
 
-fn templates(place: &Place<'_>) -> Vec<Value> {
+fn templates(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
+    let mut named = vec![
+        place.arn_in("ec2", &place.home, "", "image/*"),
+        place.arn("ec2", "instance/*"),
+        place.arn("ec2", "network-interface/*"),
+        place.arn("ec2", "security-group/*"),
+        place.arn("ec2", "subnet/*"),
+        place.arn("ec2", "volume/*"),
+    ];
+    let key = spec.fleet.key_pair.as_ref();
+    named.extend(key.map(|name| place.arn("ec2", &format!("key-pair/{name}"))));
     vec![
         allow(
             "CreateTemplate",
@@ -194,14 +204,7 @@ fn templates(place: &Place<'_>) -> Vec<Value> {
         allow(
             "LaunchWhatItNames",
             &["ec2:RunInstances"],
-            &json!([
-                place.arn_in("ec2", &place.home, "", "image/*"),
-                place.arn("ec2", "instance/*"),
-                place.arn("ec2", "network-interface/*"),
-                place.arn("ec2", "security-group/*"),
-                place.arn("ec2", "subnet/*"),
-                place.arn("ec2", "volume/*"),
-            ]),
+            &json!(named),
             Some(json!({ "ArnLike": {
                 "ec2:LaunchTemplate": place.arn("ec2", "launch-template/*")
             } })),
@@ -273,6 +276,7 @@ fn fleet(place: &Place<'_>) -> Vec<Value> {
                 "autoscaling:PutScalingPolicy",
                 "autoscaling:RecordLifecycleActionHeartbeat",
                 "autoscaling:ResumeProcesses",
+                "autoscaling:SetInstanceProtection",
                 "autoscaling:SuspendProcesses",
                 "autoscaling:TerminateInstanceInAutoScalingGroup",
                 "autoscaling:UpdateAutoScalingGroup",

@@ -155,6 +155,11 @@ pub enum Action {
         group: String,
         processes: BTreeSet<String>,
     },
+    /// These members may be ended by a smaller size, whoever protected them.
+    LiftScaleInProtection {
+        group: String,
+        instances: BTreeSet<String>,
+    },
     /// Tags of a group (the originals of a pin are kept there).
     SetGroupTags {
         group: String,
@@ -256,6 +261,9 @@ pub struct TemplateContent {
     pub instance_type: String,
     /// Instance profile.
     pub instance_profile: String,
+    /// Key pair. Without one the digest is what it was before there was such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pair: Option<String>,
     /// Security groups.
     pub security_groups: BTreeSet<String>,
     /// User data, not encoded; never a secret.
@@ -341,6 +349,9 @@ impl Action {
             Self::SetGroupSize { group, .. } => format!("set_group_size/{group}"),
             Self::SetGroupTemplate { group, .. } => format!("set_group_template/{group}"),
             Self::SetSuspended { group, .. } => format!("set_suspended/{group}"),
+            Self::LiftScaleInProtection { group, .. } => {
+                format!("lift_scale_in_protection/{group}")
+            }
             Self::SetGroupTags { group, .. } => format!("set_group_tags/{group}"),
             Self::EnsureScalingPolicy { group, name, .. } => {
                 format!("ensure_scaling_policy/{group}/{name}")

@@ -15,6 +15,7 @@ mod files;
 use crate::action::Action;
 use crate::decision::NodeGoal;
 use crate::draft::Draft;
+use crate::hindrances;
 use crate::intent::{Phase, Slot};
 use crate::lifecycle::tend;
 use crate::observed::Tags;
@@ -125,7 +126,9 @@ fn groups(view: &View<'_>, draft: &mut Draft) -> bool {
         tend(view, draft, group, |_| NodeGoal::Drain);
         if group.status.is_some() {
             draft.wait("group", format!("group `{}` is being deleted", group.name));
-        } else if !pin::size(view, draft, group, (0, 0, 0)) {
+        } else if !hindrances::let_go(view, draft, group)
+            || !pin::size(view, draft, group, (0, 0, 0))
+        {
             // Said by the size.
         } else if group.members.is_empty() {
             let action = Action::DeleteGroup {

@@ -1,6 +1,7 @@
 //! Launches that fail: what Auto Scaling says of them belongs into every wait for a node, and a launch that
 //! fails again and again is no reason to wait until a deadline.
 
+use crate::hindrances;
 use crate::observed::{Activity, Group};
 
 /// Failed launches in a row after which no further one is waited for. Auto Scaling tries again after a
@@ -59,13 +60,15 @@ pub(crate) fn cannot_launch(group: &Group, live: usize) -> Option<FailedLaunches
         .filter(|failed| failed.in_a_row >= CANNOT_AFTER && (live as u32) < group.desired)
 }
 
-/// Appends Auto Scaling's words to a wait for nodes of which some do not live.
+/// Appends to a wait for nodes of which some do not live why: that nothing may be launched, or Auto Scaling's words.
 pub(crate) fn tell(text: &mut String, group: &Group, live: usize) {
-    if (live as u32) < group.desired
-        && let Some(failed) = FailedLaunches::of(group)
-    {
+    if (live as u32) >= group.desired {
+        return;
+    }
+    let failed = || FailedLaunches::of(group).map(|failed| failed.words());
+    if let Some(why) = hindrances::launching(group).or_else(failed) {
         text.push_str("; ");
-        text.push_str(&failed.words());
+        text.push_str(&why);
     }
 }
 

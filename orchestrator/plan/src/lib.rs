@@ -25,6 +25,7 @@ mod down;
 mod draft;
 mod equality;
 mod forecast;
+mod hindrances;
 mod history;
 mod launches;
 mod licence;
@@ -60,7 +61,7 @@ pub use moving::{LostWithNodes, MoveOrder, has_nodes, lost_with_nodes};
 pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
 pub use spec::Spec;
-pub use stack::network_problem;
+pub use stack::{class_problem, launch_problems, network_problem};
 
 use jiff::Timestamp;
 

@@ -116,6 +116,10 @@ impl Judge<'_> {
                 let seen = self.observed.groups.get(group);
                 self.tagged(seen.map(|seen| &seen.tags), group)
             }
+            Action::LiftScaleInProtection { group, .. } => {
+                let seen = self.observed.groups.get(group);
+                self.tagged(seen.map(|seen| &seen.tags), group)
+            }
             Action::DeleteTargetGroup { arn } => {
                 let seen = self
                     .observed

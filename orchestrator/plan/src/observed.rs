@@ -9,6 +9,7 @@ mod files;
 mod fleet;
 mod front;
 mod licence;
+mod offers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ pub use fleet::{
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
+pub use offers::{ClassOffer, Offers, TypeOffer};
 
 impl Observed {
     /// Applied Mattermost migrations, when SQL could say.
@@ -56,6 +58,9 @@ pub struct Observed {
     pub files_bucket: Option<FilesBucket>,
     /// The VPC and its subnets.
     pub network: Option<Network>,
+    /// What is offered of the type and the class that the specification names.
+    #[serde(default)]
+    pub offers: Offers,
     /// By part: `load-balancer`, `fleet`, `database`.
     pub security_groups: BTreeMap<String, SecurityGroup>,
     /// Our secrets in Secrets Manager, by name (metadata only).

@@ -4,6 +4,7 @@ mod authority;
 mod checks;
 mod defaults;
 mod files;
+mod fleet;
 #[cfg(test)]
 mod fuzz;
 mod names;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use files::{Endpoint, FileStore, Files};
+pub use fleet::{Fleet, Port, Protocol};
 pub use names::Names;
 pub use parse::{Problem, SpecError};
 pub use secret_ref::{SecretRef, SecretRefError};
@@ -177,58 +179,6 @@ impl Default for Database {
             rollout_snapshots: 2,
             trust_file: None,
         }
-    }
-}
-
-/// The Auto Scaling group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Fleet {
-    /// AMI in the home region: `ami-…`, or a name whose newest match by our own account is taken
-    /// once, at the first `up`, and recorded by id.
-    pub image: String,
-    /// EC2 instance type.
-    #[serde(default = "defaults::instance_type")]
-    pub instance_type: String,
-    /// Smallest group.
-    #[serde(default = "defaults::min")]
-    pub min: u32,
-    /// Largest group.
-    #[serde(default = "defaults::max")]
-    pub max: u32,
-    /// Scale out when average CPU is above this many percent …
-    #[serde(default = "defaults::cpu_percent")]
-    pub scale_out_cpu_percent: u32,
-    /// … for this many minutes (one-minute metrics).
-    #[serde(default = "defaults::minutes")]
-    pub scale_out_minutes: u32,
-    /// Scale in by one when average CPU is below this many percent; 0 switches it off.
-    #[serde(default = "defaults::scale_in_percent")]
-    pub scale_in_cpu_percent: u32,
-    /// … for this many minutes.
-    #[serde(default = "defaults::scale_in_minutes")]
-    pub scale_in_minutes: u32,
-    /// Name of the instance profile whose role the nodes have.
-    #[serde(default = "defaults::profile")]
-    pub instance_profile: String,
-    /// Seconds that a booting node may take before Auto Scaling gives it up (launch hook heartbeat).
-    #[serde(default = "defaults::boot_seconds")]
-    pub boot_seconds: u32,
-    /// Seconds that a leaving node may take (terminate hook).
-    #[serde(default = "defaults::drain_seconds")]
-    pub drain_seconds: u32,
-    /// Clients that may come back in one second because a node leaves.
-    #[serde(default = "defaults::reconnects_per_second")]
-    pub reconnects_per_second: u32,
-}
-
-impl Fleet {
-    /// What a leaving node closes in a second: three fifths of the limit. Clients wait for a random time
-    /// before they come back, so that arrivals of a second scatter as a Poisson count does: with the
-    /// default of 100, 60 on average and 84 at three deviations; at three quarters, it would be 101.
-    /// The rest is for pauses of a busy node or client, after which two waves arrive together.
-    pub fn closed_per_second(&self) -> u32 {
-        (self.reconnects_per_second.saturating_mul(3) / 5).max(1)
     }
 }
 

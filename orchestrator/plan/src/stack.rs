@@ -25,6 +25,7 @@ mod leftovers;
 mod load_balancer;
 mod network;
 mod nodes;
+mod offers;
 mod replicas;
 mod restarts;
 mod secrets;
@@ -39,6 +40,7 @@ pub(crate) use fleet::group_wanted;
 pub(crate) use image::{copies, copy_of, home_image};
 pub(crate) use load_balancer::{Balancer, make_listener, observed as observed_balancer};
 pub use network::network_problem;
+pub use offers::{class_problem, launch_problems};
 pub(crate) use template::{
     content, ensure_version, launch_differences, proven_version, version_of,
 };
@@ -66,6 +68,9 @@ pub(crate) fn base(view: &View<'_>, draft: &mut Draft) -> Option<Base> {
     let secrets = secrets::secrets(view, draft);
     let files_ready = files::files(view, draft);
     let network = network::network(view, draft)?;
+    if !offers::can_be_made(view, draft, &network) {
+        return None;
+    }
     let groups = network::security_groups(view, draft, &network);
     let primary = match (&groups.database, secrets) {
         (Some(group), true) => database::primary(view, draft, &network, group),

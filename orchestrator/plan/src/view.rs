@@ -20,9 +20,10 @@ pub(crate) struct View<'a> {
 
 /// Fields of [`Observed`] that a failed read may be named after; `images/<region>` and the like name a
 /// part of one.
-const READS: [&str; 21] = [
+const READS: [&str; 22] = [
     "files_bucket",
     "network",
+    "offers",
     "security_groups",
     "secrets",
     "db_subnet_group",

@@ -5,8 +5,11 @@ use serde::Serialize;
 use super::{Cli, Exit, named_secrets, output};
 use crate::host;
 
+mod account;
+mod endpoints;
 mod files;
 mod licence;
+mod offers;
 
 /// One check.
 #[derive(Debug, Serialize)]
@@ -50,6 +53,8 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             return Ok(report(cli, &checks));
         }
     };
+    let certificate = core.spec.load_balancer.certificate_arn.as_deref();
+    checks.push(endpoints::judge(&core.cloud.endpoints(certificate).await));
     let mut add = |check: &str, result: Result<String, String>| {
         let (result, detail) = match result {
             Ok(detail) => ("ok", detail),
@@ -74,6 +79,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         add(
             "image",
             image
+                .as_ref()
                 .map(|image| {
                     format!(
                         "`{}` is {} ({})",
@@ -83,7 +89,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 .map_err(|error| {
                     format!(
                         "{}\nhint: `packer build packer/` makes one",
-                        crate::chain(&error)
+                        crate::chain(error)
                     )
                 }),
         );
@@ -128,6 +134,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                 },
             ),
         );
+        for (check, result) in offers::offers(&core.spec, &observed, image.as_ref().ok()) {
+            add(&check, result);
+        }
         for (check, result) in named_secrets::read(&core).await {
             add(&check, result);
         }
@@ -154,6 +163,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
             });
         }
         checks.extend(licence::licence(&core).await);
+        checks.extend(account::checks(&core, observed.network.as_ref()).await);
         checks.extend(files::files(&core, &observed).await);
         let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
         for permission in core.cloud.dry_run_permissions(vpc).await {

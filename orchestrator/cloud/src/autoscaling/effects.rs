@@ -112,6 +112,40 @@ impl Cloud {
         Ok(outcome)
     }
 
+    /// These members are not protected from scale-in any more, as far as they are there and it may be changed.
+    pub(crate) async fn lift_scale_in_protection(
+        &self,
+        group: &str,
+        instances: &BTreeSet<String>,
+    ) -> Result<Outcome, EffectError> {
+        const CALL: &str = "autoscaling:SetInstanceProtection";
+        let there = self.our_group(CALL, group).await?;
+        let protected: Vec<String> = there
+            .instances()
+            .iter()
+            .filter(|member| member.protected_from_scale_in().unwrap_or(false))
+            .filter_map(|member| member.instance_id().map(str::to_owned))
+            .filter(|id| instances.contains(id))
+            .collect();
+        // The API takes 50 instances a call.
+        for portion in protected.chunks(50) {
+            self.act()
+                .autoscaling
+                .set_instance_protection()
+                .auto_scaling_group_name(group)
+                .set_instance_ids(Some(portion.to_vec()))
+                .protected_from_scale_in(false)
+                .send()
+                .await
+                .called(CALL)?;
+        }
+        Ok(if protected.is_empty() {
+            Outcome::Unchanged
+        } else {
+            Outcome::Changed
+        })
+    }
+
     /// Tags of the group, not of its instances (a tag that propagates already goes on doing so).
     /// The stack's own tag cannot be removed by this.
     pub(crate) async fn set_group_tags(

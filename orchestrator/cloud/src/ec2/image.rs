@@ -245,6 +245,10 @@ fn seen(image: &types::Image) -> Image {
             .state_reason()
             .and_then(|reason| reason.message())
             .map(str::to_owned),
+        architecture: image
+            .architecture()
+            .map_or("", |architecture| architecture.as_str())
+            .to_owned(),
         source,
         snapshots: image
             .block_device_mappings()

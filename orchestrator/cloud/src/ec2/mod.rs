@@ -2,9 +2,14 @@
 
 mod image;
 mod instance;
+mod key_pair;
 mod network;
+mod offers;
+mod routes;
 mod security_group;
 mod template;
+
+pub(crate) use network::InUse;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use plan::observed::{STACK_TAG, Tags};

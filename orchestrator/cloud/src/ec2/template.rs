@@ -156,7 +156,7 @@ impl Cloud {
     }
 
     /// What every node gets: the content, IMDSv2 only and from the node itself only, one-minute
-    /// metrics, tags, no key pair.
+    /// metrics, tags; a key pair only where one is named.
     fn template_data(&self, content: &TemplateContent) -> RequestLaunchTemplateData {
         let tags = self.our_tags(
             content
@@ -178,6 +178,7 @@ impl Cloud {
                     .name(&content.instance_profile)
                     .build(),
             )
+            .set_key_name(content.key_pair.clone())
             .set_security_group_ids(Some(content.security_groups.iter().cloned().collect()))
             .user_data(BASE64_STANDARD.encode(&content.user_data))
             .monitoring(
@@ -315,6 +316,7 @@ fn seen(version: &LaunchTemplateVersion) -> TemplateVersion {
             .and_then(|profile| profile.name())
             .unwrap_or("")
             .to_owned(),
+        key_pair: data.key_name().map(str::to_owned),
         monitoring: data
             .monitoring()
             .and_then(LaunchTemplatesMonitoring::enabled)

@@ -23,6 +23,11 @@ where
     }
 }
 
+/// Nobody answered in time.
+pub(super) const NO_ANSWER: &str = "no answer in time";
+/// There was no connection: no such name, nobody there, no TLS.
+pub(super) const NO_CONNECTION: &str = "the connection failed";
+
 fn sort<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> Failure
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
@@ -51,12 +56,12 @@ where
     let request_id = error.request_id().map(str::to_owned);
     let (kind, message) = match &error {
         SdkError::ConstructionFailure(_) => (Kind::Refused, "the request could not be built"),
-        SdkError::TimeoutError(_) => (Kind::Unknown, "no answer in time"),
+        SdkError::TimeoutError(_) => (Kind::Unknown, NO_ANSWER),
         SdkError::DispatchFailure(_) if credentials_missing(&error) => (
             Kind::Denied,
             "no AWS credentials were found, or they could not be loaded",
         ),
-        SdkError::DispatchFailure(_) => (Kind::Unknown, "the connection failed"),
+        SdkError::DispatchFailure(_) => (Kind::Unknown, NO_CONNECTION),
         _ => (Kind::Unknown, "the answer could not be read"),
     };
     Failure {

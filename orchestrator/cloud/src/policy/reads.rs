@@ -7,7 +7,7 @@ use super::allow;
 use crate::scope::region_of;
 
 /// What this crate reads.
-const OURS: [&str; 34] = [
+const OURS: [&str; 41] = [
     "autoscaling:DescribeAccountLimits",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -18,13 +18,19 @@ const OURS: [&str; 34] = [
     "cloudwatch:GetMetricData",
     "cloudwatch:ListTagsForResource",
     "ec2:DescribeImages",
+    "ec2:DescribeInstanceTypeOfferings",
+    "ec2:DescribeInstanceTypes",
     "ec2:DescribeInstances",
+    "ec2:DescribeKeyPairs",
     "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeRouteTables",
     "ec2:DescribeSecurityGroupRules",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
+    "ec2:GetEbsDefaultKmsKeyId",
+    "ec2:GetEbsEncryptionByDefault",
     "elasticloadbalancing:DescribeAccountLimits",
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",
@@ -40,6 +46,7 @@ const OURS: [&str; 34] = [
     "rds:DescribeDBParameters",
     "rds:DescribeDBSnapshots",
     "rds:DescribeDBSubnetGroups",
+    "rds:DescribeOrderableDBInstanceOptions",
     "rds:ListTagsForResource",
     "secretsmanager:ListSecrets",
 ];

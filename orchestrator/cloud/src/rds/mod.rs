@@ -3,6 +3,7 @@
 mod group;
 mod instance;
 mod observe;
+mod offers;
 mod snapshot;
 
 use aws_sdk_rds::types::Tag;

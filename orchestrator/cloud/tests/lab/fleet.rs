@@ -7,7 +7,7 @@ use plan::Action;
 use plan::action::{GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK};
 use plan::observed::Observed;
 
-use crate::support::World;
+use crate::support::{HOME, World, operator};
 use crate::values::{map, set};
 
 fn group(seen: &Observed, launch_heartbeat: u32) -> GroupWanted {
@@ -122,6 +122,26 @@ pub async fn ensure(world: &World) {
     nodes(world).await;
 }
 
+/// As somebody protects a node by hand.
+async fn protect(world: &World, id: &str) {
+    let client = aws_sdk_autoscaling::Client::from_conf(
+        aws_sdk_autoscaling::config::Builder::new()
+            .behavior_version(aws_sdk_autoscaling::config::BehaviorVersion::latest())
+            .region(aws_sdk_autoscaling::config::Region::new(HOME))
+            .endpoint_url(&world.endpoint)
+            .credentials_provider(operator())
+            .build(),
+    );
+    client
+        .set_instance_protection()
+        .auto_scaling_group_name("demo-g1")
+        .instance_ids(id)
+        .protected_from_scale_in(true)
+        .send()
+        .await
+        .expect("protected");
+}
+
 /// Two nodes come, wait at their hooks, serve, and one is replaced.
 async fn nodes(world: &World) {
     let size = |desired: u32| Action::SetGroupSize {
@@ -194,6 +214,16 @@ async fn nodes(world: &World) {
                 && seen.target_groups["demo-a"].targets.contains_key(id)
         })
         .await;
+    protect(world, id).await;
+    assert!(world.look().await.groups["demo-g1"].members[id].protected);
+    // Of members that are not there, nothing is asked.
+    world
+        .twice(Action::LiftScaleInProtection {
+            group: "demo-g1".to_owned(),
+            instances: set([id.as_str(), "i-0123456789abcdef0"]),
+        })
+        .await;
+    assert!(!world.look().await.groups["demo-g1"].members[id].protected);
     world
         .twice(Action::TerminateInstance {
             group: "demo-g1".to_owned(),

@@ -1,6 +1,7 @@
 //! The cloud against a lab: every effect made twice, seen again, and on a bad day.
 
 mod database;
+mod doctor;
 mod end;
 mod faults;
 mod files;
@@ -10,7 +11,9 @@ mod images;
 mod licence;
 mod named_secrets;
 mod network;
+mod offers;
 mod stack;
+mod subnets;
 mod support;
 mod template;
 mod values;

@@ -41,7 +41,24 @@ pub async fn ensure(world: &World) {
     world
         .twice(security_group(&seen, "fleet", &[tcp(8065, &balancer.id)]))
         .await;
-    let fleet = world.look().await.security_groups["fleet"].id.clone();
+    // A port that the specification opens, by both protocols.
+    let media = |protocol: &str, source: &str| Rule {
+        protocol: protocol.to_owned(),
+        ..tcp(8443, source)
+    };
+    let open = [
+        tcp(8065, &balancer.id),
+        media("udp", "0.0.0.0/0"),
+        media("udp", "::/0"),
+        media("tcp", "0.0.0.0/0"),
+    ];
+    world.twice(security_group(&seen, "fleet", &open)).await;
+    let fleet = world.look().await.security_groups["fleet"].clone();
+    assert_eq!(fleet.ingress, BTreeSet::from(open));
+    world
+        .twice(security_group(&seen, "fleet", &[tcp(8065, &balancer.id)]))
+        .await;
+    let fleet = fleet.id;
     // Networks of both kinds: what EC2 shows is what was asked for.
     let both = [
         tcp(5432, "10.0.0.0/8"),

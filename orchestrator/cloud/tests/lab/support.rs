@@ -102,7 +102,7 @@ impl World {
             now: self.lab.clock.now(),
             ..self.scope.clone()
         };
-        let seen = self.cloud.observe(&scope).await;
+        let seen = Box::pin(self.cloud.observe(&scope)).await;
         assert_eq!(seen.unknown, std::collections::BTreeMap::new());
         seen
     }

@@ -14,6 +14,7 @@ fn content(world: &World, seen: &Observed, user_data: &str) -> TemplateContent {
         image_id: world.image.clone(),
         instance_type: "m7i.large".to_owned(),
         instance_profile: "mattermost-node".to_owned(),
+        key_pair: None,
         security_groups: BTreeSet::from([seen.security_groups["fleet"].id.clone()]),
         user_data: user_data.to_owned(),
         tags: map([("mattermost:part", "node")]),

@@ -222,6 +222,11 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             };
             ("Auto Scaling group", group.clone(), text)
         }
+        Action::LiftScaleInProtection { group, instances } => {
+            let nodes = count(instances.len(), "node");
+            let text = format!("protection from scale-in of {nodes} lifted");
+            ("Auto Scaling group", group.clone(), text)
+        }
         Action::EnsureScalingPolicy {
             name, adjustment, ..
         } => (

@@ -31,6 +31,9 @@ pub struct TemplateVersion {
     pub security_groups: BTreeSet<String>,
     /// Instance profile name.
     pub instance_profile: String,
+    /// Key pair.
+    #[serde(default)]
+    pub key_pair: Option<String>,
     /// Detailed monitoring.
     pub monitoring: bool,
     /// IMDSv2 required.
@@ -52,6 +55,9 @@ pub struct Image {
     pub state: String,
     /// Why it failed.
     pub state_reason: Option<String>,
+    /// `x86_64`, `arm64`. Empty: EC2 did not say.
+    #[serde(default)]
+    pub architecture: String,
     /// The image that this is a copy of: region and id.
     pub source: Option<(String, String)>,
     /// Snapshots behind it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::action::Action;
 use crate::draft::Draft;
+use crate::hindrances;
 use crate::intent::Phase;
 use crate::lifecycle::replace_failed;
 use crate::nodes::serves_without_files;
@@ -202,7 +203,7 @@ fn remove_group(draft: &mut Draft, scene: &Scene<'_>) -> bool {
     );
     let force = view.now >= half;
     if !green.members.is_empty() && !force {
-        if pin::size(view, draft, green, (0, 0, 0)) {
+        if hindrances::let_go(view, draft, green) && pin::size(view, draft, green, (0, 0, 0)) {
             draft.wait(
                 "green",
                 format!("{} green node(s) are leaving", green.members.len()),

@@ -2,11 +2,13 @@
 
 use crate::configuration::ConfigurationHome;
 use crate::draft::Draft;
+use crate::hindrances;
 use crate::intent::{Mode, Phase, RolloutIntent, Target};
 use crate::licence;
 use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::scene::Scene;
+use crate::stack::launch_problems;
 use crate::versions::Skew;
 use crate::view::{View, live_members};
 
@@ -125,6 +127,9 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
         );
     }
     found.extend(connection_budget(scene.view, scene.rollout).err());
+    if !scene.is_move() {
+        found.extend(launch(scene));
+    }
     let known = scene.view.observed.template.as_ref();
     if let (Some(template), Some(number)) = (known, rollout.from.template_version)
         && !template.versions.contains_key(&number)
@@ -132,6 +137,17 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
         found.push(format!("template version {number}, to which one would come back, is gone: `orchestrator up` makes it again"));
     }
     found
+}
+
+/// Why no green node can be launched, as far as EC2 tells beforehand.
+fn launch(scene: &Scene<'_>) -> Vec<String> {
+    let (observed, spec) = (scene.view.observed, scene.view.spec());
+    let (Some(offer), Some(network)) = (&observed.offers.instance_type, &observed.network) else {
+        return Vec::new();
+    };
+    let home = observed.images.get(&spec.home_region());
+    let image = home.and_then(|images| images.get(&scene.rollout.to.image_id));
+    launch_problems(spec, network, offer, image)
 }
 
 /// Connections of both colours against the server's limit: (needed, limit). None: not known.
@@ -260,6 +276,10 @@ fn blue(draft: &mut Draft, scene: &Scene<'_>) {
         .filter(|id| view.is_settled(scene.blue_slot(), id))
         .count() as u32;
     let live = scene.blue_members.live.len() as u32;
+    // Blue leaves at the end, hours from here.
+    if let Some(text) = hindrances::ending(blue).filter(|_| !scene.is_move()) {
+        draft.wait("suspended", text);
+    }
     // What cannot become whole is not waited for: another image or type is the way out.
     let wanted = match scene.blue_cannot_launch() {
         Some(_) if !scene.is_move() => live,

@@ -2,6 +2,7 @@
 
 use crate::action::Action;
 use crate::draft::Draft;
+use crate::hindrances;
 use crate::intent::{Phase, Retained};
 use crate::observed::ListenerAction;
 use crate::rollout::scene::Scene;
@@ -102,6 +103,9 @@ pub(super) fn draining(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let Some(blue) = scene.blue else {
         return leave(draft, scene);
     };
+    if !hindrances::let_go(view, draft, blue) {
+        return Step::Stay;
+    }
     let members = blue.members.len() as u32;
     if blue.desired > 0 {
         if members > blue.desired {

@@ -4,6 +4,7 @@ mod files;
 mod mattermost;
 mod node_settings;
 mod policy_room;
+mod ports;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ pub(super) fn check(spec: &Spec, document: &mut Document) {
     node_settings::secrets(spec, document);
     resources::database(spec, document);
     resources::fleet(spec, document);
+    ports::ports(spec, document);
     resources::network(spec, document);
     resources::load_balancer(spec, document);
     rollout(spec, document);

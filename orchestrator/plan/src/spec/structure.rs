@@ -180,6 +180,7 @@ impl Document {
             ("integer", DeValue::Integer(digits)) => {
                 let most = match schema.get("format").and_then(Value::as_str) {
                     Some("uint8") => i64::from(u8::MAX),
+                    Some("uint16") => i64::from(u16::MAX),
                     _ => i64::from(u32::MAX),
                 };
                 match i64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix()) {

@@ -156,6 +156,14 @@ boot_seconds = 1800
 drain_seconds = 900
 # Clients that may come back in one second because a node leaves: their connections are closed in batches.
 reconnects_per_second = 100
+# EC2 key pair of the home region: its owner may log in to nodes, to see why one does not come up. Default: nobody.
+# key_pair = "operators"
+# Ports of the nodes that others than the load balancer reach, each with who may; security groups by id.
+# Mattermost Calls wants 8443, by UDP and by TCP; Prometheus reads 8067.
+# [[fleet.ports]]
+# protocol = "udp"
+# port = 8443
+# from = ["0.0.0.0/0"]
 
 [network]
 # Default: the region's default VPC, and its subnets in the home zones.

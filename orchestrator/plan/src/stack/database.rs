@@ -7,15 +7,16 @@ use crate::action::{
 };
 use crate::draft::Draft;
 use crate::observed::{DbInstance, DbOperation, DbParameterGroup, Network, Outlook};
+use crate::spec::Spec;
 use crate::stack::{NOTICE, engine_support, is_ours};
 use crate::view::View;
 
 /// The newest PostgreSQL that is taken unless the specification says otherwise.
 const NEWEST_MAJOR: u32 = 17;
 
-/// The engine version for a new primary: the newest that RDS offers of what is asked for.
-pub(crate) fn engine_version(view: &View<'_>) -> Option<String> {
-    let wanted = view.spec().database.engine_version.as_deref();
+/// The engine version for a new primary: the newest of those `offered` by RDS that the specification asks for.
+pub(super) fn engine_version(spec: &Spec, offered: &[String]) -> Option<String> {
+    let wanted = spec.database.engine_version.as_deref();
     let fits = |version: &str| match wanted {
         Some(wanted) => version == wanted || version.starts_with(&format!("{wanted}.")),
         None => major(version) <= NEWEST_MAJOR,
@@ -26,8 +27,7 @@ pub(crate) fn engine_version(view: &View<'_>) -> Option<String> {
             .map(|part| part.parse().unwrap_or(0))
             .collect()
     };
-    view.observed
-        .engine_versions
+    offered
         .iter()
         .filter(|version| fits(version))
         .max_by_key(|version| numbers(version))
@@ -59,7 +59,7 @@ pub(super) fn primary(
     let seen = view.primary();
     let version = seen
         .map(|seen| seen.engine_version.clone())
-        .or_else(|| engine_version(view));
+        .or_else(|| engine_version(view.spec(), &view.observed.engine_versions));
     let Some(version) = version else {
         if draft.knows(view, "engine_versions") {
             draft.stick("engine_version", format!("RDS offers no PostgreSQL up to {NEWEST_MAJOR}: name one in `database.engine_version`"));

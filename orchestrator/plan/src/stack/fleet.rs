@@ -112,6 +112,7 @@ fn template_version(
         }
         wanted.instance_type.clone_from(&proven.instance_type);
         wanted.instance_profile.clone_from(&proven.instance_profile);
+        wanted.key_pair.clone_from(&proven.key_pair);
     }
     if !base.databases_made && target.template_version.is_none() {
         return None;

@@ -13,6 +13,23 @@ pub(super) fn resolve(view: &View<'_>, draft: &mut Draft) -> Option<String> {
     if !draft.knows(view, "images") {
         return None;
     }
+    let id = chosen(view);
+    let Some(id) = id else {
+        let home = view.spec().home_region();
+        let named = &view.spec().fleet.image;
+        draft.stick("image", format!("no image of this account in `{home}` is named `{named}`: build one with Packer, or name another in `fleet.image`"));
+        return None;
+    };
+    home_image(view, draft, &id)?;
+    if view.record().proven.is_none() || draft.record.image_id.is_none() {
+        draft.record.image_id = Some(id.clone());
+    }
+    Some(id)
+}
+
+/// The id of the image that nodes are launched from, whether it is there or not. None: nothing fits the
+/// specification's name.
+pub(super) fn chosen(view: &View<'_>) -> Option<String> {
     let recorded = view
         .record()
         .proven
@@ -26,19 +43,10 @@ pub(super) fn resolve(view: &View<'_>, draft: &mut Draft) -> Option<String> {
         let image = images.and_then(|images| images.get(id));
         image.is_some_and(|image| fits(named.as_bytes(), image.name.as_bytes()))
     });
-    let id = recorded
+    recorded
         .or_else(|| named.starts_with("ami-").then(|| named.clone()))
         .or(resolved)
-        .or_else(|| newest(view, named));
-    let Some(id) = id else {
-        draft.stick("image", format!("no image of this account in `{home}` is named `{named}`: build one with Packer, or name another in `fleet.image`"));
-        return None;
-    };
-    home_image(view, draft, &id)?;
-    if view.record().proven.is_none() || draft.record.image_id.is_none() {
-        draft.record.image_id = Some(id.clone());
-    }
-    Some(id)
+        .or_else(|| newest(view, named))
 }
 
 /// The image in the home region, once `available`.

@@ -94,7 +94,8 @@ fn tcp(port: u16, source: &str) -> Rule {
 /// Mattermost's gossip between cluster members, TCP and UDP.
 const GOSSIP: u16 = 8074;
 
-/// All three groups: 80/443 from outside, 8065 from the load balancer, 5432 from the fleet.
+/// All three groups: 80/443 from outside, 8065 from the load balancer and whatever else the specification
+/// opens of the nodes, 5432 from the fleet.
 pub(super) fn security_groups(view: &View<'_>, draft: &mut Draft, network: &Network) -> Groups {
     let mut groups = Groups::default();
     if !draft.knows(view, "security_groups") {
@@ -126,6 +127,7 @@ pub(super) fn security_groups(view: &View<'_>, draft: &mut Draft, network: &Netw
         });
         inside.insert(gossip);
     }
+    inside.extend(named_ports(spec));
     groups.fleet = ensure(view, draft, network, "fleet", inside);
     let Some(fleet) = &groups.fleet else {
         return groups;
@@ -139,6 +141,16 @@ pub(super) fn security_groups(view: &View<'_>, draft: &mut Draft, network: &Netw
     );
     groups.database = ensure(view, draft, network, "database", database);
     groups
+}
+
+/// Ports of the nodes that the specification opens.
+fn named_ports(spec: &Spec) -> impl Iterator<Item = Rule> {
+    spec.fleet.ports.iter().flat_map(|port| {
+        port.from.iter().map(|from| Rule {
+            protocol: port.protocol.as_str().to_owned(),
+            ..tcp(port.port, from)
+        })
+    })
 }
 
 /// The group's id, once it is there. A wrong rule is mended and holds nothing up.

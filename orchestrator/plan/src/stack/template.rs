@@ -26,6 +26,7 @@ pub(crate) fn content(
         image_id: image_id.to_owned(),
         instance_type: fleet.instance_type.clone(),
         instance_profile: fleet.instance_profile.clone(),
+        key_pair: fleet.key_pair.clone(),
         security_groups: BTreeSet::from([security_group.to_owned()]),
         user_data: user_data(view, view.intent.ca_sha256.as_deref()?),
         tags: Tags::from([
@@ -49,17 +50,19 @@ fn user_data(view: &View<'_>, ca_sha256: &str) -> String {
 /// What nodes launched from this version lack of the specification: a rollout brings it, with new nodes.
 /// Security groups and user data are the loop's affair.
 pub(crate) fn launch_differences(fleet: &Fleet, version: &TemplateVersion) -> Vec<String> {
+    let key = |key: &Option<String>| key.clone().unwrap_or_else(|| "none".to_owned());
     [
         (
             "instance type",
-            &version.instance_type,
-            &fleet.instance_type,
+            version.instance_type.clone(),
+            fleet.instance_type.clone(),
         ),
         (
             "instance profile",
-            &version.instance_profile,
-            &fleet.instance_profile,
+            version.instance_profile.clone(),
+            fleet.instance_profile.clone(),
         ),
+        ("key pair", key(&version.key_pair), key(&fleet.key_pair)),
     ]
     .into_iter()
     .filter(|(_, is, wanted)| is != wanted)

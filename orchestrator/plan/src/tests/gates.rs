@@ -68,7 +68,7 @@ fn asked_plainly(change: Edit) -> Result<(), String> {
 #[test]
 fn a_plain_rollout_brings_what_the_specification_changed() {
     let nothing = Err("nothing_to_do".to_owned());
-    let cases: [(&str, Edit, _); 7] = [
+    let cases: [(&str, Edit, _); 8] = [
         ("nothing", |_| {}, nothing.clone()),
         (
             "instance type",
@@ -78,6 +78,11 @@ fn a_plain_rollout_brings_what_the_specification_changed() {
         (
             "instance profile",
             |spec| spec.fleet.instance_profile = "other-node".to_owned(),
+            Ok(()),
+        ),
+        (
+            "key pair",
+            |spec| spec.fleet.key_pair = Some("operators".to_owned()),
             Ok(()),
         ),
         (

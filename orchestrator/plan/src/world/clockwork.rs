@@ -99,6 +99,16 @@ impl World {
             .map(|(id, _)| id.clone())
             .collect();
         let (version, zones) = (group.template_version, self.spec.zones.clone());
+        let suspended = |process: &str| group.suspended.contains(process);
+        let (launches, ends) = (!suspended("Launch"), !suspended("Terminate"));
+        if live.len() < wanted && !launches {
+            return;
+        }
+        let free: Vec<String> = live
+            .iter()
+            .filter(|id| deleting || ends && !group.members[*id].protected)
+            .cloned()
+            .collect();
         if live.len() < wanted && !self.can_launch(version) {
             let failed = Activity {
                 status: "Failed".to_owned(),
@@ -146,7 +156,8 @@ impl World {
                 group.members.insert(id, member);
             }
         }
-        for id in live.iter().skip(wanted) {
+        let surplus = live.len().saturating_sub(wanted);
+        for id in free.iter().rev().take(surplus) {
             self.end(name, id);
             if deleting && let Some(group) = self.observed.groups.get_mut(name) {
                 group.members.remove(id);

@@ -219,6 +219,7 @@ impl World {
                 }
                 let number = seen.versions.keys().last().copied().unwrap_or(0) + 1;
                 let version = TemplateVersion {
+                    key_pair: content.key_pair.clone(),
                     image_id: content.image_id.clone(),
                     instance_type: content.instance_type.clone(),
                     security_groups: content.security_groups.clone(),

@@ -36,6 +36,12 @@ impl World {
                     seen.suspended = processes.clone();
                 }
             }
+            Action::LiftScaleInProtection { group, instances } => {
+                let seen = self.observed.groups.get_mut(group);
+                for (id, member) in seen.into_iter().flat_map(|group| &mut group.members) {
+                    member.protected &= !instances.contains(id);
+                }
+            }
             Action::SetGroupTags {
                 group,
                 tags,

@@ -101,6 +101,13 @@ fn view(region: &Regional, instance: &Instance) -> InstanceView {
     }
 }
 
+/// EC2's words for a launch that it ended itself; none for an instance that somebody else ended, or that is there.
+pub fn launch_failure(lab: &Lab, region: &str, id: &str) -> Option<String> {
+    let region = lab.ec2.region(region).ok()?;
+    let (code, message) = region.instances.get(id)?.state_reason.clone()?;
+    code.ends_with(".InternalError").then_some(message)
+}
+
 /// Launches one instance for an Auto Scaling group; gives its id.
 pub async fn run_for_group(
     lab: &Arc<Lab>,
@@ -290,6 +297,8 @@ pub(crate) struct LaunchFacts {
     pub image: Option<String>,
     /// Ids.
     pub security_groups: Vec<String>,
+    /// Name.
+    pub key_pair: Option<String>,
     /// The ARN of the role in the instance profile.
     pub role: Option<String>,
     /// Type of resource, and the tags that it gets.
@@ -312,6 +321,7 @@ impl LaunchFacts {
             template,
             image: data.image_id.clone(),
             security_groups: data.group_ids.iter().cloned().chain(groups).collect(),
+            key_pair: data.key_name.clone(),
             role,
             tags: data
                 .tags

@@ -21,8 +21,8 @@ use crate::Lab;
 use crate::imds;
 use crate::runtime::Machine;
 
-use super::faults;
 use super::state::{Instance, InstanceState};
+use super::{ebs_defaults, faults};
 
 /// From RunInstances to `running`: what AWS takes for a small Nitro instance, by experience.
 const PENDING: Duration = Duration::from_secs(15);
@@ -114,6 +114,11 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     if current(&lab, &region, &id, epoch).is_none() {
         return;
     }
+    if ebs_defaults::refuses(&lab, &region, &instance) {
+        drop(gate);
+        fail(&lab, &region, &id, CLIENT_ERROR, "Client error on launch");
+        return;
+    }
     let fault = faults::boot(&lab, &region, &instance);
     let started = match (prepared, &fault) {
         (Err(error), _) => Err(error.to_string()),
@@ -125,7 +130,7 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     if let Err(why) = started {
         log::error!("instance {id} in {region} does not boot: {why}");
         drop(gate);
-        fail(&lab, &region, &id, &why);
+        fail(&lab, &region, &id, SERVER_ERROR, &internal(&why));
         return;
     }
     change(&lab, &region, &id, epoch, |instance| {
@@ -136,7 +141,7 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     {
         log::error!("instance {id} in {region}: {error}");
         drop(gate);
-        fail(&lab, &region, &id, &error.to_string());
+        fail(&lab, &region, &id, SERVER_ERROR, &internal(&error));
         return;
     }
     drop(gate);
@@ -148,16 +153,22 @@ async fn boot_task(lab: Arc<Lab>, region: String, id: String, epoch: u64) {
     }
 }
 
+/// Code of what AWS could not do.
+const SERVER_ERROR: &str = "Server.InternalError";
+/// Code of what the account's own settings do not let AWS do: the key of an encrypted volume, for example.
+const CLIENT_ERROR: &str = "Client.InternalError";
+
+fn internal(why: &impl std::fmt::Display) -> String {
+    format!("Internal error on launch: {why}")
+}
+
 /// A boot that failed: the instance goes straight to `terminated`, with AWS's reason.
-fn fail(lab: &Arc<Lab>, region: &str, id: &str, why: &str) {
+fn fail(lab: &Arc<Lab>, region: &str, id: &str, code: &'static str, why: &str) {
     let now = lab.clock.now();
     let reason = Reason {
-        code: "Server.InternalError",
-        message: format!("Server.InternalError: Internal error on launch: {why}"),
-        transition: format!(
-            "Server.InternalError ({} GMT)",
-            now.strftime("%Y-%m-%d %H:%M:%S")
-        ),
+        code,
+        message: format!("{code}: {why}"),
+        transition: format!("{code} ({} GMT)", now.strftime("%Y-%m-%d %H:%M:%S")),
     };
     terminate(lab, region, id, reason);
 }

@@ -14,6 +14,7 @@
 
 mod contract;
 mod control;
+mod ebs_defaults;
 mod faults;
 mod filter;
 mod images;
@@ -41,8 +42,8 @@ use crate::{Config, Lab};
 pub(crate) use contract::LaunchFacts;
 pub use contract::{
     GroupLaunch, InstanceView, SubnetView, allocate_address, check_launch, default_security_group,
-    default_subnets, instance, live_instances, release_address, resolve_template, run_for_group,
-    security_group_exists, subnet, terminate, vpc_exists,
+    default_subnets, instance, launch_failure, live_instances, release_address, resolve_template,
+    run_for_group, security_group_exists, subnet, terminate, vpc_exists,
 };
 pub use control::control;
 pub use faults::{Ec2Fault, Kind};
@@ -169,7 +170,12 @@ pub async fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         "ImportKeyPair" => keys::import(lab, call),
         "DescribeKeyPairs" => keys::describe(lab, call),
         "DeleteKeyPair" => keys::delete(lab, call),
-        "GetEbsEncryptionByDefault" => volumes::encryption_by_default(call),
+        "GetEbsEncryptionByDefault" => ebs_defaults::encryption(lab, call),
+        "EnableEbsEncryptionByDefault" => ebs_defaults::encrypt(lab, call, true),
+        "DisableEbsEncryptionByDefault" => ebs_defaults::encrypt(lab, call, false),
+        "GetEbsDefaultKmsKeyId" => ebs_defaults::key(lab, call),
+        "ModifyEbsDefaultKmsKeyId" => ebs_defaults::set_key(lab, call),
+        "ResetEbsDefaultKmsKeyId" => ebs_defaults::reset_key(lab, call),
         "CreateTags" => tags::create(lab, call),
         "DeleteTags" => tags::delete(lab, call),
         "DescribeTags" => tags::describe(lab, call),

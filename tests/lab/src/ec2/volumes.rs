@@ -139,9 +139,3 @@ pub(crate) fn delete(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     region.tags.remove(&id);
     Ok(Xml::new().text("return", true).into())
 }
-
-/// GetEbsEncryptionByDefault: off, as in a new account.
-pub(crate) fn encryption_by_default(call: &Call) -> Result<Reply, ApiError> {
-    proceed(&call.params)?;
-    Ok(Xml::new().text("ebsEncryptionByDefault", false).into())
-}

@@ -162,6 +162,13 @@ pub fn dispatch(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
     })
 }
 
+/// The ARN of a key by id, ARN, alias or alias ARN.
+pub(crate) fn arn_of(lab: &Lab, region: &str, name: &str) -> Option<String> {
+    lab.kms.with(region, |state| {
+        state.find(region, name).map(|key| key.arn.clone())
+    })
+}
+
 /// Judges the use of a key on a caller's behalf by another service, for example S3's. `action` is
 /// `GenerateDataKey` or `Decrypt`, `context` the encryption context's entries. Gives the key's ARN; the
 /// errors are as S3 words them.

@@ -3,6 +3,7 @@
 //! Each test has a lab of its own with addresses of its own (the octet given to `World::start`).
 
 mod alarms;
+mod encryption;
 mod groups;
 mod hooks;
 mod instances;

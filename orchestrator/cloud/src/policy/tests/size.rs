@@ -30,7 +30,7 @@ fn longest(licence: Option<&str>, secrets: &[String], bucket: bool) -> String {
         "stack = \"{}\"\nzones = [\"{HOME}a\", \"{HOME}b\", {}]\n\
          [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n{}\
          [files]\nprefix = \"{}\"\nkms_key = \"arn:aws-abcdefghijkl:kms:{HOME}:{ACCOUNT}:key/{}\"\n{}\
-         [fleet]\nimage = \"base\"\ninstance_profile = \"{}\"\n\
+         [fleet]\nimage = \"base\"\ninstance_profile = \"{}\"\nkey_pair = \"{}\"\n\
          [network]\nvpc = \"vpc-{}\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws-abcdefghijkl:acm:{HOME}:{ACCOUNT}:certificate/{}\"\n\
          [orchestrator]\naddresses = [\"127.0.0.1:7443\"]\n[mattermost.secrets]\n",
@@ -46,6 +46,7 @@ fn longest(licence: Option<&str>, secrets: &[String], bucket: bool) -> String {
             String::new()
         },
         "p".repeat(64),
+        "k".repeat(64),
         "0".repeat(17),
         "1".repeat(64),
     );

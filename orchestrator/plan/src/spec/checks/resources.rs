@@ -184,6 +184,23 @@ pub(super) fn fleet(spec: &Spec, document: &mut Document) {
             "is not the name of an instance profile (its name, not its ARN)",
         );
     }
+    let is_key_name = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b == b' ' || (b.is_ascii_graphic() && !b"*?$".contains(&b)))
+            && name.trim() == name
+    };
+    if ours
+        .key_pair
+        .as_deref()
+        .is_some_and(|name| !is_key_name(name))
+    {
+        document.refuse(
+            "fleet.key_pair",
+            "is not the name of an EC2 key pair: 1 to 64 ASCII characters (IAM policies name it: no `*`, `?`, `$`), no blank at either end",
+        );
+    }
     // Auto Scaling's limits for a lifecycle hook's heartbeat.
     range(
         document,

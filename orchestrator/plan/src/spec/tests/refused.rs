@@ -4,7 +4,7 @@ use super::with;
 use crate::spec::{Answers, Spec, template};
 
 /// One wrong value each: line changed, and what the message must say.
-const REFUSED: [(&str, &str, &str); 35] = [
+const REFUSED: [(&str, &str, &str); 36] = [
     (
         "zones = [\"us-east-1a\"",
         "zones = [\"us-east-1\"",
@@ -61,6 +61,11 @@ const REFUSED: [(&str, &str, &str); 35] = [
         "1 to 1440",
     ),
     ("boot_seconds = 1800", "boot_seconds = 10", "30 to 7200"),
+    (
+        "# key_pair = \"operators\"",
+        "key_pair = \" \"",
+        "EC2 key pair",
+    ),
     (
         "# vpc = \"vpc-0123456789abcdef0\"",
         "vpc = \"default\"",

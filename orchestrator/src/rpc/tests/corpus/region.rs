@@ -168,6 +168,7 @@ impl Region {
                 image_id: self.image.clone(),
                 instance_type: "m7i.large".to_owned(),
                 instance_profile: ROLE.to_owned(),
+                key_pair: None,
                 security_groups: BTreeSet::from([security_group.to_owned()]),
                 user_data: digest.to_owned(),
                 tags: BTreeMap::from([

@@ -225,14 +225,19 @@ fn targets_for_newcomer(lab: &Lab, key: &Key, id: &str) -> Vec<String> {
 /// An instance that ended before it was in service: its launch failed.
 pub fn never_served(lab: &Arc<Lab>, key: &Key, id: &str, state: &str) {
     let now = lab.clock.now();
+    let reason = ec2::launch_failure(lab, &key.0, id);
     lab.asg.with(key, |group| {
         let activity = group
             .members
             .get(id)
             .and_then(|member| member.activity.clone());
         if let Some(activity) = activity {
+            let why = reason.map_or_else(
+                || format!("Instance state: {state}"),
+                |reason| format!("Termination Reason: {reason}"),
+            );
             let message = format!(
-                "Instance became unhealthy while waiting for instance to be in InService state. Instance state: {state}"
+                "Instance became unhealthy while waiting for instance to be in InService state. {why}"
             );
             activity::end_in(group, &activity, "Failed", Some(message), now);
         }

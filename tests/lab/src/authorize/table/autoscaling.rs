@@ -32,6 +32,7 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         | "RecordLifecycleActionHeartbeat"
         | "ResumeProcesses"
         | "SetDesiredCapacity"
+        | "SetInstanceProtection"
         | "SuspendProcesses" => vec![it.on_group(&it.text("AutoScalingGroupName"))],
         "SetInstanceHealth" | "TerminateInstanceInAutoScalingGroup" => {
             let instance = it.text("InstanceId");

@@ -21,7 +21,9 @@ const READS_OF_INSTANCE: [&str; 7] = [
 
 pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
     Some(match it.call.action.as_str() {
-        "DescribeAccountAttributes" | "DescribeDBEngineVersions" => it.anything(),
+        "DescribeAccountAttributes"
+        | "DescribeDBEngineVersions"
+        | "DescribeOrderableDBInstanceOptions" => it.anything(),
         "DescribeDBInstances" | "RebootDBInstance" => {
             vec![it.on_db("db", "DBInstanceIdentifier")]
         }

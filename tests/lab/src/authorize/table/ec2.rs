@@ -27,7 +27,12 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
         | "DescribeTags"
         | "DescribeVolumes"
         | "DescribeVpcs"
-        | "GetEbsEncryptionByDefault" => it.anything(),
+        | "DisableEbsEncryptionByDefault"
+        | "EnableEbsEncryptionByDefault"
+        | "GetEbsDefaultKmsKeyId"
+        | "GetEbsEncryptionByDefault"
+        | "ModifyEbsDefaultKmsKeyId"
+        | "ResetEbsDefaultKmsKeyId" => it.anything(),
         "DescribeVpcAttribute" => vec![it.on("vpc", &it.text("VpcId"))],
         "CreateSecurityGroup" => {
             let vpc = it.params.given("VpcId").or_else(|| it.default_vpc());

@@ -42,6 +42,8 @@ fn run_instances(it: &Asking<'_>, facts: &LaunchFacts, subnets: &[String]) -> Ve
     }
     let groups = facts.security_groups.iter();
     resources.extend(groups.map(|id| ("security-group", id.clone(), true)));
+    let key = facts.key_pair.iter();
+    resources.extend(key.map(|name| ("key-pair", name.clone(), true)));
     resources.extend(subnets.iter().map(|id| ("subnet", id.clone(), false)));
     resources
         .into_iter()

@@ -225,7 +225,9 @@ fn attach_root_volume(lab: &Lab, region: &mut Regional, instance_id: &str) {
             super::images::ROOT_DEVICE.to_owned(),
             ebs.delete_on_termination.unwrap_or(true),
         )),
-        encrypted: ebs.encrypted.unwrap_or(false) || image.encrypted,
+        encrypted: ebs.encrypted.unwrap_or(false)
+            || image.encrypted
+            || region.ebs_defaults.encrypted,
     };
     let tree = region
         .snapshots

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
+use super::ebs_defaults::EbsDefaults;
 use super::launch_data::LaunchData;
 use crate::api::ApiError;
 use crate::runtime::Tree;
@@ -45,6 +46,8 @@ pub(crate) struct Regional {
     pub not_offered: BTreeSet<(String, String)>,
     /// Zones that are gone.
     pub dark: BTreeSet<String>,
+    /// How volumes are encrypted unless a launch says otherwise.
+    pub ebs_defaults: EbsDefaults,
     /// Answers to repeat: (action, ClientToken) to what was asked and what was made.
     pub tokens: BTreeMap<(&'static str, String), Remembered>,
 }

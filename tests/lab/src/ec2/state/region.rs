@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::api::ApiError;
+use crate::ec2::ebs_defaults::EbsDefaults;
 use crate::ec2::instance_types;
 use crate::ids::Ids;
 use crate::{Config, Region};
@@ -37,6 +38,7 @@ impl Regional {
             hidden: BTreeSet::new(),
             not_offered: instance_types::not_offered(&region.zones),
             dark: BTreeSet::new(),
+            ebs_defaults: EbsDefaults::default(),
             tokens: BTreeMap::new(),
         };
         let cidr = config.network(region);
