@@ -69,6 +69,7 @@ impl Cloud {
                 self.observe_security_groups().boxed(),
                 self.observe_secrets().boxed(),
                 self.observe_files(scope).boxed(),
+                self.files_key(&scope.spec).boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
@@ -81,6 +82,7 @@ impl Cloud {
         seen.account = base.3.account;
         seen.files_bucket = base.3.bucket;
         note.0.extend(base.3.unknown);
+        seen.files_key = base.4;
         let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);

@@ -8,6 +8,7 @@ mod db_status;
 mod files;
 mod fleet;
 mod front;
+mod kms_key;
 mod licence;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ pub use fleet::{
     TemplateVersion,
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
+pub use kms_key::{KmsAnswer, KmsKey};
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 
 impl Observed {
@@ -54,6 +56,9 @@ pub struct Observed {
     /// The bucket of users' files, as the specification names it, or the stack's own.
     #[serde(default)]
     pub files_bucket: Option<FilesBucket>,
+    /// What KMS says of the key that the specification names for it.
+    #[serde(default)]
+    pub files_key: KmsAnswer,
     /// The VPC and its subnets.
     pub network: Option<Network>,
     /// By part: `load-balancer`, `fleet`, `database`.

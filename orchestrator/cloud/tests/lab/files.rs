@@ -10,6 +10,7 @@ use plan::action::{BucketRef, BucketSetting};
 
 use crate::support::{AWAY, HOME, World, cloud_of, connect, operator};
 
+mod key;
 mod settings;
 
 const ACCOUNT: &str = "123456789012";
@@ -121,37 +122,6 @@ async fn a_bucket_is_made_mended_and_kept() {
         "policy",
     ];
     assert_eq!(settled(&world).await, all.map(word));
-    world.stop().await;
-}
-
-/// A key of KMS is the bucket's default, with a bucket key, and so is S3's own when it is taken away again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_encrypts_with_the_key_that_the_specification_names() {
-    let mut world = World::start().await;
-    let key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012";
-    world.scope.spec.files.kms_key = Some(key.to_owned());
-    settled(&world).await;
-    let bucket = bucket(&world);
-    let encryption = BucketSetting::Encryption {
-        kms_key: Some(key.to_owned()),
-    };
-    assert_eq!(
-        world.once(&set(&bucket, encryption)).await,
-        Outcome::Unchanged
-    );
-    // As a client that is not ours reads it.
-    let (algorithm, named, bucket_key) = settings::encryption(&client(&world), &bucket.name).await;
-    assert_eq!(
-        (&*algorithm, named.as_deref(), bucket_key),
-        ("aws:kms", Some(key), Some(true))
-    );
-    world.scope.spec.files.kms_key = None;
-    assert_eq!(
-        settled(&world).await,
-        [format!("set_bucket/{}/encryption", bucket.name)]
-    );
-    let (algorithm, named, _) = settings::encryption(&client(&world), &bucket.name).await;
-    assert_eq!((&*algorithm, named), ("AES256", None));
     world.stop().await;
 }
 

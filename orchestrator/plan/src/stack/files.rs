@@ -7,6 +7,9 @@
 //!          no tag, with objects, or another account's ─> stuck: a person decides
 //! ```
 //!
+//! The bucket is given a KMS key only when KMS said that the key is usable: with a wrong one every upload fails.
+//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes.
+//!
 //! A bucket that the specification names is looked at and never changed. Of every setting only what we
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
 
@@ -15,6 +18,7 @@ use serde_json::{Value, json};
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
 use crate::files::{FilesHome, LOSES};
+use crate::kms_key::{KeyVerdict, judge_kms_key};
 use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, PART_TAG, STACK_TAG};
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
@@ -93,9 +97,50 @@ fn named(view: &View<'_>, draft: &mut Draft) -> bool {
                 seen.region
             ),
         ),
-        Some(_) => return true,
+        Some(_) => {
+            // Not ours to give, so nothing waits for it.
+            if let Some(why) = key(view).as_ref().and_then(KeyVerdict::problem) {
+                draft.wait(NOTICE, why);
+            }
+            return true;
+        }
     }
     false
+}
+
+/// What is known of the key that the specification names; none: it names none.
+fn key(view: &View<'_>) -> Option<KeyVerdict> {
+    let arn = view.spec().files.kms_key.as_deref()?;
+    Some(judge_kms_key(arn, &view.observed.files_key))
+}
+
+/// Takes the encryption out of what is to be set while its key is not known to be usable, and says why. Whether
+/// nodes may use the bucket all the same: those of a new stack would keep files without the key that was asked for.
+fn hold_key(
+    view: &View<'_>,
+    draft: &mut Draft,
+    settings: &mut Vec<BucketSetting>,
+    bucket: &BucketRef,
+) -> bool {
+    let verdict = key(view);
+    let Some(why) = verdict.as_ref().and_then(KeyVerdict::problem) else {
+        return true;
+    };
+    let before = settings.len();
+    settings.retain(|setting| !matches!(setting, BucketSetting::Encryption { .. }));
+    if settings.len() == before {
+        // The bucket has it already: nothing waits, and whoever reads the status knows why uploads fail.
+        draft.wait(NOTICE, why);
+        return true;
+    }
+    draft.wait(
+        "files_key",
+        format!(
+            "bucket `{}` keeps its encryption as it is: {why}",
+            bucket.name
+        ),
+    );
+    is_in_force(view, bucket)
 }
 
 fn own(view: &View<'_>, draft: &mut Draft) -> bool {
@@ -119,8 +164,10 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     if !may_be_ours(view, draft, seen, bucket.clone(), &what) {
         return false;
     }
+    let mut settings = wanted(view, seen, &bucket);
+    let key_is_fine = hold_key(view, draft, &mut settings, &bucket);
     let before = draft.reasons.len();
-    for setting in wanted(view, seen, &bucket) {
+    for setting in settings {
         let text = format!("{what}: {} is not as it should be", setting.word());
         let action = Action::SetBucket {
             bucket: bucket.clone(),
@@ -130,7 +177,7 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     }
     // Says which setting could not be read, when one could not.
     draft.knows(view, READ);
-    draft.reasons.len() == before
+    key_is_fine && draft.reasons.len() == before
 }
 
 /// Nodes serve from this bucket: the record says so, whatever the bucket's tags say.

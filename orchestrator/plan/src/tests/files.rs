@@ -12,6 +12,7 @@ use crate::world::World;
 use crate::{Action, Decision, lint, plan};
 
 mod end;
+mod key;
 
 const BUCKET: &str = "demo-files-123456789012-us-east-1";
 
@@ -352,36 +353,4 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
         1,
         "{told}"
     );
-}
-
-#[test]
-fn a_key_of_kms_is_the_buckets_default_with_a_bucket_key() {
-    let key = "arn:aws:kms:us-east-1:123456789012:key/1-2";
-    let (mut world, mut intent) = ready(&clustered(2));
-    intent.spec.files.kms_key = Some(key.to_owned());
-    let wanted = Action::SetBucket {
-        bucket: crate::action::BucketRef {
-            name: BUCKET.to_owned(),
-            region: "us-east-1".to_owned(),
-            owner: "123456789012".to_owned(),
-        },
-        setting: crate::action::BucketSetting::Encryption {
-            kms_key: Some(key.to_owned()),
-        },
-    };
-    // Another algorithm, another key, none for the bucket: each is set anew, and nothing else.
-    let changes: [Change; 3] = [
-        |_| (),
-        |seen| {
-            let encryption = seen.encryption.as_mut().expect("encryption");
-            encryption.kms_key = Some("arn:aws:kms:us-east-1:123456789012:key/3-4".to_owned());
-        },
-        |seen| seen.encryption.as_mut().expect("encryption").bucket_key = false,
-    ];
-    for change in changes {
-        change(world.observed.files_bucket.as_mut().expect("a bucket"));
-        let decision = turn(&mut world, &mut intent);
-        assert_eq!(decision.actions, std::slice::from_ref(&wanted));
-        assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
-    }
 }

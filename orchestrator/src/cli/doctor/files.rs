@@ -1,9 +1,9 @@
 //! Where users' files live: is it there, is it ours, does it keep what is deleted, does it answer.
 
 use cloud::{FilesSeen, StoreKeys};
-use plan::observed::FilesBucket;
+use plan::observed::{FilesBucket, KmsAnswer};
 use plan::spec::{FileStore, SecretRef};
-use plan::{FilesHome, Observed, Spec};
+use plan::{FilesHome, KeyVerdict, Observed, Spec};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Check;
@@ -46,7 +46,32 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
         checks.push(endpoint(core, observed).await);
     }
     checks.extend(not_looked_at(&core.spec));
+    if let Some(arn) = core
+        .spec
+        .files
+        .kms_key
+        .as_deref()
+        .filter(|_| !files.own_keys())
+    {
+        checks.push(kms_key(&core.spec, arn, &observed.files_key));
+    }
     checks
+}
+
+/// The key: without a usable one every upload fails.
+fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
+    let name = "files KMS key";
+    match plan::judge_kms_key(arn, answer) {
+        KeyVerdict::Usable => check(
+            name,
+            "ok",
+            format!(
+                "`{arn}` is enabled and encrypts; whether its policy lets role `{}` in is not looked at: each node tries it before it serves",
+                spec.fleet.instance_profile
+            ),
+        ),
+        KeyVerdict::Unusable(why) | KeyVerdict::Unread(why) => check(name, "fail", why),
+    }
 }
 
 /// What no line above is about, and what shows it instead.
@@ -64,15 +89,6 @@ fn not_looked_at(spec: &Spec) -> Vec<Check> {
             "files rights",
             format!(
                 "whether role `{}` has the policy `node` that `orchestrator iam-policy` prints, and the bucket's policy lets it in; each node tries to write, read and delete before it serves",
-                spec.fleet.instance_profile
-            ),
-        ));
-    }
-    if let Some(key) = &files.kms_key {
-        checks.push(skip(
-            "files KMS key",
-            format!(
-                "whether `{key}` is enabled, and whether its key policy lets role `{}` in; each node's first file shows it",
                 spec.fleet.instance_profile
             ),
         ));
@@ -269,6 +285,7 @@ async fn value(core: &Core, reference: &SecretRef) -> Result<SecretString, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plan::observed::KmsKey;
 
     fn results(seen: &FilesSeen) -> Vec<(String, &'static str)> {
         named("theirs", "us-east-1", seen)
@@ -296,22 +313,36 @@ mod tests {
             role[0].starts_with("files rights: not looked at: whether role `mattermost-node`"),
             "{role:?}"
         );
-        let key = told(|spec| {
-            let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
-            spec.files.kms_key = Some(arn.to_owned());
-        });
-        assert!(
-            key[1].starts_with(
-                "files KMS key: not looked at: whether `arn:aws:kms:us-east-1:123456789012:key/1-2`"
-            ),
-            "{key:?}"
-        );
         let keys = told(|spec| {
             let secret = |text| SecretRef::parse(text).ok();
             (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
         });
         assert_eq!(keys.len(), 1, "{keys:?}");
         assert!(keys[0].contains("whether these keys may write"), "{keys:?}");
+    }
+
+    #[test]
+    fn a_key_is_fine_only_when_kms_said_so() {
+        let answers = plan::spec::Answers::default();
+        let spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
+        let described = |state: &str| {
+            KmsAnswer::Described(KmsKey {
+                arn: arn.to_owned(),
+                state: state.to_owned(),
+                usage: "ENCRYPT_DECRYPT".to_owned(),
+                spec: "SYMMETRIC_DEFAULT".to_owned(),
+            })
+        };
+        for (answer, result, says) in [
+            (described("Enabled"), "ok", "role `mattermost-node`"),
+            (described("Disabled"), "fail", "aws kms enable-key"),
+            (KmsAnswer::NotAsked, "fail", "was not read"),
+        ] {
+            let check = kms_key(&spec, arn, &answer);
+            assert_eq!(check.result, result, "{}", check.detail);
+            assert!(check.detail.contains(says), "{}", check.detail);
+        }
     }
 
     #[test]
