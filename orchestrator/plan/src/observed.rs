@@ -42,6 +42,9 @@ pub type Tags = BTreeMap<String, String>;
 pub const STACK_TAG: &str = "mattermost:stack";
 /// Tag key whose value says what part of the stack a resource is.
 pub const PART_TAG: &str = "mattermost:part";
+/// Tag key of a bucket of users' files whose value is the moment at which it was made anew, empty, for nodes that
+/// served from its predecessor. A person removes it, who has read what that means.
+pub const MADE_ANEW_TAG: &str = "mattermost:made-anew";
 
 /// One look at the world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -97,9 +97,7 @@ async fn a_bucket_is_made_mended_and_kept() {
     }
     // Every effect once more makes no difference.
     for action in [
-        Action::EnsureBucket {
-            bucket: bucket.clone(),
-        },
+        ensure(&bucket),
         set(&bucket, BucketSetting::PublicAccessBlock),
         set(&bucket, BucketSetting::Ownership),
         set(&bucket, BucketSetting::Encryption { kms_key: None }),
@@ -173,9 +171,7 @@ async fn a_name_that_another_account_took_is_said() {
         effect: settings::no_such_bucket(),
         times: 1,
     });
-    let ensure = Action::EnsureBucket {
-        bucket: bucket.clone(),
-    };
+    let ensure = ensure(&bucket);
     let refused = world.attempt(&ensure).await.expect_err("taken");
     assert!(
         matches!(&refused, EffectError::Refused { code, .. } if code == "BucketAlreadyExists"),
@@ -214,11 +210,49 @@ fn stuck(world: &World, seen: &plan::Observed) -> String {
     }
 }
 
+fn ensure(bucket: &BucketRef) -> Action {
+    Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: None,
+    }
+}
+
 fn set(bucket: &BucketRef, setting: BucketSetting) -> Action {
     Action::SetBucket {
         bucket: bucket.clone(),
         setting,
     }
+}
+
+/// Deleted while nodes served from it: the tag is there from the first moment, and stays until a person removes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_made_anew_keeps_the_moment_in_a_tag() {
+    let world = World::start().await;
+    let bucket = bucket(&world);
+    let at = world.lab.clock.now();
+    let anew = Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: Some(at),
+    };
+    assert_eq!(world.once(&anew).await, Outcome::Changed);
+    // Another executor, later: the tag says when it was made.
+    let later = Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: at.checked_add(jiff::SignedDuration::from_secs(60)).ok(),
+    };
+    assert_eq!(world.once(&later).await, Outcome::Unchanged);
+    let tag = |seen: &plan::Observed| {
+        let found = seen.files_bucket.as_ref().expect("the bucket");
+        found.tags.get(plan::observed::MADE_ANEW_TAG).cloned()
+    };
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    settled(&world).await;
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    // Whoever emptied it took its tags as well.
+    settings::delete_tags(&client(&world), &bucket.name).await;
+    assert_eq!(world.once(&anew).await, Outcome::Changed);
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,9 +270,7 @@ async fn what_is_not_ours_is_not_touched() {
         .expect("made");
     let key = "mine.txt";
     put(&client, name, key).await;
-    let ensure = Action::EnsureBucket {
-        bucket: bucket.clone(),
-    };
+    let ensure = ensure(&bucket);
     assert!(matches!(
         world.attempt(&ensure).await,
         Err(EffectError::NotOurs { .. })
@@ -269,7 +301,10 @@ async fn what_is_not_ours_is_not_touched() {
         ..bucket.clone()
     };
     let answer = world
-        .attempt(&Action::EnsureBucket { bucket: foreign })
+        .attempt(&Action::EnsureBucket {
+            bucket: foreign,
+            made_anew: None,
+        })
         .await;
     let text = answer.expect_err("another account's").to_string();
     assert!(text.contains("403"), "{text}");

@@ -8,7 +8,7 @@ use crate::observed::FilesBucket;
 impl Judge<'_> {
     pub(super) fn bucket(&self, action: &Action) -> Verdict {
         match action {
-            Action::EnsureBucket { bucket } => {
+            Action::EnsureBucket { bucket, .. } => {
                 self.own_bucket(bucket)?;
                 match self.seen_bucket(bucket) {
                     // Nobody's yet, or left without its tag.

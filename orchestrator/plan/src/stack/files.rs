@@ -13,13 +13,17 @@
 //! A bucket that the specification names is looked at and never changed. Of every setting only what we
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
 
+mod key;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
-use crate::files::{FilesHome, LOSES};
-use crate::kms_key::{KeyVerdict, judge_kms_key};
-use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, PART_TAG, STACK_TAG};
+use crate::files::{FilesHome, LOSES, made_anew};
+use crate::observed::{
+    BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
+};
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
 use crate::view::View;
@@ -98,49 +102,11 @@ fn named(view: &View<'_>, draft: &mut Draft) -> bool {
             ),
         ),
         Some(_) => {
-            // Not ours to give, so nothing waits for it.
-            if let Some(why) = key(view).as_ref().and_then(KeyVerdict::problem) {
-                draft.wait(NOTICE, why);
-            }
+            key::tell(view, draft);
             return true;
         }
     }
     false
-}
-
-/// What is known of the key that the specification names; none: it names none.
-fn key(view: &View<'_>) -> Option<KeyVerdict> {
-    let arn = view.spec().files.kms_key.as_deref()?;
-    Some(judge_kms_key(arn, &view.observed.files_key))
-}
-
-/// Takes the encryption out of what is to be set while its key is not known to be usable, and says why. Whether
-/// nodes may use the bucket all the same: those of a new stack would keep files without the key that was asked for.
-fn hold_key(
-    view: &View<'_>,
-    draft: &mut Draft,
-    settings: &mut Vec<BucketSetting>,
-    bucket: &BucketRef,
-) -> bool {
-    let verdict = key(view);
-    let Some(why) = verdict.as_ref().and_then(KeyVerdict::problem) else {
-        return true;
-    };
-    let before = settings.len();
-    settings.retain(|setting| !matches!(setting, BucketSetting::Encryption { .. }));
-    if settings.len() == before {
-        // The bucket has it already: nothing waits, and whoever reads the status knows why uploads fail.
-        draft.wait(NOTICE, why);
-        return true;
-    }
-    draft.wait(
-        "files_key",
-        format!(
-            "bucket `{}` keeps its encryption as it is: {why}",
-            bucket.name
-        ),
-    );
-    is_in_force(view, bucket)
 }
 
 fn own(view: &View<'_>, draft: &mut Draft) -> bool {
@@ -164,8 +130,9 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     if !may_be_ours(view, draft, seen, bucket.clone(), &what) {
         return false;
     }
+    tell_made_anew(draft, seen, &bucket);
     let mut settings = wanted(view, seen, &bucket);
-    let key_is_fine = hold_key(view, draft, &mut settings, &bucket);
+    let key_is_fine = key::hold(view, draft, &mut settings, &bucket);
     let before = draft.reasons.len();
     for setting in settings {
         let text = format!("{what}: {} is not as it should be", setting.word());
@@ -191,11 +158,16 @@ fn is_in_force(view: &View<'_>, bucket: &BucketRef) -> bool {
 /// The command that gives a bucket our tags back, beside those that it has: it replaces them all.
 fn tagging(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> String {
     let mut tags = seen.tags.clone();
-    tags.retain(|key, _| !key.starts_with("aws:"));
     tags.insert(STACK_TAG.to_owned(), view.names.stack().to_owned());
     tags.insert(PART_TAG.to_owned(), "files".to_owned());
+    put_tags(bucket, &tags)
+}
+
+/// The command that gives a bucket these tags and no others; AWS's own stay.
+fn put_tags(bucket: &BucketRef, tags: &Tags) -> String {
     let set: Vec<Value> = tags
         .iter()
+        .filter(|(key, _)| !key.starts_with("aws:"))
         .map(|(key, value)| json!({ "Key": key, "Value": value }))
         .collect();
     format!(
@@ -214,8 +186,38 @@ fn create(view: &View<'_>, draft: &mut Draft, bucket: BucketRef, what: &str) {
             NOTICE,
             format!("{what} is gone although nodes serve from it: it is made again, empty; what users uploaded is lost unless you have a copy"),
         );
+    } else if view.record_is_missing() {
+        // Nodes may have served from it, and then its successor says so.
+        draft.wait(
+            READ,
+            format!("{what} is not there, and is made when the store has said what serves"),
+        );
+        return;
     }
-    draft.create(view, READ, what, Action::EnsureBucket { bucket });
+    let made_anew = made_anew_now(view, &bucket);
+    draft.create(view, READ, what, Action::EnsureBucket { bucket, made_anew });
+}
+
+/// The moment for the tag of a bucket that nodes serve from and that is empty.
+fn made_anew_now(view: &View<'_>, bucket: &BucketRef) -> Option<Timestamp> {
+    let now = Timestamp::from_second(view.now.as_second()).ok();
+    now.filter(|_| is_in_force(view, bucket))
+}
+
+/// Says that files are gone until a person removes the tag.
+fn tell_made_anew(draft: &mut Draft, seen: &FilesBucket, bucket: &BucketRef) {
+    let Some(gone) = made_anew(&bucket.name, &seen.tags) else {
+        return;
+    };
+    let mut tags = seen.tags.clone();
+    tags.remove(MADE_ANEW_TAG);
+    draft.wait(
+        NOTICE,
+        format!(
+            "{gone}. This is said until the tag `{MADE_ANEW_TAG}` is removed: `{}`",
+            put_tags(bucket, &tags)
+        ),
+    );
 }
 
 /// Ours by its tag, or an empty one without any: it was made, and the tag was lost on the way.
@@ -245,7 +247,10 @@ fn may_be_ours(
             view,
             READ,
             &format!("{what} is empty and has no tags: it becomes ours"),
-            Action::EnsureBucket { bucket },
+            Action::EnsureBucket {
+                made_anew: made_anew_now(view, &bucket),
+                bucket,
+            },
         );
     } else if is_in_force(view, &bucket) {
         draft.stick(

@@ -11,6 +11,7 @@ use crate::spec::Spec;
 use crate::world::World;
 use crate::{Action, Decision, lint, plan};
 
+mod anew;
 mod end;
 mod key;
 
@@ -178,23 +179,6 @@ fn each_drift_is_mended_alone_and_what_others_added_stays() {
         "{policy}"
     );
     assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
-}
-
-#[test]
-fn a_bucket_that_is_gone_under_a_serving_stack_is_made_again_with_the_words() {
-    let (mut world, mut intent) = ready(&clustered(2));
-    world.observed.files_bucket = None;
-    for _ in 0..10 {
-        world.tick();
-    }
-    let decision = turn(&mut world, &mut intent);
-    assert_eq!(of_bucket(&decision), [format!("ensure_bucket/{BUCKET}")]);
-    assert!(
-        text(&decision).contains("is made again, empty"),
-        "{}",
-        text(&decision)
-    );
-    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
 }
 
 #[test]

@@ -143,7 +143,10 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
             .find(|(read, _)| read.starts_with("files_bucket/"))
         {
             Some((read, why)) => check(name, "fail", format!("{read}: {why}")),
-            None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+            None => match plan::files::made_anew(&bucket, &seen.tags) {
+                Some(gone) => check(name, "warn", gone),
+                None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+            },
         },
     }
 }
