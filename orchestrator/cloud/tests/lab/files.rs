@@ -10,6 +10,7 @@ use plan::action::{BucketRef, BucketSetting};
 
 use crate::support::{AWAY, HOME, World, cloud_of, connect, operator};
 
+mod count;
 mod key;
 mod settings;
 

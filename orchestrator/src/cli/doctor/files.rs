@@ -1,10 +1,9 @@
 //! Where users' files live: is it there, is it ours, does it keep what is deleted, does it answer.
 
-use cloud::{FilesSeen, StoreKeys};
+use cloud::FilesSeen;
 use plan::observed::{FilesBucket, KmsAnswer};
-use plan::spec::{FileStore, SecretRef};
+use plan::spec::FileStore;
 use plan::{FilesHome, KeyVerdict, Observed, Spec};
-use secrecy::{ExposeSecret, SecretString};
 
 use super::Check;
 use crate::core::Core;
@@ -235,7 +234,7 @@ async fn endpoint(core: &Core, observed: &Observed) -> Check {
     let Some(FilesHome::S3(home)) = FilesHome::wanted(&core.spec, account) else {
         return check(name, "warn", "the bucket's name is not known");
     };
-    let keys = match keys(core).await {
+    let keys = match crate::files::keys(core).await {
         Ok(keys) => keys,
         Err(why) => return check(name, "fail", why),
     };
@@ -254,41 +253,11 @@ async fn endpoint(core: &Core, observed: &Observed) -> Check {
     }
 }
 
-async fn keys(core: &Core) -> Result<Option<StoreKeys>, String> {
-    let files = &core.spec.files;
-    let (Some(access), Some(secret)) = (&files.access_key, &files.secret_key) else {
-        return Ok(None);
-    };
-    Ok(Some(StoreKeys {
-        access_key: value(core, access).await?,
-        secret_key: value(core, secret).await?,
-    }))
-}
-
-async fn value(core: &Core, reference: &SecretRef) -> Result<SecretString, String> {
-    let text = core
-        .cloud
-        .read_secret(reference.secret_id())
-        .await
-        .map_err(|error| format!("secret `{reference}`: {}", crate::chain(&error)))?;
-    let Some(key) = reference.key() else {
-        return Ok(text);
-    };
-    // The parser's error is not passed on: it may quote the value.
-    serde_json::from_str::<serde_json::Value>(text.expose_secret())
-        .ok()
-        .and_then(|json| json.get(key)?.as_str().map(SecretString::from))
-        .ok_or_else(|| {
-            format!(
-                "secret `{reference}` has no text under `{key}`: it must be JSON with that member"
-            )
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use plan::observed::KmsKey;
+    use plan::spec::SecretRef;
 
     fn results(seen: &FilesSeen) -> Vec<(String, &'static str)> {
         named("theirs", "us-east-1", seen)
