@@ -32,6 +32,11 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The region in which it is asked.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.client.config().region().map(|region| region.as_ref())
+    }
+
     pub(crate) fn owner(&self) -> Option<String> {
         self.owner.map(str::to_owned)
     }

@@ -198,8 +198,10 @@ async fn a_named_bucket_is_read_in_its_own_region() {
     assert!(owned(ACCOUNT).await.expect("an answer"));
     assert!(!owned("999999999999").await.expect("an answer"));
     // Another region than the file says: that is seen, whoever is asked.
+    // Its settings are not asked for where S3 tells none.
     let seen = at_home.look_at_bucket("theirs", HOME).await;
     assert_eq!(seen.bucket.expect("the bucket").region, AWAY);
+    assert_eq!(seen.unknown, std::collections::BTreeMap::new());
     world.stop().await;
 }
 

@@ -338,3 +338,17 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
         "{told}"
     );
 }
+
+#[test]
+fn whoever_is_sent_to_down_gets_every_flag_that_it_wants() {
+    for (spec, says) in [
+        (local(), "`orchestrator down --lose-files` removes it"),
+        (unlicensed(), "`orchestrator down` removes it"),
+    ] {
+        let (mut world, intent) = ready(&spec);
+        let balancer = world.observed.load_balancer.as_mut();
+        balancer.expect("a load balancer").state = "failed".to_owned();
+        let told = text(&plan(&intent, &world.observed, world.now));
+        assert!(told.contains(says), "{told}");
+    }
+}

@@ -44,7 +44,7 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     if files.endpoint.is_some() && own_is_made {
         checks.push(endpoint(core, observed).await);
     }
-    checks.extend(not_looked_at(&core.spec));
+    checks.extend(not_looked_at(&core.spec, own_is_made));
     if let Some(arn) = core
         .spec
         .files
@@ -74,7 +74,7 @@ fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
 }
 
 /// What no line above is about, and what shows it instead.
-fn not_looked_at(spec: &Spec) -> Vec<Check> {
+fn not_looked_at(spec: &Spec, is_made: bool) -> Vec<Check> {
     let files = &spec.files;
     let skip = |name: &str, what: String| check(name, "skip", format!("not looked at: {what}"));
     let mut checks = Vec::new();
@@ -91,6 +91,17 @@ fn not_looked_at(spec: &Spec) -> Vec<Check> {
                 spec.fleet.instance_profile
             ),
         ));
+    }
+    match &files.endpoint {
+        None => checks.push(skip(
+            "files network",
+            "whether the node subnets are private: where they are, a gateway endpoint for S3 in their route tables spares what a NAT gateway charges for each gigabyte of users' files (docs/install.md, \"Network\")".to_owned(),
+        )),
+        Some(endpoint) if !is_made => checks.push(skip(
+            "files endpoint",
+            format!("whether `{endpoint}` answers, until the bucket is made; `doctor` tries it then, and each node before it serves"),
+        )),
+        Some(_) => {}
     }
     checks
 }
@@ -272,7 +283,7 @@ mod tests {
             let answers = plan::spec::Answers::default();
             let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
             change(&mut spec);
-            let checks = not_looked_at(&spec);
+            let checks = not_looked_at(&spec, false);
             assert!(checks.iter().all(|check| check.result == "skip"));
             let lines = checks
                 .iter()
@@ -280,16 +291,23 @@ mod tests {
             lines.collect::<Vec<_>>()
         };
         let role = told(|_| ());
-        assert_eq!(role.len(), 1, "{role:?}");
+        assert_eq!(role.len(), 2, "{role:?}");
         assert!(
             role[0].starts_with("files rights: not looked at: whether role `mattermost-node`"),
             "{role:?}"
+        );
+        // How the bucket is reached is said before it is made, too.
+        assert!(role[1].contains("a gateway endpoint for S3"), "{role:?}");
+        let endpoint = told(|spec| spec.files.endpoint = Some("https://s3.example".to_owned()));
+        assert!(
+            endpoint[1]
+                .starts_with("files endpoint: not looked at: whether `https://s3.example` answers"),
+            "{endpoint:?}"
         );
         let keys = told(|spec| {
             let secret = |text| SecretRef::parse(text).ok();
             (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
         });
-        assert_eq!(keys.len(), 1, "{keys:?}");
         assert!(keys[0].contains("whether these keys may write"), "{keys:?}");
     }
 
