@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod core;
 mod desired;
+mod files;
 mod fleet;
 mod host;
 mod licence;

@@ -91,7 +91,9 @@ impl Cloud {
                 self.ensure_image_copy(region, source_region, source_image, name, now)
                     .await
             }
-            Action::EnsureBucket { bucket } => self.ensure_bucket(bucket).await,
+            Action::EnsureBucket { bucket, made_anew } => {
+                self.ensure_bucket(bucket, *made_anew).await
+            }
             Action::SetBucket { bucket, setting } => self.set_bucket(bucket, setting).await,
             Action::DeleteBucketContents { bucket } => self.delete_bucket_contents(bucket).await,
             Action::DeleteBucket { bucket } => self.delete_bucket(bucket).await,

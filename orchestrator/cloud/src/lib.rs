@@ -7,7 +7,7 @@
 //!   connect   one set of clients a region: `look` retries throttled reads, `act` never retries
 //!   apply     which effect belongs to which action
 //!   observe   which reads make one look at the world
-//!   ec2/ autoscaling/ elb/ rds/ s3/ secrets cloudwatch acm sts     <- one a service
+//!   ec2/ autoscaling/ elb/ rds/ s3/ secrets cloudwatch acm kms sts  <- one a service
 //!   doctor    permissions and quotas, before anything is touched
 //!   policy    the least that orchestrator and node need from IAM
 //! ```
@@ -30,6 +30,7 @@ mod doctor;
 mod ec2;
 mod elb;
 mod error;
+mod kms;
 mod observe;
 mod offers;
 mod ours;

@@ -71,6 +71,7 @@ impl Cloud {
                 self.observe_secrets().boxed(),
                 self.observe_files(scope).boxed(),
                 self.observe_offers(scope).boxed(),
+                self.files_key(&scope.spec).boxed(),
             )
         };
         let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
@@ -87,6 +88,7 @@ impl Cloud {
         for (what, error) in unread {
             note.value::<()>(what, Err(error));
         }
+        seen.files_key = base.5;
         let ((instances, lag), subnet_group, parameter_group, snapshots, versions) = database;
         seen.db_instances = note.value("db_instances", instances);
         seen.replica_lag_seconds = note.value("replica_lag_seconds", lag);

@@ -8,6 +8,7 @@ mod database;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::observed::{HealthCheck, ListenerAction, Rule, Tags};
@@ -38,8 +39,13 @@ pub enum Action {
     /// A secret with a generated value: `password` (32 random characters, JSON
     /// `{"username","password"}`) or `certificate_authority` (made by the orchestrator).
     EnsureSecret { name: String, kind: SecretKind },
-    /// A bucket of ours, with our tags; an empty one without tags in our account gets them.
-    EnsureBucket { bucket: BucketRef },
+    /// A bucket of ours, with our tags; an empty one without tags in our account gets them. `made_anew`: nodes served
+    /// from a bucket of this name before; the moment is kept in a tag until a person removes it.
+    EnsureBucket {
+        bucket: BucketRef,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made_anew: Option<Timestamp>,
+    },
     /// One setting of a bucket of ours.
     SetBucket {
         bucket: BucketRef,
@@ -312,7 +318,7 @@ impl Action {
         match self {
             Self::EnsureSecurityGroup { part, .. } => format!("ensure_security_group/{part}"),
             Self::EnsureSecret { name, .. } => format!("ensure_secret/{name}"),
-            Self::EnsureBucket { bucket } => format!("ensure_bucket/{}", bucket.name),
+            Self::EnsureBucket { bucket, .. } => format!("ensure_bucket/{}", bucket.name),
             Self::SetBucket { bucket, setting } => {
                 format!("set_bucket/{}/{}", bucket.name, setting.word())
             }

@@ -3,12 +3,18 @@
 //! It is part of the target, not of the specification alone, because a stack that serves does not move
 //! its files by an edit of the file: servers would look for old uploads in a new, empty place.
 
+mod counted;
+mod made_anew;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::intent::Target;
 use crate::spec::{Endpoint, FileStore, Spec};
+
+pub use counted::{Counted, CountedPlaces};
+pub use made_anew::made_anew;
 
 /// Where users' files live.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

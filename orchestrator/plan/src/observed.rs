@@ -8,6 +8,7 @@ mod db_status;
 mod files;
 mod fleet;
 mod front;
+mod kms_key;
 mod licence;
 mod offers;
 
@@ -25,6 +26,7 @@ pub use fleet::{
     TemplateVersion,
 };
 pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
+pub use kms_key::{KmsAnswer, KmsKey};
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 pub use offers::{ClassOffer, Offers, TypeOffer};
 
@@ -42,6 +44,9 @@ pub type Tags = BTreeMap<String, String>;
 pub const STACK_TAG: &str = "mattermost:stack";
 /// Tag key whose value says what part of the stack a resource is.
 pub const PART_TAG: &str = "mattermost:part";
+/// Tag key of a bucket of users' files whose value is the moment at which it was made anew, empty, for nodes that
+/// served from its predecessor. A person removes it, who has read what that means.
+pub const MADE_ANEW_TAG: &str = "mattermost:made-anew";
 
 /// One look at the world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +61,9 @@ pub struct Observed {
     /// The bucket of users' files, as the specification names it, or the stack's own.
     #[serde(default)]
     pub files_bucket: Option<FilesBucket>,
+    /// What KMS says of the key that the specification names for it.
+    #[serde(default)]
+    pub files_key: KmsAnswer,
     /// The VPC and its subnets.
     pub network: Option<Network>,
     /// What is offered of the type and the class that the specification names.

@@ -59,7 +59,8 @@ struct Start {
     /// Users' files were copied to where `[files]` says now that they live
     #[arg(long)]
     files_moved: bool,
-    /// With `[files] store = "local"`: users' files may be lost with the node
+    /// With `[files] store = "local"`: users' files may be lost with the node. With --files-moved: what is not in
+    /// the new place may be lost
     #[arg(long)]
     lose_files: bool,
     /// Show what the rollout would do, and stop

@@ -168,8 +168,17 @@ impl v1::control_server::Control for ControlService {
         &self,
         request: Request<v1::StartRolloutRequest>,
     ) -> Result<Response<v1::RolloutPlan>, Status> {
-        let (intent, rollout, observed) = self.asked_for(&request.into_inner()).await?;
-        let forecast = plan::forecast_rollout(&intent, &rollout, &observed, self.core.now());
+        let asked = request.into_inner();
+        let checked = self.asked_for(&asked, crate::files::TOLD).await?;
+        let (intent, rollout) = (&checked.intent, &checked.rollout);
+        let now = self.core.now();
+        let mut forecast = plan::forecast_rollout(intent, rollout, &checked.observed, now);
+        if let Some(text) = checked.counted {
+            let files = forecast.facts.iter().position(|(what, _)| what == "files");
+            let after = files.map_or(forecast.facts.len(), |at| at + 1);
+            let fact = ("files there".to_owned(), text);
+            forecast.facts.insert(after, fact);
+        }
         let json = serde_json::to_string(&forecast)
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(v1::RolloutPlan {
@@ -191,7 +200,7 @@ impl v1::control_server::Control for ControlService {
         if let Some(row) = self.same_request(&asked).await? {
             return Ok(Response::new(rollout_message(&row)));
         }
-        let (_, intent, _) = self.asked_for(&asked).await?;
+        let intent = self.asked_for(&asked, crate::files::ANY).await?.rollout;
         let row = self
             .store()
             .await?

@@ -44,7 +44,7 @@ fn bucket(spec: &Spec, place: &Place<'_>) -> Option<String> {
 }
 
 /// Makes, looks at and mends the stack's own bucket; of one that the file names it only looks. No
-/// object is read, written or deleted, and no bucket is deleted.
+/// object is read, written or deleted, and no bucket is deleted. Of its KMS key it asks only whether it is usable.
 pub(super) fn orchestrator(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     let Some(bucket) = bucket(spec, place) else {
         return Vec::new();
@@ -53,7 +53,12 @@ pub(super) fn orchestrator(spec: &Spec, place: &Place<'_>) -> Vec<Value> {
     if spec.files.is_own_bucket() {
         actions.extend(KEEPS);
     }
-    vec![allow("Files", &actions, &json!(bucket), None)]
+    let mut statements = vec![allow("Files", &actions, &json!(bucket), None)];
+    if let Some(key) = &spec.files.kms_key {
+        let look = ["kms:DescribeKey"];
+        statements.push(allow("LookAtKeyOfFiles", &look, &json!(key), None));
+    }
+    statements
 }
 
 /// What `down --delete-files` needs besides: for a person, for an hour. None: there is no bucket of the

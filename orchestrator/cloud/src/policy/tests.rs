@@ -74,7 +74,9 @@ fn actions(policy: &Value) -> BTreeSet<String> {
 
 #[test]
 fn the_policy_allows_what_is_called_and_little_else() {
-    let policies = iam_policies(&spec(), "123456789012");
+    let mut spec = spec();
+    spec.files.kms_key = Some("arn:aws:kms:us-east-1:123456789012:key/1-2".to_owned());
+    let policies = iam_policies(&spec, "123456789012");
     let mut allowed: BTreeSet<String> = policies.orchestrator.values().flat_map(actions).collect();
     // The deletion of files is a permission of its own.
     let deletion = actions(&policies.delete_files.expect("a bucket of the stack's own"));
@@ -235,6 +237,18 @@ fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
             .find(|statement| statement["Sid"] == sid)
             .unwrap_or_else(|| panic!("no {sid}"))
     };
+    // The orchestrator looks at the key, and does nothing with it.
+    let of_keys = policies.orchestrator["data"]["Statement"]
+        .as_array()
+        .expect("statements")
+        .iter()
+        .find(|statement| statement["Sid"] == "LookAtKeyOfFiles")
+        .expect("a look at the key");
+    assert_eq!(of_keys["Resource"], key);
+    assert_eq!(of_keys["Action"], serde_json::json!(["kms:DescribeKey"]));
+    let others = policies.orchestrator.values().flat_map(actions);
+    let others: Vec<String> = others.filter(|it| it.starts_with("kms:")).collect();
+    assert_eq!(others, ["kms:DescribeKey"]);
     assert_eq!(by_sid("UseFiles")["Resource"], format!("{bucket}/chat/*"));
     let listed = &by_sid("ListFiles")["Condition"]["StringLike"]["s3:prefix"];
     assert_eq!(*listed, serde_json::json!(["chat", "chat/", "chat/*"]));

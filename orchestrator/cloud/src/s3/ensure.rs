@@ -1,8 +1,9 @@
 //! The bucket is made, with our tags from its first moment.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Tag, Tagging};
+use jiff::Timestamp;
 use plan::action::BucketRef;
-use plan::observed::PART_TAG;
+use plan::observed::{MADE_ANEW_TAG, PART_TAG};
 
 use super::look::Head;
 use crate::apply::Outcome;
@@ -14,11 +15,15 @@ const CLASSIC: &str = "us-east-1";
 
 impl Cloud {
     /// Makes it, once. One that is there keeps everything; an empty one of our account without tags, as a
-    /// crash may leave it, becomes ours.
-    pub(crate) async fn ensure_bucket(&self, bucket: &BucketRef) -> Result<Outcome, EffectError> {
+    /// crash may leave it, becomes ours. `made_anew` becomes a tag of what is made or becomes ours.
+    pub(crate) async fn ensure_bucket(
+        &self,
+        bucket: &BucketRef,
+        made_anew: Option<Timestamp>,
+    ) -> Result<Outcome, EffectError> {
         const CALL: &str = "s3:CreateBucket";
         match self.asked(bucket).head().await? {
-            Head::There { .. } => return self.adopt_bucket(bucket).await,
+            Head::There { .. } => return self.adopt_bucket(bucket, made_anew).await,
             Head::Denied => {
                 return Err(EffectError::refused(
                     "s3:ListBucket",
@@ -35,7 +40,7 @@ impl Cloud {
             .then(|| BucketLocationConstraint::from(bucket.region.as_str()));
         let configuration = CreateBucketConfiguration::builder()
             .set_location_constraint(constraint)
-            .set_tags(Some(self.bucket_tags()))
+            .set_tags(Some(self.bucket_tags(made_anew)))
             .build();
         let answer = self
             .s3_act(bucket)
@@ -49,7 +54,7 @@ impl Cloud {
             Ok(_) => Ok(Outcome::Changed),
             // Made by another executor meanwhile.
             Err(failure) if failure.is("BucketAlreadyOwnedByYou") => {
-                self.adopt_bucket(bucket).await
+                self.adopt_bucket(bucket, made_anew).await
             }
             Err(failure) if failure.is("BucketAlreadyExists") => Err(EffectError::refused(
                 CALL,
@@ -72,7 +77,11 @@ impl Cloud {
     }
 
     /// One of our own account: ours by its tag, or untouched by anybody.
-    async fn adopt_bucket(&self, bucket: &BucketRef) -> Result<Outcome, EffectError> {
+    async fn adopt_bucket(
+        &self,
+        bucket: &BucketRef,
+        made_anew: Option<Timestamp>,
+    ) -> Result<Outcome, EffectError> {
         let asked = self.asked(bucket);
         let tags = asked.tags().await?;
         if self.owns(&tags) {
@@ -82,7 +91,7 @@ impl Cloud {
             self.check_ours(&bucket.name, &tags)?;
         }
         let tagging = Tagging::builder()
-            .set_tag_set(Some(self.bucket_tags()))
+            .set_tag_set(Some(self.bucket_tags(made_anew)))
             .build()
             .map_err(|_| Failure::incomplete("s3:PutBucketTagging", "tags"))?;
         self.s3_act(bucket)
@@ -96,9 +105,13 @@ impl Cloud {
         Ok(Outcome::Changed)
     }
 
-    fn bucket_tags(&self) -> Vec<Tag> {
+    fn bucket_tags(&self, made_anew: Option<Timestamp>) -> Vec<Tag> {
+        let at = made_anew.map(|at| at.to_string());
+        let anew = at.as_deref().map(|at| (MADE_ANEW_TAG, at));
         self.our_tags([(PART_TAG, "files")])
             .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .chain(anew)
             .map(|(key, value)| {
                 Tag::builder()
                     .key(key)

@@ -1,9 +1,10 @@
-//! S3: the bucket of users' files. No object in it is ever read or written; contents are listed and
-//! deleted only when the whole bucket is to go.
+//! S3: the bucket of users' files. No object in it is ever read or written; contents are counted
+//! before files are said to have moved, and listed and deleted only when the whole bucket is to go.
 //!
 //! Every call names the account that must own the bucket: under a name that another account has taken
 //! meanwhile nothing is done.
 
+mod count;
 mod ensure;
 mod look;
 mod observe;
@@ -31,6 +32,11 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The region in which it is asked.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.client.config().region().map(|region| region.as_ref())
+    }
+
     pub(crate) fn owner(&self) -> Option<String> {
         self.owner.map(str::to_owned)
     }

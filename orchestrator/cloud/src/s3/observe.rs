@@ -131,8 +131,10 @@ impl Cloud {
             Ok(Head::Absent) => return,
             Ok(Head::Denied) => bucket.denied = true,
             Ok(Head::There { region }) => {
+                // S3 tells the settings of a bucket in its own region only.
+                let named_elsewhere = asked.owner.is_none() && asked.region() != Some(&*region);
                 bucket.region = region;
-                if settings {
+                if settings && !named_elsewhere {
                     read_settings(asked, &mut bucket, seen).await;
                     let tagged = self.owns(&bucket.tags);
                     if contents || (asked.owner.is_some() && !tagged) {

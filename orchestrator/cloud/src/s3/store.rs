@@ -1,5 +1,6 @@
-//! An endpoint that is not AWS's public one, tried as a node's server would try it: for `doctor`.
+//! The place of users' files as a node's server reaches it: tried for `doctor`, counted before a move.
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Credentials};
 use plan::files::BucketHome;
 use secrecy::{ExposeSecret, SecretString};
@@ -32,6 +33,30 @@ impl Cloud {
         home: &BucketHome,
         keys: Option<&StoreKeys>,
     ) -> Result<StoreProbe, ReadError> {
+        let answer = self
+            .store_client(home, keys)
+            .list_objects_v2()
+            .bucket(&home.bucket)
+            .prefix(&home.prefix)
+            .max_keys(1)
+            .send()
+            .await
+            .called("s3:ListBucket")?;
+        Ok(StoreProbe {
+            place: format!(
+                "`{}` at {}",
+                home.bucket,
+                home.endpoint.as_deref().unwrap_or("AWS")
+            ),
+            found: answer.contents().len(),
+        })
+    }
+
+    /// A client for the place, with these keys or with our own credentials.
+    pub(super) fn store_client(&self, home: &BucketHome, keys: Option<&StoreKeys>) -> Client {
+        if home.endpoint.is_none() && keys.is_none() {
+            return self.s3_in(&home.region);
+        }
         let mut config = Builder::from(self.config())
             .region(aws_sdk_s3::config::Region::new(home.region.clone()))
             // A name of an endpoint need not resolve with the bucket's name before it.
@@ -48,21 +73,6 @@ impl Cloud {
                 "files",
             ));
         }
-        let answer = aws_sdk_s3::Client::from_conf(config.build())
-            .list_objects_v2()
-            .bucket(&home.bucket)
-            .prefix(&home.prefix)
-            .max_keys(1)
-            .send()
-            .await
-            .called("s3:ListBucket")?;
-        Ok(StoreProbe {
-            place: format!(
-                "`{}` at {}",
-                home.bucket,
-                home.endpoint.as_deref().unwrap_or("AWS")
-            ),
-            found: answer.contents().len(),
-        })
+        Client::from_conf(config.build())
     }
 }

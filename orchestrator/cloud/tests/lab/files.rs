@@ -10,6 +10,8 @@ use plan::action::{BucketRef, BucketSetting};
 
 use crate::support::{AWAY, HOME, World, cloud_of, connect, operator};
 
+mod count;
+mod key;
 mod settings;
 
 const ACCOUNT: &str = "123456789012";
@@ -96,9 +98,7 @@ async fn a_bucket_is_made_mended_and_kept() {
     }
     // Every effect once more makes no difference.
     for action in [
-        Action::EnsureBucket {
-            bucket: bucket.clone(),
-        },
+        ensure(&bucket),
         set(&bucket, BucketSetting::PublicAccessBlock),
         set(&bucket, BucketSetting::Ownership),
         set(&bucket, BucketSetting::Encryption { kms_key: None }),
@@ -121,37 +121,6 @@ async fn a_bucket_is_made_mended_and_kept() {
         "policy",
     ];
     assert_eq!(settled(&world).await, all.map(word));
-    world.stop().await;
-}
-
-/// A key of KMS is the bucket's default, with a bucket key, and so is S3's own when it is taken away again.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_encrypts_with_the_key_that_the_specification_names() {
-    let mut world = World::start().await;
-    let key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012";
-    world.scope.spec.files.kms_key = Some(key.to_owned());
-    settled(&world).await;
-    let bucket = bucket(&world);
-    let encryption = BucketSetting::Encryption {
-        kms_key: Some(key.to_owned()),
-    };
-    assert_eq!(
-        world.once(&set(&bucket, encryption)).await,
-        Outcome::Unchanged
-    );
-    // As a client that is not ours reads it.
-    let (algorithm, named, bucket_key) = settings::encryption(&client(&world), &bucket.name).await;
-    assert_eq!(
-        (&*algorithm, named.as_deref(), bucket_key),
-        ("aws:kms", Some(key), Some(true))
-    );
-    world.scope.spec.files.kms_key = None;
-    assert_eq!(
-        settled(&world).await,
-        [format!("set_bucket/{}/encryption", bucket.name)]
-    );
-    let (algorithm, named, _) = settings::encryption(&client(&world), &bucket.name).await;
-    assert_eq!((&*algorithm, named), ("AES256", None));
     world.stop().await;
 }
 
@@ -203,9 +172,7 @@ async fn a_name_that_another_account_took_is_said() {
         effect: settings::no_such_bucket(),
         times: 1,
     });
-    let ensure = Action::EnsureBucket {
-        bucket: bucket.clone(),
-    };
+    let ensure = ensure(&bucket);
     let refused = world.attempt(&ensure).await.expect_err("taken");
     assert!(
         matches!(&refused, EffectError::Refused { code, .. } if code == "BucketAlreadyExists"),
@@ -231,8 +198,10 @@ async fn a_named_bucket_is_read_in_its_own_region() {
     assert!(owned(ACCOUNT).await.expect("an answer"));
     assert!(!owned("999999999999").await.expect("an answer"));
     // Another region than the file says: that is seen, whoever is asked.
+    // Its settings are not asked for where S3 tells none.
     let seen = at_home.look_at_bucket("theirs", HOME).await;
     assert_eq!(seen.bucket.expect("the bucket").region, AWAY);
+    assert_eq!(seen.unknown, std::collections::BTreeMap::new());
     world.stop().await;
 }
 
@@ -244,11 +213,49 @@ fn stuck(world: &World, seen: &plan::Observed) -> String {
     }
 }
 
+fn ensure(bucket: &BucketRef) -> Action {
+    Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: None,
+    }
+}
+
 fn set(bucket: &BucketRef, setting: BucketSetting) -> Action {
     Action::SetBucket {
         bucket: bucket.clone(),
         setting,
     }
+}
+
+/// Deleted while nodes served from it: the tag is there from the first moment, and stays until a person removes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_made_anew_keeps_the_moment_in_a_tag() {
+    let world = World::start().await;
+    let bucket = bucket(&world);
+    let at = world.lab.clock.now();
+    let anew = Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: Some(at),
+    };
+    assert_eq!(world.once(&anew).await, Outcome::Changed);
+    // Another executor, later: the tag says when it was made.
+    let later = Action::EnsureBucket {
+        bucket: bucket.clone(),
+        made_anew: at.checked_add(jiff::SignedDuration::from_secs(60)).ok(),
+    };
+    assert_eq!(world.once(&later).await, Outcome::Unchanged);
+    let tag = |seen: &plan::Observed| {
+        let found = seen.files_bucket.as_ref().expect("the bucket");
+        found.tags.get(plan::observed::MADE_ANEW_TAG).cloned()
+    };
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    settled(&world).await;
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    // Whoever emptied it took its tags as well.
+    settings::delete_tags(&client(&world), &bucket.name).await;
+    assert_eq!(world.once(&anew).await, Outcome::Changed);
+    assert_eq!(tag(&world.look().await), Some(at.to_string()));
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,9 +273,7 @@ async fn what_is_not_ours_is_not_touched() {
         .expect("made");
     let key = "mine.txt";
     put(&client, name, key).await;
-    let ensure = Action::EnsureBucket {
-        bucket: bucket.clone(),
-    };
+    let ensure = ensure(&bucket);
     assert!(matches!(
         world.attempt(&ensure).await,
         Err(EffectError::NotOurs { .. })
@@ -299,7 +304,10 @@ async fn what_is_not_ours_is_not_touched() {
         ..bucket.clone()
     };
     let answer = world
-        .attempt(&Action::EnsureBucket { bucket: foreign })
+        .attempt(&Action::EnsureBucket {
+            bucket: foreign,
+            made_anew: None,
+        })
         .await;
     let text = answer.expect_err("another account's").to_string();
     assert!(text.contains("403"), "{text}");

@@ -74,7 +74,7 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             ("security group", name.clone(), rules(ingress))
         }
         Action::EnsureSecret { name, .. } => ("secret", name.clone(), "generated".to_owned()),
-        Action::EnsureBucket { bucket } => (
+        Action::EnsureBucket { bucket, .. } => (
             "bucket",
             bucket.name.clone(),
             "private, encrypted, versioned, TLS only".to_owned(),

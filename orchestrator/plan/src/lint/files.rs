@@ -1,13 +1,14 @@
 //! The bucket of users' files.
 
 use super::{Judge, Verdict};
-use crate::action::{Action, BucketRef};
+use crate::action::{Action, BucketRef, BucketSetting};
+use crate::kms_key::judge_kms_key;
 use crate::observed::FilesBucket;
 
 impl Judge<'_> {
     pub(super) fn bucket(&self, action: &Action) -> Verdict {
         match action {
-            Action::EnsureBucket { bucket } => {
+            Action::EnsureBucket { bucket, .. } => {
                 self.own_bucket(bucket)?;
                 match self.seen_bucket(bucket) {
                     // Nobody's yet, or left without its tag.
@@ -16,8 +17,9 @@ impl Judge<'_> {
                     Some(seen) => self.tagged(Some(&seen.tags), &bucket.name),
                 }
             }
-            Action::SetBucket { bucket, .. } => {
+            Action::SetBucket { bucket, setting } => {
                 self.own_bucket(bucket)?;
+                self.key(setting)?;
                 self.tagged(
                     self.seen_bucket(bucket).map(|seen| &seen.tags),
                     &bucket.name,
@@ -46,6 +48,17 @@ impl Judge<'_> {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// With a key that S3 cannot use every upload fails.
+    fn key(&self, setting: &BucketSetting) -> Verdict {
+        let BucketSetting::Encryption { kms_key: Some(arn) } = setting else {
+            return Ok(());
+        };
+        match judge_kms_key(arn, &self.observed.files_key).problem() {
+            None => Ok(()),
+            Some(why) => Err(("unread_key", why.to_owned())),
         }
     }
 

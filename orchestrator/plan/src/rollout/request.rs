@@ -26,7 +26,8 @@ pub struct Ask {
     /// `lose_files`: a move brings them.
     #[serde(default)]
     pub files_moved: bool,
-    /// With files on the node's disk: they may go with the node.
+    /// With files on the node's disk: they may go with the node. With `files_moved`: what is not in the new place
+    /// may be lost.
     #[serde(default)]
     pub lose_files: bool,
     /// Not a rollout: what lives on the nodes is brought to where it lasts.

@@ -47,11 +47,19 @@ fn member_is_secret(value: &Value) -> bool {
     }
 }
 
-/// `"ClientSecret": "…"`; not `"EnableSecret": true`, nor one that is left empty.
+/// `"ClientSecret": "…"`, `"apiKeys": ["…"]`; not `"EnableSecret": true`, nor one that is left empty.
 fn is_secret_member(key: &str, value: &Value) -> bool {
+    if let Value::Array(items) = value {
+        let one = key.strip_suffix(['s', 'S']).unwrap_or(key);
+        let named = is_secret_name(key) || is_secret_name(one);
+        return named && items.iter().any(|item| item.is_string() && is_filled(item));
+    }
+    is_filled(value) && is_secret_name(key)
+}
+
+fn is_filled(value: &Value) -> bool {
     let is_switch = |text: &str| matches!(text, "" | "true" | "false");
-    let filled = value.as_str().is_some_and(|text| !is_switch(text)) || value.is_number();
-    filled && is_secret_name(key)
+    value.as_str().is_some_and(|text| !is_switch(text)) || value.is_number()
 }
 
 /// Of a member of JSON, or of a parameter.
@@ -61,13 +69,13 @@ fn is_secret_name(name: &str) -> bool {
     looks_secret(&name) || MEMBER_ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// `https://host/path?token=…`; the name `key` alone counts here, too.
+/// `https://host/path?token=…`, also behind a `#`; the name `key` alone counts here, too.
 fn has_secret_parameter(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
-        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '#');
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>');
         let address = rest.split(ends).next().unwrap_or_default();
-        let query = address.split_once('?').map_or("", |(_, query)| query);
-        query.split(['&', ';']).any(|parameter| {
+        let mut parameters = address.split(['?', '#', '&', ';']).skip(1);
+        parameters.any(|parameter| {
             parameter.split_once('=').is_some_and(|(name, value)| {
                 !value.is_empty() && (name.eq_ignore_ascii_case("key") || is_secret_name(name))
             })
@@ -114,6 +122,11 @@ mod tests {
             "https://a.example/?key=x",
             "see https://a.example/?client_secret=x#top",
             "https://a.example/hook?Password=x",
+            "https://a.example/path#token=x",
+            "https://a.example/#/open?access_token=x",
+            r#"{"a": {"apiKeys": ["x"]}}"#,
+            r#"{"a": {"tokens": ["", "x"], "keys": []}}"#,
+            r#"{"a": {"client-secrets": ["x"]}}"#,
         ] {
             assert!(holds_secret(value), "{value}");
         }
@@ -130,7 +143,9 @@ mod tests {
             "https://docs.mattermost.com/?lang=de&keyword=password",
             "https://a.example/reset-password?next=/token",
             "https://a.example/?token=",
-            "https://a.example/path#token=is-a-heading",
+            "https://a.example/path#token-is-a-heading",
+            "https://a.example/path#a=token",
+            r#"{"a": {"apiKeys": [], "tokens": [""], "keys": ["x"], "tokenNames": ["x"]}}"#,
             "token=1 without an address",
             "",
         ] {

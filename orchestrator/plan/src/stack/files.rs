@@ -7,15 +7,23 @@
 //!          no tag, with objects, or another account's ─> stuck: a person decides
 //! ```
 //!
+//! The bucket is given a KMS key only when KMS said that the key is usable: with a wrong one every upload fails.
+//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes.
+//!
 //! A bucket that the specification names is looked at and never changed. Of every setting only what we
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
 
+mod key;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
-use crate::files::{FilesHome, LOSES};
-use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, PART_TAG, STACK_TAG};
+use crate::files::{FilesHome, LOSES, made_anew};
+use crate::observed::{
+    BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
+};
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
 use crate::view::View;
@@ -93,7 +101,10 @@ fn named(view: &View<'_>, draft: &mut Draft) -> bool {
                 seen.region
             ),
         ),
-        Some(_) => return true,
+        Some(_) => {
+            key::tell(view, draft);
+            return true;
+        }
     }
     false
 }
@@ -119,8 +130,11 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     if !may_be_ours(view, draft, seen, bucket.clone(), &what) {
         return false;
     }
+    tell_made_anew(draft, seen, &bucket);
+    let mut settings = wanted(view, seen, &bucket);
+    let key_is_fine = key::hold(view, draft, &mut settings, &bucket);
     let before = draft.reasons.len();
-    for setting in wanted(view, seen, &bucket) {
+    for setting in settings {
         let text = format!("{what}: {} is not as it should be", setting.word());
         let action = Action::SetBucket {
             bucket: bucket.clone(),
@@ -130,7 +144,7 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     }
     // Says which setting could not be read, when one could not.
     draft.knows(view, READ);
-    draft.reasons.len() == before
+    key_is_fine && draft.reasons.len() == before
 }
 
 /// Nodes serve from this bucket: the record says so, whatever the bucket's tags say.
@@ -144,11 +158,16 @@ fn is_in_force(view: &View<'_>, bucket: &BucketRef) -> bool {
 /// The command that gives a bucket our tags back, beside those that it has: it replaces them all.
 fn tagging(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> String {
     let mut tags = seen.tags.clone();
-    tags.retain(|key, _| !key.starts_with("aws:"));
     tags.insert(STACK_TAG.to_owned(), view.names.stack().to_owned());
     tags.insert(PART_TAG.to_owned(), "files".to_owned());
+    put_tags(bucket, &tags)
+}
+
+/// The command that gives a bucket these tags and no others; AWS's own stay.
+fn put_tags(bucket: &BucketRef, tags: &Tags) -> String {
     let set: Vec<Value> = tags
         .iter()
+        .filter(|(key, _)| !key.starts_with("aws:"))
         .map(|(key, value)| json!({ "Key": key, "Value": value }))
         .collect();
     format!(
@@ -167,8 +186,38 @@ fn create(view: &View<'_>, draft: &mut Draft, bucket: BucketRef, what: &str) {
             NOTICE,
             format!("{what} is gone although nodes serve from it: it is made again, empty; what users uploaded is lost unless you have a copy"),
         );
+    } else if view.record_is_missing() {
+        // Nodes may have served from it, and then its successor says so.
+        draft.wait(
+            READ,
+            format!("{what} is not there, and is made when the store has said what serves"),
+        );
+        return;
     }
-    draft.create(view, READ, what, Action::EnsureBucket { bucket });
+    let made_anew = made_anew_now(view, &bucket);
+    draft.create(view, READ, what, Action::EnsureBucket { bucket, made_anew });
+}
+
+/// The moment for the tag of a bucket that nodes serve from and that is empty.
+fn made_anew_now(view: &View<'_>, bucket: &BucketRef) -> Option<Timestamp> {
+    let now = Timestamp::from_second(view.now.as_second()).ok();
+    now.filter(|_| is_in_force(view, bucket))
+}
+
+/// Says that files are gone until a person removes the tag.
+fn tell_made_anew(draft: &mut Draft, seen: &FilesBucket, bucket: &BucketRef) {
+    let Some(gone) = made_anew(&bucket.name, &seen.tags) else {
+        return;
+    };
+    let mut tags = seen.tags.clone();
+    tags.remove(MADE_ANEW_TAG);
+    draft.wait(
+        NOTICE,
+        format!(
+            "{gone}. This is said until the tag `{MADE_ANEW_TAG}` is removed: `{}`",
+            put_tags(bucket, &tags)
+        ),
+    );
 }
 
 /// Ours by its tag, or an empty one without any: it was made, and the tag was lost on the way.
@@ -198,7 +247,10 @@ fn may_be_ours(
             view,
             READ,
             &format!("{what} is empty and has no tags: it becomes ours"),
-            Action::EnsureBucket { bucket },
+            Action::EnsureBucket {
+                made_anew: made_anew_now(view, &bucket),
+                bucket,
+            },
         );
     } else if is_in_force(view, &bucket) {
         draft.stick(

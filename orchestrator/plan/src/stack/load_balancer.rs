@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Slot;
+use crate::moving::lost_with_nodes;
 use crate::observed::{ListenerAction, Network, TargetGroup};
 use crate::stack::{health_check, is_ours};
 use crate::view::{View, is_leaving};
@@ -83,8 +84,19 @@ pub(super) fn balancer(
         .map(|seen| seen.state.as_str());
     match state {
         Some("active" | "active_impaired") => {}
-        Some("failed") => draft.stick("load_balancer", "the load balancer is `failed`: look at its subnets in the console; `orchestrator down` removes it"),
-        state => draft.wait("load_balancer_not_active", format!("the load balancer is `{}`, not `active` yet", state.unwrap_or("unknown"))),
+        Some("failed") => {
+            // `down` refuses without it where something lies on the nodes alone.
+            let lost = lost_with_nodes(view.intent, view.observed);
+            let flag = lost.map_or("", |_| " --lose-files");
+            draft.stick("load_balancer", format!("the load balancer is `failed`: look at its subnets in the console; `orchestrator down{flag}` removes it"));
+        }
+        state => draft.wait(
+            "load_balancer_not_active",
+            format!(
+                "the load balancer is `{}`, not `active` yet",
+                state.unwrap_or("unknown")
+            ),
+        ),
     }
     Some(found)
 }

@@ -11,7 +11,9 @@ use crate::spec::Spec;
 use crate::world::World;
 use crate::{Action, Decision, lint, plan};
 
+mod anew;
 mod end;
+mod key;
 
 const BUCKET: &str = "demo-files-123456789012-us-east-1";
 
@@ -180,23 +182,6 @@ fn each_drift_is_mended_alone_and_what_others_added_stays() {
 }
 
 #[test]
-fn a_bucket_that_is_gone_under_a_serving_stack_is_made_again_with_the_words() {
-    let (mut world, mut intent) = ready(&clustered(2));
-    world.observed.files_bucket = None;
-    for _ in 0..10 {
-        world.tick();
-    }
-    let decision = turn(&mut world, &mut intent);
-    assert_eq!(of_bucket(&decision), [format!("ensure_bucket/{BUCKET}")]);
-    assert!(
-        text(&decision).contains("is made again, empty"),
-        "{}",
-        text(&decision)
-    );
-    until(&mut world, &mut intent, 20, |phase| *phase == Phase::Ready);
-}
-
-#[test]
 fn a_bucket_in_service_that_lost_its_tags_is_given_them_back_and_never_deleted() {
     let (mut world, mut intent) = ready(&clustered(2));
     let seen = world.observed.files_bucket.as_mut().expect("a bucket");
@@ -355,33 +340,15 @@ fn files_on_the_disk_are_lost_only_when_that_was_said() {
 }
 
 #[test]
-fn a_key_of_kms_is_the_buckets_default_with_a_bucket_key() {
-    let key = "arn:aws:kms:us-east-1:123456789012:key/1-2";
-    let (mut world, mut intent) = ready(&clustered(2));
-    intent.spec.files.kms_key = Some(key.to_owned());
-    let wanted = Action::SetBucket {
-        bucket: crate::action::BucketRef {
-            name: BUCKET.to_owned(),
-            region: "us-east-1".to_owned(),
-            owner: "123456789012".to_owned(),
-        },
-        setting: crate::action::BucketSetting::Encryption {
-            kms_key: Some(key.to_owned()),
-        },
-    };
-    // Another algorithm, another key, none for the bucket: each is set anew, and nothing else.
-    let changes: [Change; 3] = [
-        |_| (),
-        |seen| {
-            let encryption = seen.encryption.as_mut().expect("encryption");
-            encryption.kms_key = Some("arn:aws:kms:us-east-1:123456789012:key/3-4".to_owned());
-        },
-        |seen| seen.encryption.as_mut().expect("encryption").bucket_key = false,
-    ];
-    for change in changes {
-        change(world.observed.files_bucket.as_mut().expect("a bucket"));
-        let decision = turn(&mut world, &mut intent);
-        assert_eq!(decision.actions, std::slice::from_ref(&wanted));
-        assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
+fn whoever_is_sent_to_down_gets_every_flag_that_it_wants() {
+    for (spec, says) in [
+        (local(), "`orchestrator down --lose-files` removes it"),
+        (unlicensed(), "`orchestrator down` removes it"),
+    ] {
+        let (mut world, intent) = ready(&spec);
+        let balancer = world.observed.load_balancer.as_mut();
+        balancer.expect("a load balancer").state = "failed".to_owned();
+        let told = text(&plan(&intent, &world.observed, world.now));
+        assert!(told.contains(says), "{told}");
     }
 }

@@ -2,13 +2,16 @@
 
 use super::World;
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
-use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket};
+use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG};
 
 impl World {
     pub(super) fn apply_bucket(&mut self, action: &Action) -> Result<Result<(), String>, ()> {
         match action {
-            Action::EnsureBucket { bucket } => {
-                let tags = self.tags("files");
+            Action::EnsureBucket { bucket, made_anew } => {
+                let mut tags = self.tags("files");
+                if let Some(at) = made_anew {
+                    tags.insert(MADE_ANEW_TAG.to_owned(), at.to_string());
+                }
                 let seen = self
                     .observed
                     .files_bucket

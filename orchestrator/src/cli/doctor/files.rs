@@ -1,10 +1,9 @@
 //! Where users' files live: is it there, is it ours, does it keep what is deleted, does it answer.
 
-use cloud::{FilesSeen, StoreKeys};
-use plan::observed::FilesBucket;
-use plan::spec::{FileStore, SecretRef};
-use plan::{FilesHome, Observed, Spec};
-use secrecy::{ExposeSecret, SecretString};
+use cloud::FilesSeen;
+use plan::observed::{FilesBucket, KmsAnswer};
+use plan::spec::FileStore;
+use plan::{FilesHome, KeyVerdict, Observed, Spec};
 
 use super::Check;
 use crate::core::Core;
@@ -45,12 +44,37 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     if files.endpoint.is_some() && own_is_made {
         checks.push(endpoint(core, observed).await);
     }
-    checks.extend(not_looked_at(&core.spec));
+    checks.extend(not_looked_at(&core.spec, own_is_made));
+    if let Some(arn) = core
+        .spec
+        .files
+        .kms_key
+        .as_deref()
+        .filter(|_| !files.own_keys())
+    {
+        checks.push(kms_key(&core.spec, arn, &observed.files_key));
+    }
     checks
 }
 
+/// The key: without a usable one every upload fails.
+fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
+    let name = "files KMS key";
+    match plan::judge_kms_key(arn, answer) {
+        KeyVerdict::Usable => check(
+            name,
+            "ok",
+            format!(
+                "`{arn}` is enabled and encrypts; whether its policy lets role `{}` in is not looked at: each node tries it before it serves",
+                spec.fleet.instance_profile
+            ),
+        ),
+        KeyVerdict::Unusable(why) | KeyVerdict::Unread(why) => check(name, "fail", why),
+    }
+}
+
 /// What no line above is about, and what shows it instead.
-fn not_looked_at(spec: &Spec) -> Vec<Check> {
+fn not_looked_at(spec: &Spec, is_made: bool) -> Vec<Check> {
     let files = &spec.files;
     let skip = |name: &str, what: String| check(name, "skip", format!("not looked at: {what}"));
     let mut checks = Vec::new();
@@ -68,14 +92,16 @@ fn not_looked_at(spec: &Spec) -> Vec<Check> {
             ),
         ));
     }
-    if let Some(key) = &files.kms_key {
-        checks.push(skip(
-            "files KMS key",
-            format!(
-                "whether `{key}` is enabled, and whether its key policy lets role `{}` in; each node's first file shows it",
-                spec.fleet.instance_profile
-            ),
-        ));
+    match &files.endpoint {
+        None => checks.push(skip(
+            "files network",
+            "whether the node subnets are private: where they are, a gateway endpoint for S3 in their route tables spares what a NAT gateway charges for each gigabyte of users' files (docs/install.md, \"Network\")".to_owned(),
+        )),
+        Some(endpoint) if !is_made => checks.push(skip(
+            "files endpoint",
+            format!("whether `{endpoint}` answers, until the bucket is made; `doctor` tries it then, and each node before it serves"),
+        )),
+        Some(_) => {}
     }
     checks
 }
@@ -127,7 +153,10 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
             .find(|(read, _)| read.starts_with("files_bucket/"))
         {
             Some((read, why)) => check(name, "fail", format!("{read}: {why}")),
-            None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+            None => match plan::files::made_anew(&bucket, &seen.tags) {
+                Some(gone) => check(name, "warn", gone),
+                None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+            },
         },
     }
 }
@@ -216,7 +245,7 @@ async fn endpoint(core: &Core, observed: &Observed) -> Check {
     let Some(FilesHome::S3(home)) = FilesHome::wanted(&core.spec, account) else {
         return check(name, "warn", "the bucket's name is not known");
     };
-    let keys = match keys(core).await {
+    let keys = match crate::files::keys(core).await {
         Ok(keys) => keys,
         Err(why) => return check(name, "fail", why),
     };
@@ -235,40 +264,11 @@ async fn endpoint(core: &Core, observed: &Observed) -> Check {
     }
 }
 
-async fn keys(core: &Core) -> Result<Option<StoreKeys>, String> {
-    let files = &core.spec.files;
-    let (Some(access), Some(secret)) = (&files.access_key, &files.secret_key) else {
-        return Ok(None);
-    };
-    Ok(Some(StoreKeys {
-        access_key: value(core, access).await?,
-        secret_key: value(core, secret).await?,
-    }))
-}
-
-async fn value(core: &Core, reference: &SecretRef) -> Result<SecretString, String> {
-    let text = core
-        .cloud
-        .read_secret(reference.secret_id())
-        .await
-        .map_err(|error| format!("secret `{reference}`: {}", crate::chain(&error)))?;
-    let Some(key) = reference.key() else {
-        return Ok(text);
-    };
-    // The parser's error is not passed on: it may quote the value.
-    serde_json::from_str::<serde_json::Value>(text.expose_secret())
-        .ok()
-        .and_then(|json| json.get(key)?.as_str().map(SecretString::from))
-        .ok_or_else(|| {
-            format!(
-                "secret `{reference}` has no text under `{key}`: it must be JSON with that member"
-            )
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plan::observed::KmsKey;
+    use plan::spec::SecretRef;
 
     fn results(seen: &FilesSeen) -> Vec<(String, &'static str)> {
         named("theirs", "us-east-1", seen)
@@ -283,7 +283,7 @@ mod tests {
             let answers = plan::spec::Answers::default();
             let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
             change(&mut spec);
-            let checks = not_looked_at(&spec);
+            let checks = not_looked_at(&spec, false);
             assert!(checks.iter().all(|check| check.result == "skip"));
             let lines = checks
                 .iter()
@@ -291,27 +291,48 @@ mod tests {
             lines.collect::<Vec<_>>()
         };
         let role = told(|_| ());
-        assert_eq!(role.len(), 1, "{role:?}");
+        assert_eq!(role.len(), 2, "{role:?}");
         assert!(
             role[0].starts_with("files rights: not looked at: whether role `mattermost-node`"),
             "{role:?}"
         );
-        let key = told(|spec| {
-            let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
-            spec.files.kms_key = Some(arn.to_owned());
-        });
+        // How the bucket is reached is said before it is made, too.
+        assert!(role[1].contains("a gateway endpoint for S3"), "{role:?}");
+        let endpoint = told(|spec| spec.files.endpoint = Some("https://s3.example".to_owned()));
         assert!(
-            key[1].starts_with(
-                "files KMS key: not looked at: whether `arn:aws:kms:us-east-1:123456789012:key/1-2`"
-            ),
-            "{key:?}"
+            endpoint[1]
+                .starts_with("files endpoint: not looked at: whether `https://s3.example` answers"),
+            "{endpoint:?}"
         );
         let keys = told(|spec| {
             let secret = |text| SecretRef::parse(text).ok();
             (spec.files.access_key, spec.files.secret_key) = (secret("s#a"), secret("s#b"));
         });
-        assert_eq!(keys.len(), 1, "{keys:?}");
         assert!(keys[0].contains("whether these keys may write"), "{keys:?}");
+    }
+
+    #[test]
+    fn a_key_is_fine_only_when_kms_said_so() {
+        let answers = plan::spec::Answers::default();
+        let spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+        let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
+        let described = |state: &str| {
+            KmsAnswer::Described(KmsKey {
+                arn: arn.to_owned(),
+                state: state.to_owned(),
+                usage: "ENCRYPT_DECRYPT".to_owned(),
+                spec: "SYMMETRIC_DEFAULT".to_owned(),
+            })
+        };
+        for (answer, result, says) in [
+            (described("Enabled"), "ok", "role `mattermost-node`"),
+            (described("Disabled"), "fail", "aws kms enable-key"),
+            (KmsAnswer::NotAsked, "fail", "was not read"),
+        ] {
+            let check = kms_key(&spec, arn, &answer);
+            assert_eq!(check.result, result, "{}", check.detail);
+            assert!(check.detail.contains(says), "{}", check.detail);
+        }
     }
 
     #[test]

@@ -1,14 +1,24 @@
 //! Requests for rollouts, and how rollouts are told.
 
 use fleet_proto::v1;
-use plan::Observed;
 use plan::intent::{Intent, Phase, RestorePoint, RolloutIntent};
 use plan::observed::Image;
 use plan::rollout::Ask;
+use plan::{FilesHome, Observed};
 use tonic::Status;
 
 use super::{ControlService, refused};
 use crate::store::{RolloutRow, phase_name};
+
+/// A request that may be made.
+pub(super) struct Checked {
+    pub intent: Intent,
+    pub rollout: RolloutIntent,
+    /// What it was checked against.
+    pub observed: Observed,
+    /// How much lies in the old and in the new place of files, where they are said to have moved.
+    pub counted: Option<String>,
+}
 
 impl ControlService {
     /// The rollout that a repeated request became. Its key is not for another request.
@@ -36,11 +46,12 @@ impl ControlService {
     }
 
     /// The rollout that a request would make, with the observation that it was checked against; or why it is
-    /// refused.
+    /// refused. Where files are said to have moved, at most about `most` objects are counted in each place.
     pub(super) async fn asked_for(
         &self,
         asked: &v1::StartRolloutRequest,
-    ) -> Result<(Intent, RolloutIntent, Observed), Status> {
+        most: u64,
+    ) -> Result<Checked, Status> {
         let snapshot = self.snapshot().await?;
         let intent = crate::reconcile::intent(&self.core, &snapshot);
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -76,7 +87,32 @@ impl ControlService {
             .generation
             .max(u64::try_from(count).unwrap_or(0) + 2);
         rollout.id = format!("r-{}", rollout.generation);
-        Ok((intent, rollout, observed))
+        let counted = self.counted(&ask, &rollout, most).await?;
+        Ok(Checked {
+            intent,
+            rollout,
+            observed,
+            counted,
+        })
+    }
+
+    /// What lies in both places of files that are said to have moved; refused when nothing lies in the new one.
+    async fn counted(
+        &self,
+        ask: &Ask,
+        rollout: &RolloutIntent,
+        most: u64,
+    ) -> Result<Option<String>, Status> {
+        let (from, to) = (FilesHome::of(&rollout.from), FilesHome::of(&rollout.to));
+        if !ask.files_moved || from.is_same_place(&to) {
+            return Ok(None);
+        }
+        // Boxed, for the SDK's futures are large.
+        let counted = Box::pin(crate::files::count(&self.core, &from, &to, most)).await;
+        match counted.refusal(&from, &to, ask.lose_files) {
+            Some(why) => Err(Status::failed_precondition(why)),
+            None => Ok(Some(counted.words(&from, &to))),
+        }
     }
 
     /// The image that an operator names: looks leave out what neither serves nor is ours by its tags.

@@ -47,6 +47,12 @@ pub async fn made_anew(stage: &Stage, own: &str, key: &str) -> anyhow::Result<Pr
     let encryption = stage.aws(&get).await?.to_string();
     ensure!(encryption.contains(key), "{encryption}");
     let serve = stage.orchestrator.serve().await?;
+    let anew = format!("bucket `{own}` was deleted and made anew at");
+    let says = |status: &Value| status["reasons"].to_string().contains(&anew);
+    stage
+        .orchestrator
+        .until("it says that files are gone", PATIENCE, says)
+        .await?;
     well_again(stage).await?;
     nothing_to_do(stage).await?;
     Ok(serve)

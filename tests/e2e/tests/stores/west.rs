@@ -91,6 +91,14 @@ pub async fn move_home(stage: &Stage) -> anyhow::Result<(Program, String)> {
             && refused.contains("--files-moved"),
         "{refused}"
     );
+    // Nothing was copied yet.
+    let too_early = ["rollout", "--files-moved", "--yes"];
+    let refused = verb(stage, &too_early, 3).await?.stderr;
+    ensure!(
+        refused.contains(&format!("there are 0 objects in bucket `{own}`"))
+            && refused.contains("--files-moved --lose-files"),
+        "{refused}"
+    );
     let (from, to) = (format!("s3://{BUCKET}/{PREFIX}"), format!("s3://{own}"));
     let sync = ["s3", "sync", &from, &to, "--source-region", WEST];
     let sync = [&sync[..], &["--only-show-errors"]].concat();

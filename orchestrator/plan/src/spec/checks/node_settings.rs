@@ -71,6 +71,12 @@ const OURS: [(&str, &str); 9] = [
     ),
 ];
 
+/// Folders of a node's disk, where what is kept goes with the node.
+const ON_DISK: [(&str, &str); 1] = [(
+    "MM_COMPLIANCESETTINGS_DIRECTORY",
+    "compliance reports are written into that folder of the node that makes them, and go with the node. Exports (`MM_MESSAGEEXPORTSETTINGS_…`) lie in the store of `[files]`",
+)];
+
 /// Settings of the server for which `[files]` stands, and what to write there.
 const DECIDED: [(&str, &str); 9] = [
     ("DRIVERNAME", "store = \"s3\" (or \"local\")"),
@@ -124,7 +130,11 @@ pub(super) fn decided_elsewhere(key: &str) -> Option<String> {
             .find(|(name, _)| key == *name || (*name == source && key.starts_with(source)))
             .map(|(_, why)| format!("is set by the orchestrator: {why}"))
     };
-    instead(key).or_else(ours)
+    let on_disk = || {
+        let (_, why) = ON_DISK.iter().find(|(name, _)| key == *name)?;
+        Some(format!("is not possible: {why}"))
+    };
+    instead(key).or_else(ours).or_else(on_disk)
 }
 
 /// `MM_SECTION_KEY`, in capitals.
@@ -283,6 +293,15 @@ mod tests {
         }
         let whole = format!("{plugins} = \"chat/plugins\"");
         assert_eq!(problems("mattermost.secrets", &whole), "none");
+    }
+
+    #[test]
+    fn what_would_be_written_on_a_nodes_disk_is_refused() {
+        let line = "MM_COMPLIANCESETTINGS_DIRECTORY = \"./data/\"";
+        let told = problems("mattermost.settings", line);
+        assert!(told.contains("go with the node"), "{told}");
+        let line = "MM_COMPLIANCESETTINGS_ENABLEDAILY = \"false\"";
+        assert_eq!(problems("mattermost.settings", line), "none");
     }
 
     #[test]

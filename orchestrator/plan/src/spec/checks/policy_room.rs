@@ -12,6 +12,10 @@ use crate::spec::structure::Document;
 const SECRETS: usize = 2_400;
 /// Of an ARN around a secret's name and its region, in the longest partition; quotes and comma are counted.
 const AROUND_NAME: usize = "\"arn:aws-us-gov:secretsmanager::123456789012:secret:-??????\",".len();
+/// Of the statement that lets the orchestrator look at the key of `files.kms_key`, around the key's ARN.
+const AROUND_KEY: usize =
+    r#"{"Action":["kms:DescribeKey"],"Effect":"Allow","Resource":"","Sid":"LookAtKeyOfFiles"},"#
+        .len();
 /// Regions that reads may be allowed in.
 const REGIONS: usize = 16;
 /// IAM's limit for a role's name, which the instance profile shares.
@@ -32,14 +36,21 @@ pub(super) fn policies(spec: &Spec, document: &mut Document) {
         );
     }
     let length = secrets(spec);
-    if length > SECRETS {
+    let room = SECRETS.saturating_sub(key(spec));
+    if length > room {
         document.refuse(
             place_of_secrets(spec),
             format!(
-                "names secrets that take {length} characters of the orchestrator's policy, which has room for {SECRETS}: keep values in one JSON secret and name its members (`chat/secrets#smtp`, `chat/secrets#ldap`), or give the secrets shorter names"
+                "names secrets that take {length} characters of the orchestrator's policy, which has room for {room}: keep values in one JSON secret and name its members (`chat/secrets#smtp`, `chat/secrets#ldap`), or give the secrets shorter names"
             ),
         );
     }
+}
+
+/// What the statement for the bucket's key takes of the same room.
+fn key(spec: &Spec) -> usize {
+    let key = spec.files.kms_key.as_ref();
+    key.map_or(0, |arn| arn.len() + AROUND_KEY)
 }
 
 /// What the statements for named secrets grow by.
@@ -108,6 +119,16 @@ mod tests {
                 && text.contains("chat/secrets#smtp"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_buckets_key_takes_of_their_room() {
+        let secrets = naming((0..21).map(|it| format!("{it:0>40}#key")));
+        assert_eq!(problems(&secrets), "none");
+        let arn = format!("arn:aws:kms:us-east-1:123456789012:key/{}", "1".repeat(36));
+        let key = secrets.replacen("[files]\n", &format!("[files]\nkms_key = \"{arn}\"\n"), 1);
+        let text = problems(&key);
+        assert!(text.contains("`mattermost.secrets`"), "{text}");
     }
 
     #[test]
