@@ -261,12 +261,19 @@ pub struct RolloutIntent {
     /// The last three evaluation windows, oldest first: true is bad.
     #[serde(default)]
     pub history: Vec<bool>,
-    /// When the present evaluation window began, and green's counters then (requests, server errors).
+    /// The present evaluation window.
     #[serde(default)]
-    pub window: Option<(Timestamp, u64, u64)>,
+    pub watch: Option<Window>,
     /// A move: since when SQL shows other settings than the node's file, although every node is done.
     #[serde(default)]
     pub unproven: Option<Timestamp>,
+}
+
+/// A stretch of time in a rollout's watch, judged as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// From when on.
+    pub began: Timestamp,
 }
 
 /// Which way a rollout goes.

@@ -29,6 +29,7 @@ mod promote;
 mod request;
 mod scene;
 mod shift;
+mod watch;
 
 pub(crate) use preflight::connection_budget;
 pub use request::{Ask, Refused, request};
@@ -346,7 +347,7 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     rollout.windows = 0;
     rollout.bad_windows = 0;
     rollout.history.clear();
-    rollout.window = None;
+    rollout.watch = None;
     rollout.unproven = None;
     rollout.paused_since = None;
     rollout.paused_seconds = 0;

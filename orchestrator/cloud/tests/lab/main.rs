@@ -13,4 +13,5 @@ mod network;
 mod stack;
 mod support;
 mod template;
+mod traffic;
 mod values;

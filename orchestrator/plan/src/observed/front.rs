@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Tags;
@@ -103,13 +104,34 @@ impl Default for ListenerAction {
     }
 }
 
-/// What went through a target group since the present step began (the rollout's `entered`), cumulative.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What went through the load balancer in `[since, until)`: in the window that a rollout watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Requests.
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when; never after the moment of the observation.
+    pub until: Timestamp,
+    /// By target group name.
+    pub groups: BTreeMap<String, TargetTraffic>,
+    /// Answers 5xx by the load balancer itself, in the place of whatever group's targets: AWS counts them by
+    /// load balancer alone.
+    pub balancer_errors: u64,
+}
+
+impl Traffic {
+    /// Requests to all target groups.
+    pub fn requests(&self) -> u64 {
+        self.groups.values().map(|group| group.requests).sum()
+    }
+}
+
+/// What went through one target group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetTraffic {
+    /// Requests for which a target of the group was chosen.
     pub requests: u64,
-    /// Answers 5xx by targets and by the load balancer for them.
-    pub server_errors: u64,
-    /// Seconds; none without data.
+    /// Answers 5xx by its targets.
+    pub target_errors: u64,
+    /// 95th percentile of its targets' response times in seconds; none without data.
     pub p95_seconds: Option<f64>,
 }

@@ -114,6 +114,18 @@ fn errors_in_green_return_the_traffic() {
 }
 
 #[test]
+fn a_background_of_the_load_balancer_s_errors_is_not_green_s() {
+    // Of 500 requests a tick 50 go to green at first: 2 are 0.4 % of all of them and 4 % of green's.
+    for (balancer_errors, last) in [(2, "done"), (6, "rolled_back")] {
+        let (mut world, mut intent) = ready(&clustered(2));
+        world.balancer_errors = balancer_errors;
+        begin(&mut intent, &world, "11.11.0");
+        let seen = phases(&mut world, &mut intent, 2000);
+        assert_eq!(seen.last().map(String::as_str), Some(last));
+    }
+}
+
+#[test]
 fn a_green_node_lost_after_it_was_verified_turns_back() {
     let (mut world, mut intent) = ready(&clustered(2));
     begin(&mut intent, &world, "11.11.0");

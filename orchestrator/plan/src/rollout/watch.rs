@@ -1,0 +1,194 @@
+//! The evidence of a step: what users got from green, judged in windows. No data is not health.
+
+use crate::draft::Draft;
+use crate::intent::Window;
+use crate::observed::{TargetTraffic, Traffic};
+use crate::rollout::scene::Scene;
+use crate::spec;
+use crate::view::later;
+
+/// Windows of a step. Two bad ones of the last three turn the rollout back.
+const WINDOWS: u32 = 3;
+/// Of the last [`WINDOWS`].
+const BAD: usize = 2;
+
+/// What the windows so far say of the step.
+pub(super) enum Verdict {
+    /// Enough windows were watched, and the last one was good.
+    Good,
+    /// The next windows will tell.
+    Waiting,
+    /// The rollout turns back, for these reasons.
+    Bad(Vec<String>),
+}
+
+/// The last window that was judged is not a bad one.
+pub(super) fn is_quiet(scene: &Scene<'_>) -> bool {
+    scene.rollout.history.last() != Some(&true)
+}
+
+/// Judges the present window when it is over.
+pub(super) fn watch(draft: &mut Draft, scene: &Scene<'_>) -> Verdict {
+    let view = scene.view;
+    let limits = &view.spec().rollout;
+    if !draft.knows(view, "traffic") {
+        return Verdict::Waiting;
+    }
+    let Some(rollout) = &mut draft.rollout else {
+        return Verdict::Waiting;
+    };
+    let Some(window) = rollout.watch else {
+        rollout.watch = Some(Window { began: view.now });
+        draft.wait("window", "the watch begins");
+        return Verdict::Waiting;
+    };
+    let until = later(window.began, (limits.step_seconds / WINDOWS).max(1));
+    let seen = view.observed.traffic.as_ref();
+    let whole = seen.filter(|seen| seen.since == window.began && seen.until >= until);
+    let Some(traffic) = whole else {
+        let text = format!("window {} is watched", rollout.windows + 1);
+        draft.wait_until("window", text, Some(until));
+        return Verdict::Waiting;
+    };
+    let evidence = Evidence::of(traffic, &view.names.target_group(scene.green_slot()));
+    if evidence.green.requests == 0 && !limits.quiet_is_fine {
+        draft.wait("no_data", format!("no request went through `{}` in this window: no data is not health (`rollout.quiet_is_fine` allows it)", evidence.group));
+        return Verdict::Waiting;
+    }
+    let bad = evidence.is_bad(limits);
+    let text = evidence.words(limits);
+    rollout.windows += 1;
+    rollout.bad_windows += u32::from(bad);
+    rollout.history.push(bad);
+    if rollout.history.len() > WINDOWS as usize {
+        rollout.history.remove(0);
+    }
+    rollout.watch = Some(Window {
+        began: traffic.until,
+    });
+    let bad_of_last = rollout.history.iter().filter(|bad| **bad).count();
+    if bad_of_last >= BAD {
+        return Verdict::Bad(vec![format!(
+            "{bad_of_last} of the last {} windows were bad; the last: {text}",
+            rollout.history.len()
+        )]);
+    }
+    if rollout.windows >= WINDOWS && !bad {
+        return Verdict::Good;
+    }
+    draft.wait("window", text);
+    Verdict::Waiting
+}
+
+/// What a window holds about green.
+struct Evidence<'a> {
+    /// Green's target group.
+    group: String,
+    green: TargetTraffic,
+    traffic: &'a Traffic,
+}
+
+impl<'a> Evidence<'a> {
+    fn of(traffic: &'a Traffic, group: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            green: traffic.groups.get(group).cloned().unwrap_or_default(),
+            traffic,
+        }
+    }
+
+    /// Hundredths of a percent: of the requests to green those that its targets failed, and of the requests to
+    /// both groups those that the load balancer failed. For whom it failed them AWS does not count, so that they
+    /// are taken to be spread as all requests are; divided by green's requests alone, a background of blue's
+    /// would look like green's while green has a small share.
+    fn basis_points(&self) -> f64 {
+        let share = |errors: u64, requests: u64| {
+            // A request that found no target is an error and no request of a target group's.
+            let of = requests.max(errors);
+            if of == 0 {
+                0.0
+            } else {
+                errors as f64 * 10_000.0 / of as f64
+            }
+        };
+        share(self.green.target_errors, self.green.requests)
+            + share(self.traffic.balancer_errors, self.traffic.requests())
+    }
+
+    fn p95_ms(&self) -> f64 {
+        self.green.p95_seconds.map_or(0.0, |it| it * 1000.0)
+    }
+
+    fn is_bad(&self, limits: &spec::Rollout) -> bool {
+        self.basis_points() > f64::from(limits.max_error_basis_points)
+            || self.p95_ms() > f64::from(limits.max_p95_ms)
+    }
+
+    fn words(&self, limits: &spec::Rollout) -> String {
+        format!(
+            "{} of {} requests to `{}` failed there, {} of {} requests to both groups at the load balancer ({:.2} % in all, {:.2} % allowed), p95 {:.0} ms ({} ms allowed)",
+            self.green.target_errors,
+            self.green.requests,
+            self.group,
+            self.traffic.balancer_errors,
+            self.traffic.requests(),
+            self.basis_points() / 100.0,
+            f64::from(limits.max_error_basis_points) / 100.0,
+            self.p95_ms(),
+            limits.max_p95_ms
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::fixtures::epoch;
+
+    /// (requests, errors) of blue and of green, and the load balancer's own errors.
+    fn window(blue: (u64, u64), green: (u64, u64), balancer_errors: u64) -> Traffic {
+        let group = |(requests, target_errors)| TargetTraffic {
+            requests,
+            target_errors,
+            p95_seconds: None,
+        };
+        Traffic {
+            since: epoch(),
+            until: later(epoch(), 100),
+            groups: BTreeMap::from([
+                ("a".to_owned(), group(blue)),
+                ("b".to_owned(), group(green)),
+            ]),
+            balancer_errors,
+        }
+    }
+
+    #[test]
+    fn what_the_load_balancer_fails_is_not_green_s_alone() {
+        let limits = spec::Rollout::default();
+        for (blue, green, balancer, is_bad) in [
+            // At weight 10 a background of 0.11 % is 1.1 % of green's requests.
+            ((9_000, 0), (1_000, 0), 11, false),
+            ((9_000, 0), (1_000, 0), 101, true),
+            // Blue's own errors are blue's.
+            ((9_000, 9_000), (1_000, 0), 0, false),
+            ((9_000, 0), (1_000, 10), 0, false),
+            ((9_000, 0), (1_000, 11), 0, true),
+            // Both kinds add up.
+            ((9_000, 0), (1_000, 6), 50, true),
+            // Nobody found a target.
+            ((0, 0), (0, 0), 30, true),
+        ] {
+            let traffic = window(blue, green, balancer);
+            let evidence = Evidence::of(&traffic, "b");
+            assert_eq!(
+                evidence.is_bad(&limits),
+                is_bad,
+                "{}",
+                evidence.words(&limits)
+            );
+        }
+    }
+}
