@@ -276,6 +276,11 @@ impl Default for LoadBalancer {
     }
 }
 
+/// From the beginning of a minute until CloudWatch has all that the load balancer counted in it. AWS gives no
+/// number: the newest minute is absent, the one before incomplete, and two minutes after its end readers find a
+/// minute whole (Netflix/atlas#1300; prometheus-community/yet-another-cloudwatch-exporter#242).
+pub const METRICS_DELAY_SECONDS: u32 = 180;
+
 /// Gates of a rollout. Durations are seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -284,6 +289,8 @@ pub struct Rollout {
     pub weights: Vec<u8>,
     /// How long each step is watched.
     pub step_seconds: u32,
+    /// How late the load balancer's minutes are whole: steps and bake last so much longer than they are watched.
+    pub metrics_delay_seconds: u32,
     /// How long green serves alone, with blue whole, before it counts as proven.
     pub bake_seconds: u32,
     /// Wait for `rollout promote` at the end of the bake.
@@ -311,6 +318,7 @@ impl Default for Rollout {
         Self {
             weights: vec![10, 50, 100],
             step_seconds: 300,
+            metrics_delay_seconds: METRICS_DELAY_SECONDS,
             bake_seconds: 1800,
             manual_promote: false,
             quiet_is_fine: false,

@@ -295,12 +295,13 @@ fn silent_since(row: &NodeRow, said: Option<Timestamp>, started: Timestamp) -> T
         .fold(started, Timestamp::max)
 }
 
-/// What went through the load balancer in the window that the rollout watches, as far as it has passed.
+/// What went through the load balancer in the window that the rollout watches, as far as its numbers are whole.
 async fn traffic(core: &Arc<Core>, observed: &mut Observed, window: Window, now: Timestamp) {
     let Some(balancer) = &observed.load_balancer else {
         return;
     };
-    if now <= window.began {
+    let until = window.whole_until(now, core.spec.rollout.metrics_delay_seconds);
+    if until <= window.began {
         return;
     }
     let groups: BTreeMap<String, String> = observed
@@ -310,7 +311,7 @@ async fn traffic(core: &Arc<Core>, observed: &mut Observed, window: Window, now:
         .collect();
     match core
         .cloud
-        .traffic(&balancer.arn, &groups, window.began, now)
+        .traffic(&balancer.arn, &groups, window.began, until)
         .await
     {
         Ok(traffic) => observed.traffic = Some(traffic),

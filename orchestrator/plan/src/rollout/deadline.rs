@@ -84,6 +84,7 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
         Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
         Phase::Shifting { .. } => limits
             .step_seconds
+            .saturating_add(limits.metrics_delay_seconds)
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
         // Few are left to copy, and servers to start once.
@@ -92,6 +93,7 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
             .max(limits.node_deadline_seconds),
         Phase::Baking => limits
             .bake_seconds
+            .saturating_add(limits.metrics_delay_seconds)
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Draining => limits
             .phase_deadline_seconds

@@ -7,7 +7,7 @@ use crate::observed::ListenerAction;
 use crate::rollout::Step;
 use crate::rollout::green::{ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
-use crate::rollout::watch::{Verdict, is_quiet, watch};
+use crate::rollout::watch::{Verdict, is_quiet, judged, watch};
 use crate::view::later;
 
 /// Green has this share, read back, and the step was watched.
@@ -15,7 +15,7 @@ pub(super) fn shifting(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> Step
     if !weights_are(draft, scene, weight) {
         return Step::Stay;
     }
-    match watch(draft, scene) {
+    match watch(draft, scene, weight, None) {
         Verdict::Bad(why) => return Step::Back(why),
         Verdict::Good => {}
         Verdict::Waiting => return Step::Stay,
@@ -41,11 +41,13 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     let limits = &scene.view.spec().rollout;
     let until = later(scene.rollout.entered, limits.bake_seconds);
-    let baked = scene.rollout.promote || scene.view.now >= until;
+    // Its last minutes are whole later, and they are judged, too.
+    let settled = later(until, limits.metrics_delay_seconds);
+    let baked = scene.rollout.promote || scene.view.now >= settled;
     if !baked {
-        draft.wait_until("bake", "green serves all and is watched", Some(until));
+        draft.wait_until("bake", "green serves all and is watched", Some(settled));
     }
-    if let Verdict::Bad(why) = watch(draft, scene) {
+    if let Verdict::Bad(why) = watch(draft, scene, 100, Some(until)) {
         return Step::Back(why);
     }
     if scene.rollout.promote {
@@ -61,10 +63,10 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         );
         return Step::Stay;
     }
-    if scene.rollout.windows == 0 && !limits.quiet_is_fine {
+    if judged(draft) == 0 && !limits.quiet_is_fine {
         return Step::Stay;
     }
-    if !is_quiet(scene) {
+    if !is_quiet(draft) {
         draft.wait("bake", "the last window was bad: the bake goes on");
         return Step::Stay;
     }

@@ -1,4 +1,18 @@
 //! The evidence of a step: what users got from green, judged in windows. No data is not health.
+//!
+//! The load balancer's minutes are whole some minutes late (`metrics_delay_seconds`), and a window is judged
+//! only then. Windows follow one another without a gap, and none has two shares in it: when the weights change,
+//! the window that is open ends there. Its numbers come while the next step has begun, and it is judged first, as
+//! the earlier step's:
+//!
+//! ```text
+//!  10 %  |-- window --|-- window --|-- window --|-- delay: a window that ends with the step --|
+//!                                                                                       50 %  |-- window --|
+//! ```
+//!
+//! The minute in which the weights change counts for the earlier share.
+
+use jiff::Timestamp;
 
 use crate::draft::Draft;
 use crate::intent::Window;
@@ -23,53 +37,105 @@ pub(super) enum Verdict {
 }
 
 /// The last window that was judged is not a bad one.
-pub(super) fn is_quiet(scene: &Scene<'_>) -> bool {
-    scene.rollout.history.last() != Some(&true)
+pub(super) fn is_quiet(draft: &Draft) -> bool {
+    let last = draft.rollout.as_ref().and_then(|it| it.history.last());
+    last != Some(&true)
 }
 
-/// Judges the present window when it is over.
-pub(super) fn watch(draft: &mut Draft, scene: &Scene<'_>) -> Verdict {
+/// How many windows of the present step were judged.
+pub(super) fn judged(draft: &Draft) -> u32 {
+    draft.rollout.as_ref().map_or(0, |rollout| rollout.windows)
+}
+
+/// Judges the present window once its numbers are whole. Green has `weight` percent, read back. The window ends
+/// with the phase where that has an end.
+pub(super) fn watch(
+    draft: &mut Draft,
+    scene: &Scene<'_>,
+    weight: u8,
+    phase_ends: Option<Timestamp>,
+) -> Verdict {
     let view = scene.view;
     let limits = &view.spec().rollout;
     if !draft.knows(view, "traffic") {
         return Verdict::Waiting;
     }
-    let Some(rollout) = &mut draft.rollout else {
+    let Some(window) = present(draft, view.now, weight) else {
         return Verdict::Waiting;
     };
-    let Some(window) = rollout.watch else {
-        rollout.watch = Some(Window { began: view.now });
-        draft.wait("window", "the watch begins");
-        return Verdict::Waiting;
-    };
-    let until = later(window.began, (limits.step_seconds / WINDOWS).max(1));
+    let seconds = (limits.step_seconds / WINDOWS).max(1);
+    let full = later(window.began, seconds);
+    let cut = phase_ends.filter(|end| *end > window.began && *end < full);
+    let until = window.ended.or(cut).unwrap_or(full);
     let seen = view.observed.traffic.as_ref();
     let whole = seen.filter(|seen| seen.since == window.began && seen.until >= until);
     let Some(traffic) = whole else {
-        let text = format!("window {} is watched", rollout.windows + 1);
-        draft.wait_until("window", text, Some(until));
+        let whole = later(until, limits.metrics_delay_seconds);
+        let text = format!(
+            "{} % on green is watched; a window's numbers are whole {} s after its end",
+            window.weight, limits.metrics_delay_seconds
+        );
+        draft.wait_until("window", text, Some(whole));
         return Verdict::Waiting;
     };
     let evidence = Evidence::of(traffic, &view.names.target_group(scene.green_slot()));
-    if evidence.green.requests == 0 && !limits.quiet_is_fine {
+    let is_enough = evidence.green.requests > 0 || limits.quiet_is_fine;
+    if !is_enough && window.ended.is_none() {
         draft.wait("no_data", format!("no request went through `{}` in this window: no data is not health (`rollout.quiet_is_fine` allows it)", evidence.group));
         return Verdict::Waiting;
     }
+    let next = Window {
+        began: traffic.until,
+        weight,
+        ended: None,
+    };
+    let Some(rollout) = &mut draft.rollout else {
+        return Verdict::Waiting;
+    };
+    rollout.watch = Some(next);
+    // The rest of an earlier step grows no more: what it lacks is no evidence for or against.
+    if !is_enough {
+        return Verdict::Waiting;
+    }
+    judge(draft, scene, window, &evidence)
+}
+
+/// The window to be judged next. None: the watch begins now.
+fn present(draft: &mut Draft, now: Timestamp, weight: u8) -> Option<Window> {
+    let rollout = draft.rollout.as_mut()?;
+    let Some(window) = &mut rollout.watch else {
+        rollout.watch = Some(Window {
+            began: now,
+            weight,
+            ended: None,
+        });
+        draft.wait("window", "the watch begins");
+        return None;
+    };
+    if window.weight != weight {
+        window.ended.get_or_insert(now);
+    }
+    Some(*window)
+}
+
+fn judge(draft: &mut Draft, scene: &Scene<'_>, window: Window, evidence: &Evidence<'_>) -> Verdict {
+    let limits = &scene.view.spec().rollout;
+    let Some(rollout) = &mut draft.rollout else {
+        return Verdict::Waiting;
+    };
     let bad = evidence.is_bad(limits);
-    let text = evidence.words(limits);
-    rollout.windows += 1;
+    let text = format!("at {} %: {}", window.weight, evidence.words(limits));
+    let is_of_this_step = window.ended.is_none();
+    rollout.windows += u32::from(is_of_this_step);
     rollout.bad_windows += u32::from(bad);
     rollout.history.push(bad);
     if rollout.history.len() > WINDOWS as usize {
         rollout.history.remove(0);
     }
-    rollout.watch = Some(Window {
-        began: traffic.until,
-    });
     let bad_of_last = rollout.history.iter().filter(|bad| **bad).count();
     if bad_of_last >= BAD {
         return Verdict::Bad(vec![format!(
-            "{bad_of_last} of the last {} windows were bad; the last: {text}",
+            "{bad_of_last} of the last {} windows were bad; the last, {text}",
             rollout.history.len()
         )]);
     }

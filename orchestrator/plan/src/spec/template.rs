@@ -181,6 +181,8 @@ weights = [10, 50, 100]
 # How long each step is watched, and how long the new colour serves alone before it counts as proven.
 step_seconds = 300
 bake_seconds = 1800
+# How late CloudWatch has all that the load balancer counted in a minute. Steps and the bake end so much later.
+metrics_delay_seconds = 180
 # Wait for `orchestrator rollout promote` at the end of that.
 manual_promote = false
 # Whether a step may go on without a single request in it.

@@ -125,6 +125,58 @@ fn a_background_of_the_load_balancer_s_errors_is_not_green_s() {
     }
 }
 
+/// Green fails when the last window of its first step is over, and before its numbers are whole. Answers with
+/// world and intent as the second step begins.
+fn late_fault() -> (World, Intent) {
+    let (mut world, mut intent) = ready(&clustered(2));
+    begin(&mut intent, &world, "11.11.0");
+    let windows = |intent: &Intent| intent.rollout.as_ref().map_or(0, |rollout| rollout.windows);
+    while windows(&intent) < 2 {
+        turn(&mut world, &mut intent);
+    }
+    world.errors.insert("demo-b".to_owned(), 40);
+    until(&mut world, &mut intent, 100, |phase| {
+        *phase == Phase::Shifting { weight: 50 }
+    });
+    (world, intent)
+}
+
+#[test]
+fn a_late_fault_of_a_step_is_judged_as_that_step_s() {
+    let (mut world, mut intent) = late_fault();
+    world.errors.clear();
+    let told: Vec<String> = (0..40)
+        .flat_map(|_| turn(&mut world, &mut intent).reasons)
+        .map(|reason| reason.text)
+        .filter(|text| text.starts_with("at "))
+        .collect();
+    let failed = |text: &str| !text.contains(": 0 of ");
+    let (first, later) = told.split_first().expect("windows were judged");
+    assert!(first.starts_with("at 10 %") && failed(first), "{told:#?}");
+    let good = |text: &String| text.starts_with("at 50 %") && !failed(text);
+    assert!(!later.is_empty() && later.iter().all(good), "{told:#?}");
+    let rollout = intent.rollout.expect("a rollout");
+    assert_eq!(
+        (rollout.bad_windows, rollout.history.contains(&true)),
+        (1, true)
+    );
+}
+
+#[test]
+fn a_late_fault_that_lasts_turns_back_in_the_next_window() {
+    let (mut world, mut intent) = late_fault();
+    let seen = phases(&mut world, &mut intent, 2000);
+    assert_eq!(
+        seen[1..],
+        ["returning_traffic", "removing_green", "rolled_back"]
+    );
+    let failure = &intent.rollout.expect("a rollout").failure[0];
+    assert!(
+        failure.contains("2 of the last 3 windows were bad; the last, at 50 %"),
+        "{failure}"
+    );
+}
+
 #[test]
 fn a_green_node_lost_after_it_was_verified_turns_back() {
     let (mut world, mut intent) = ready(&clustered(2));

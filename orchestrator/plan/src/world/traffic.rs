@@ -50,15 +50,16 @@ impl World {
     /// The traffic of the window that is watched.
     pub(super) fn watched_traffic(&self) -> Option<Traffic> {
         let window = self.watch?;
-        let until = self.now;
+        let until = window.whole_until(self.now, self.spec.rollout.metrics_delay_seconds);
         let mut traffic = Traffic {
             since: window.began,
             until,
             groups: BTreeMap::new(),
             balancer_errors: 0,
         };
-        let passed = self.passed.iter();
-        for tick in passed.filter(|tick| tick.at >= window.began && tick.at < until) {
+        let passed = self.passed.iter().rev();
+        let of_window = passed.take_while(|tick| tick.at >= window.began);
+        for tick in of_window.filter(|tick| tick.at < until) {
             traffic.balancer_errors += tick.balancer_errors;
             for (name, group) in &tick.groups {
                 let sum = traffic.groups.entry(name.clone()).or_default();
