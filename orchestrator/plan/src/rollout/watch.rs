@@ -79,9 +79,9 @@ pub(super) fn watch(
         return Verdict::Waiting;
     };
     let evidence = Evidence::of(traffic, &view.names.target_group(scene.green_slot()));
-    let is_enough = evidence.green.requests > 0 || limits.quiet_is_fine;
+    let is_enough = evidence.is_enough(limits);
     if !is_enough && window.ended.is_none() {
-        draft.wait("no_data", format!("no request went through `{}` in this window: no data is not health (`rollout.quiet_is_fine` allows it)", evidence.group));
+        draft.wait("no_data", evidence.lacking(limits, window));
         return Verdict::Waiting;
     }
     let next = Window {
@@ -181,6 +181,23 @@ impl<'a> Evidence<'a> {
             + share(self.traffic.balancer_errors, self.traffic.requests())
     }
 
+    /// Too few requests are no evidence. The load balancer's own errors are, in such numbers: those that found no
+    /// target are no requests of green's.
+    fn is_enough(&self, limits: &spec::Rollout) -> bool {
+        let least = u64::from(limits.min_requests);
+        limits.quiet_is_fine
+            || self.green.requests >= least
+            || (self.traffic.balancer_errors >= least && self.is_bad(limits))
+    }
+
+    fn lacking(&self, limits: &spec::Rollout, window: Window) -> String {
+        let passed = self.traffic.until.duration_since(window.began).as_secs();
+        format!(
+            "{} of {} requests went through `{}` in {passed} s at {} %: no data is not health, and the window stays open (`rollout.min_requests`; `rollout.quiet_is_fine` goes on without)",
+            self.green.requests, limits.min_requests, self.group, window.weight
+        )
+    }
+
     fn p95_ms(&self) -> f64 {
         self.green.p95_seconds.map_or(0.0, |it| it * 1000.0)
     }
@@ -229,6 +246,32 @@ mod tests {
             ]),
             balancer_errors,
         }
+    }
+
+    #[test]
+    fn one_request_is_no_evidence() {
+        let limits = spec::Rollout::default();
+        let quiet = spec::Rollout {
+            quiet_is_fine: true,
+            ..limits.clone()
+        };
+        for (green, balancer, is_enough) in [
+            ((0, 0), 0, false),
+            ((1, 1), 0, false),
+            ((99, 0), 0, false),
+            ((100, 0), 0, true),
+            // Nobody finds a target: that is evidence, and bad.
+            ((0, 0), 99, false),
+            ((0, 0), 100, true),
+        ] {
+            let traffic = window((0, 0), green, balancer);
+            let evidence = Evidence::of(&traffic, "b");
+            assert_eq!(evidence.is_enough(&limits), is_enough, "{green:?}");
+            assert!(evidence.is_enough(&quiet));
+        }
+        // One failed request of as many is still good.
+        let traffic = window((0, 0), (100, 1), 0);
+        assert!(!Evidence::of(&traffic, "b").is_bad(&limits));
     }
 
     #[test]
