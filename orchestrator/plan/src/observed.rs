@@ -24,7 +24,8 @@ pub use fleet::{
     TemplateVersion,
 };
 pub use front::{
-    HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, TargetTraffic, Traffic,
+    Forward, HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, TargetTraffic,
+    Traffic,
 };
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 

@@ -88,8 +88,8 @@ pub struct Listener {
 /// What a listener does by default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListenerAction {
-    /// Weights by target group ARN.
-    Forward(BTreeMap<String, u32>),
+    /// Forwards to target groups.
+    Forward(Forward),
     /// Redirects to HTTPS on this port.
     Redirect(u16),
     /// Answers itself: status and body (the maintenance page).
@@ -100,7 +100,32 @@ pub enum ListenerAction {
 
 impl Default for ListenerAction {
     fn default() -> Self {
-        Self::Forward(BTreeMap::new())
+        Self::Forward(Forward::default())
+    }
+}
+
+/// To which target groups a listener forwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// Weight by target group ARN.
+    pub weights: BTreeMap<String, u32>,
+    /// Seconds that a client stays with the group it was given first, whatever the weights are by then, even with
+    /// a group in which no target is left. None: each request is given a group of its own.
+    pub sticky_seconds: Option<u32>,
+}
+
+impl<const N: usize> From<[(String, u32); N]> for Forward {
+    fn from(weights: [(String, u32); N]) -> Self {
+        BTreeMap::from(weights).into()
+    }
+}
+
+impl From<BTreeMap<String, u32>> for Forward {
+    fn from(weights: BTreeMap<String, u32>) -> Self {
+        Self {
+            weights,
+            sticky_seconds: None,
+        }
     }
 }
 

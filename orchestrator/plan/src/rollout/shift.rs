@@ -102,7 +102,11 @@ fn weights_are(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> bool {
     };
     let ready = ready_nodes(scene);
     let enough = ready.len() as u32 >= wanted;
-    let weights = balancer.split(scene.green_slot(), weight);
+    let limits = &scene.view.spec().rollout;
+    let step = limits
+        .step_seconds
+        .saturating_add(limits.metrics_delay_seconds);
+    let weights = balancer.split(scene.green_slot(), weight, step);
     if listener.action == ListenerAction::Forward(weights.clone()) {
         if !enough {
             wait_for_nodes(draft, scene, ready.len(), wanted);

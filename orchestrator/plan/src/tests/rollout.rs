@@ -3,6 +3,7 @@
 use super::{begin, phases};
 use crate::fixtures::{clustered, ready, turn, until};
 use crate::intent::{Intent, Phase};
+use crate::observed::ListenerAction;
 use crate::plan;
 use crate::rollout::word;
 use crate::world::World;
@@ -122,6 +123,38 @@ fn a_background_of_the_load_balancer_s_errors_is_not_green_s() {
         begin(&mut intent, &world, "11.11.0");
         let seen = phases(&mut world, &mut intent, 2000);
         assert_eq!(seen.last().map(String::as_str), Some(last));
+    }
+}
+
+/// A page asks for its own scripts: clients stay with their colour while there are two, and with none that is to
+/// get nothing. Stickiness outranks weights, so that both change in one call.
+#[test]
+fn clients_stay_with_a_colour_only_while_both_serve() {
+    for aborted in [false, true] {
+        let (mut world, mut intent) = ready(&clustered(2));
+        begin(&mut intent, &world, "11.11.0");
+        let mut seen: Vec<(u32, Option<u32>)> = Vec::new();
+        for _ in 0..2000 {
+            let decision = turn(&mut world, &mut intent);
+            if let ListenerAction::Forward(forward) = &world.observed.listeners[&80].action {
+                let now = (forward.weights["arn:tg/demo-b"], forward.sticky_seconds);
+                if seen.last() != Some(&now) {
+                    seen.push(now);
+                }
+            }
+            if aborted && decision.next == (Phase::Shifting { weight: 50 }) {
+                intent.rollout.as_mut().expect("a rollout").abort = true;
+            }
+            if decision.next.ends_a_rollout() {
+                break;
+            }
+        }
+        let step = Some(300 + 180);
+        if aborted {
+            assert_eq!(seen, [(0, None), (10, step), (0, None)]);
+        } else {
+            assert_eq!(seen, [(0, None), (10, step), (50, step), (100, None)]);
+        }
     }
 }
 

@@ -296,7 +296,7 @@ impl World {
             .listeners
             .values()
             .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => Some(weights.keys().cloned()),
+                ListenerAction::Forward(forward) => Some(forward.weights.keys().cloned()),
                 _ => None,
             })
             .flatten()

@@ -24,7 +24,7 @@ impl World {
             .listeners
             .values()
             .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => Some(weights.clone()),
+                ListenerAction::Forward(forward) => Some(forward.weights.clone()),
                 _ => None,
             })
             .flatten()
