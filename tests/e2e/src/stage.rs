@@ -327,7 +327,7 @@ fn specification(
          [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\n\
          scale_in_cpu_percent = 0\nboot_seconds = {BOOT_SECONDS}\n\n\
          [load_balancer]\nderegistration_delay_seconds = 60\n\n\
-         [rollout]\nreads_in_a_row = 2\nmetrics_delay_seconds = {}\nmin_requests = 5\n{}\n\
+         [rollout]\nreads_in_a_row = 2\nmetrics_delay_seconds = {}\nmin_requests = 2\n{}\n\
          [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n",
         first.version,
         first.sha256,

@@ -55,11 +55,11 @@ impl Cloud {
             }
         }
         let results = self.metric_data(queries, since, until).await?;
-        // CloudWatch rounds the beginning down to the minute.
-        let first = moment(since).as_nanos();
+        // CloudWatch rounds the beginning down to the minute; no minute is to be in two windows.
+        let window = moment(since).as_nanos()..moment(until).as_nanos();
         let minutes = |id: String| -> BTreeMap<i128, f64> {
             values(&results, &id)
-                .filter(|(minute, _)| *minute >= first)
+                .filter(|(minute, _)| window.contains(minute))
                 .collect()
         };
         let sum = |minutes: &BTreeMap<i128, f64>| minutes.values().sum::<f64>().round() as u64;
