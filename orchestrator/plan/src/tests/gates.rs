@@ -33,32 +33,6 @@ fn no_traffic_is_not_health() {
     );
 }
 
-/// Ten requests a minute to green at 10 %: a window of 100 s stays open until it has enough of them.
-#[test]
-fn a_window_with_few_requests_stays_open() {
-    let (mut world, mut intent) = ready(&clustered(2));
-    world.requests = 2;
-    begin(&mut intent, &world, "11.11.0");
-    let mut told = Vec::new();
-    while intent
-        .rollout
-        .as_ref()
-        .is_none_or(|rollout| rollout.windows == 0)
-    {
-        let decision = turn(&mut world, &mut intent);
-        let texts = decision.reasons.into_iter().map(|reason| reason.text);
-        told.extend(texts.filter(|text| text.contains("rollout.min_requests")));
-    }
-    assert!(told.len() > 30, "{} looks", told.len());
-    assert!(
-        told[0].starts_with("20 of 100 requests went through `demo-b` in 100 s at 10 %"),
-        "{}",
-        told[0]
-    );
-    let last = told.last().expect("it waited");
-    assert!(last.starts_with("98 of 100 requests"), "{last}");
-}
-
 #[test]
 fn a_request_is_refused_with_what_would_be_right() {
     let (world, intent) = ready(&clustered(1));
