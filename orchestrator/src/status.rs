@@ -113,8 +113,8 @@ fn resources(observed: &Observed) -> Vec<v1::ResourceState> {
             .listeners
             .values()
             .find_map(|listener| match &listener.action {
-                plan::observed::ListenerAction::Forward(weights) => {
-                    weights.get(&group.arn).copied()
+                plan::observed::ListenerAction::Forward(forward) => {
+                    forward.weights.get(&group.arn).copied()
                 }
                 _ => None,
             });

@@ -1,5 +1,7 @@
 //! CloudWatch: the alarms that scale the fleet, and the metrics that a rollout is judged by.
 
+mod traffic;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_cloudwatch::operation::describe_alarms::DescribeAlarmsOutput;
@@ -9,7 +11,7 @@ use aws_sdk_cloudwatch::types::{
 };
 use aws_smithy_types::DateTime;
 use jiff::{SignedDuration, Timestamp};
-use plan::observed::{Alarm, Tags, Traffic};
+use plan::observed::{Alarm, Tags};
 
 use crate::apply::Outcome;
 use crate::connect::Cloud;
@@ -162,60 +164,6 @@ impl Cloud {
         Outcome::gone(answer.map(drop), &["ResourceNotFound"])
     }
 
-    /// What went through a target group in `[since, until)`, in CloudWatch's whole minutes: the first
-    /// one begins at or before `since`. Server errors are the targets' own
-    /// and the load balancer's answers in their place; the latter are counted by load balancer only.
-    ///
-    /// `p95_seconds` is the mean of the minutes' 95th percentiles, weighted by their requests: a
-    /// percentile of percentiles does not exist, and one quiet minute must not outvote a busy one.
-    pub async fn traffic(
-        &self,
-        load_balancer_arn: &str,
-        target_group_arn: &str,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Traffic, ReadError> {
-        let load_balancer = dimension("LoadBalancer", suffix(load_balancer_arn, "loadbalancer/"));
-        let target_group = dimension("TargetGroup", suffix(target_group_arn, ""));
-        let both = vec![load_balancer.clone(), target_group];
-        let metric = |id: &str, name: &str, statistic: &str, dimensions: Vec<Dimension>| {
-            query(id, "AWS/ApplicationELB", name, statistic, dimensions)
-        };
-        let results = self
-            .metric_data(
-                vec![
-                    metric("requests", "RequestCount", "Sum", both.clone()),
-                    metric(
-                        "target_5xx",
-                        "HTTPCode_Target_5XX_Count",
-                        "Sum",
-                        both.clone(),
-                    ),
-                    metric(
-                        "elb_5xx",
-                        "HTTPCode_ELB_5XX_Count",
-                        "Sum",
-                        vec![load_balancer],
-                    ),
-                    metric("p95", "TargetResponseTime", "p95", both),
-                ],
-                since,
-                until,
-            )
-            .await?;
-        let sum = |id: &str| -> f64 { values(&results, id).map(|(_, value)| value).sum() };
-        let requests: BTreeMap<i128, f64> = values(&results, "requests").collect();
-        Ok(Traffic {
-            requests: sum("requests").round() as u64,
-            server_errors: (sum("target_5xx") + sum("elb_5xx")).round() as u64,
-            p95_seconds: weighted_mean(
-                values(&results, "p95").map(|(minute, seconds)| {
-                    (seconds, requests.get(&minute).copied().unwrap_or(1.0))
-                }),
-            ),
-        })
-    }
-
     /// The newest lag of each of these replicas in seconds, of the last five minutes before `now`. A
     /// replica without a sample is not in it; -1 (replication is broken) is carried as it came.
     pub async fn replica_lag(
@@ -324,13 +272,6 @@ fn moment(at: Timestamp) -> DateTime {
     )
 }
 
-fn weighted_mean(samples: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
-    let (sum, weight) = samples.fold((0.0, 0.0), |(sum, weight), (value, of)| {
-        (sum + value * of, weight + of)
-    });
-    (weight > 0.0).then(|| sum / weight)
-}
-
 /// What CloudWatch calls the resource: `app/name/id`, `targetgroup/name/id`.
 fn suffix<'a>(arn: &'a str, after: &str) -> &'a str {
     let resource = arn.splitn(6, ':').nth(5).unwrap_or(arn);
@@ -370,7 +311,7 @@ fn seen(alarm: &MetricAlarm) -> Alarm {
 
 #[cfg(test)]
 mod tests {
-    use super::{suffix, weighted_mean};
+    use super::suffix;
 
     #[test]
     fn dimensions_are_the_ends_of_arns() {
@@ -386,12 +327,5 @@ mod tests {
             suffix(&format!("{region}:targetgroup/mm-a/73e2d6bc24d8a067"), ""),
             "targetgroup/mm-a/73e2d6bc24d8a067"
         );
-    }
-
-    #[test]
-    fn busy_minutes_count_for_more() {
-        let mean = weighted_mean([(0.1, 900.0), (1.1, 100.0)].into_iter()).expect("samples");
-        assert!((mean - 0.2).abs() < 1e-9);
-        assert_eq!(weighted_mean(std::iter::empty()), None);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::observed::{HealthCheck, ListenerAction, Rule, Tags};
+use crate::observed::{Forward, HealthCheck, ListenerAction, Rule, Tags};
 
 pub use bucket::{
     BucketRef, BucketSetting, LIFECYCLE_RULE, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS,
@@ -117,11 +117,8 @@ pub enum Action {
         load_balancer: String,
         action: ListenerAction,
     },
-    /// Weights by target group ARN, all target groups named.
-    SetWeights {
-        listener: String,
-        weights: BTreeMap<String, u32>,
-    },
+    /// Weights, all target groups named, and stickiness: one call, because stickiness outranks weights.
+    SetWeights { listener: String, weights: Forward },
     /// The listener answers itself (the maintenance page of a cutover).
     SetFixedResponse {
         listener: String,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigurationHome;
@@ -261,9 +261,9 @@ pub struct RolloutIntent {
     /// The last three evaluation windows, oldest first: true is bad.
     #[serde(default)]
     pub history: Vec<bool>,
-    /// When the present evaluation window began, and green's counters then (requests, server errors).
+    /// The present evaluation window.
     #[serde(default)]
-    pub window: Option<(Timestamp, u64, u64)>,
+    pub watch: Option<Window>,
     /// A move: since when SQL shows other settings than the node's file, although every node is done.
     #[serde(default)]
     pub unproven: Option<Timestamp>,
@@ -298,6 +298,29 @@ pub enum RestorePoint {
         /// migration's first write. `None`: not known yet.
         second: Option<Timestamp>,
     },
+}
+
+/// A stretch of time in a rollout's watch, judged as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// From when on.
+    pub began: Timestamp,
+    /// Green's percent of the traffic in it.
+    pub weight: u8,
+    /// Until when, where the weights were changed since: it is the rest of an earlier step, whose numbers come
+    /// while the next one has begun.
+    pub ended: Option<Timestamp>,
+}
+
+impl Window {
+    /// Until when its numbers are whole at this moment.
+    #[must_use]
+    pub fn whole_until(&self, now: Timestamp, delay_seconds: u32) -> Timestamp {
+        let whole = now
+            .checked_sub(SignedDuration::from_secs(i64::from(delay_seconds)))
+            .unwrap_or(Timestamp::MIN);
+        self.ended.map_or(whole, |ended| ended.min(whole))
+    }
 }
 
 /// Which way a rollout goes.

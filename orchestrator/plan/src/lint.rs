@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::intent::{Intent, Phase, Want};
-use crate::observed::{Observed, STACK_TAG, Tags};
+use crate::observed::{Forward, Observed, STACK_TAG, Tags};
 
 /// Why an action must not be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -64,7 +64,14 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn action(&self, action: &Action) -> Verdict {
         match action {
-            Action::SetWeights { weights, .. } => {
+            Action::SetWeights {
+                weights:
+                    Forward {
+                        weights,
+                        sticky_seconds,
+                    },
+                ..
+            } => {
                 let total: u32 = weights.values().sum();
                 if total == 0 {
                     return Err(("no_owner", "nobody would get the traffic".to_owned()));
@@ -75,6 +82,12 @@ impl Judge<'_> {
                     return Err((
                         "two_owners",
                         "two colours would own the traffic outside of a shift".to_owned(),
+                    ));
+                }
+                if sharers < 2 && sticky_seconds.is_some() {
+                    return Err((
+                        "sticky",
+                        "users would stay with a colour that is to get no traffic".to_owned(),
                     ));
                 }
                 for (arn, weight) in weights {

@@ -25,7 +25,10 @@ pub use fleet::{
     Activity, Alarm, Failure, Group, Image, Instance, Member, Moved, Node, ScalingPolicy, Template,
     TemplateVersion,
 };
-pub use front::{HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, Traffic};
+pub use front::{
+    Forward, HealthCheck, Listener, ListenerAction, LoadBalancer, TargetGroup, TargetTraffic,
+    Traffic,
+};
 pub use kms_key::{KmsAnswer, KmsKey};
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 pub use offers::{ClassOffer, Offers, TypeOffer};
@@ -113,8 +116,9 @@ pub struct Observed {
     pub instances: BTreeMap<String, Instance>,
     /// Node reports, by instance id.
     pub nodes: BTreeMap<String, Node>,
-    /// Traffic of the present step, by target group name.
-    pub traffic: BTreeMap<String, Traffic>,
+    /// Traffic in the window that the rollout watches. None: there is no such window, nothing of it has passed
+    /// yet, or it could not be read.
+    pub traffic: Option<Traffic>,
     /// How many times in a row a fact was read, by key: see [`streak_db`] and [`streak_target`]. The
     /// value after `=` is the state as AWS says it; a fact that is not true has no entry.
     pub streaks: BTreeMap<String, u32>,

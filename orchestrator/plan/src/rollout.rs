@@ -31,6 +31,7 @@ mod request;
 mod restore;
 mod scene;
 mod shift;
+mod watch;
 
 pub(crate) use preflight::connection_budget;
 pub use request::{Ask, Refused, request};
@@ -284,6 +285,11 @@ fn can_turn_back(phase: &Phase) -> bool {
     )
 }
 
+/// Phases in which what users get from green is judged.
+fn is_watched(phase: &Phase) -> bool {
+    matches!(phase, Phase::Shifting { .. } | Phase::Baking)
+}
+
 fn is_way_back(phase: &Phase) -> bool {
     matches!(
         phase,
@@ -344,12 +350,15 @@ fn enter(draft: &mut Draft, now: Timestamp, step: Step) -> Phase {
     if next == Phase::RolledBack {
         draft.record.generation = draft.record.generation.max(rollout.generation);
     }
+    // What is still to be judged of a step, and what was judged last, is carried into the next one.
+    if !(is_watched(&rollout.phase) && is_watched(&next)) {
+        rollout.history.clear();
+        rollout.watch = None;
+    }
     rollout.phase = next.clone();
     rollout.entered = now;
     rollout.windows = 0;
     rollout.bad_windows = 0;
-    rollout.history.clear();
-    rollout.window = None;
     rollout.unproven = None;
     rollout.paused_since = None;
     rollout.paused_seconds = 0;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::fixtures::{clustered, empty_account, epoch, ready, unlicensed, wanting};
 use crate::intent::{Intent, Mode, Phase, Want};
-use crate::observed::ListenerAction;
+use crate::observed::{Forward, ListenerAction};
 use crate::rollout::{Ask, request};
 use crate::world::World;
 use crate::{Decision, NodeGoal, lint, plan};
@@ -89,6 +89,13 @@ impl Run {
                 "both colours are asked to serve: {decision:#?}"
             );
         }
+        // Users stay with a colour only while both have a share.
+        for listener in self.world.observed.listeners.values() {
+            if let ListenerAction::Forward(forward) = &listener.action {
+                let shares = forward.weights.values().filter(|weight| **weight > 0);
+                prop_assert_eq!(forward.sticky_seconds.is_some(), shares.count() > 1);
+            }
+        }
         // 3: one migration for the first start, one per rollout at most, never by blue.
         prop_assert!(
             self.world.migrations.len() <= 1 + self.rollouts,
@@ -116,7 +123,7 @@ impl Run {
         let Some(listener) = self.world.observed.listeners.get(&80) else {
             return 0;
         };
-        let ListenerAction::Forward(weights) = &listener.action else {
+        let ListenerAction::Forward(Forward { weights, .. }) = &listener.action else {
             return 0;
         };
         self.world
@@ -183,10 +190,12 @@ impl Run {
             return Err(TestCaseError::fail("no listener"));
         };
         let slot = format!("arn:tg/demo-{}", record.slot.letter());
-        let ListenerAction::Forward(weights) = &listener.action else {
+        let ListenerAction::Forward(forward) = &listener.action else {
             return Err(TestCaseError::fail("the listener does not forward"));
         };
-        let owners: Vec<&String> = weights
+        prop_assert_eq!(forward.sticky_seconds, None);
+        let owners: Vec<&String> = forward
+            .weights
             .iter()
             .filter(|(_, weight)| **weight > 0)
             .map(|(arn, _)| arn)

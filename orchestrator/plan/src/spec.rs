@@ -10,6 +10,7 @@ mod fuzz;
 mod names;
 mod parse;
 mod release;
+mod rollout;
 mod secret_ref;
 mod secret_settings;
 mod secret_words;
@@ -28,6 +29,7 @@ pub use files::{Endpoint, FileStore, Files};
 pub use fleet::{Fleet, Port, Protocol};
 pub use names::Names;
 pub use parse::{Problem, SpecError};
+pub use rollout::{METRICS_DELAY_SECONDS, Rollout};
 pub use secret_ref::{SecretRef, SecretRefError};
 pub use template::{Answers, template};
 
@@ -222,55 +224,6 @@ impl Default for LoadBalancer {
             deregistration_delay_seconds: 60,
             allow: vec!["0.0.0.0/0".to_owned()],
             scheme: "internet-facing".to_owned(),
-        }
-    }
-}
-
-/// Gates of a rollout. Durations are seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rollout {
-    /// Green's share of the traffic in percent, step by step; rises and ends with 100.
-    pub weights: Vec<u8>,
-    /// How long each step is watched.
-    pub step_seconds: u32,
-    /// How long green serves alone, with blue whole, before it counts as proven.
-    pub bake_seconds: u32,
-    /// Wait for `rollout promote` at the end of the bake.
-    pub manual_promote: bool,
-    /// Whether a step may go on without any request in it (night rollouts).
-    pub quiet_is_fine: bool,
-    /// Server errors in percent of requests (hundredths of a percent: 100 = 1 %) that turn a rollout back.
-    pub max_error_basis_points: u32,
-    /// 95th percentile of the response time in milliseconds that turns a rollout back.
-    pub max_p95_ms: u32,
-    /// Reads in a row of `available`, `healthy` and so on that count as a fact.
-    pub reads_in_a_row: u32,
-    /// Deadline of a phase without one of its own.
-    pub phase_deadline_seconds: u32,
-    /// Deadline for one node from launch to verified (migrations come on top).
-    pub node_deadline_seconds: u32,
-    /// Deadline for a migration.
-    pub migration_deadline_seconds: u32,
-    /// How long blue's template and empty group are kept after promotion.
-    pub retention_seconds: u32,
-}
-
-impl Default for Rollout {
-    fn default() -> Self {
-        Self {
-            weights: vec![10, 50, 100],
-            step_seconds: 300,
-            bake_seconds: 1800,
-            manual_promote: false,
-            quiet_is_fine: false,
-            max_error_basis_points: 100,
-            max_p95_ms: 2000,
-            reads_in_a_row: 3,
-            phase_deadline_seconds: 3600,
-            node_deadline_seconds: 1200,
-            migration_deadline_seconds: 14400,
-            retention_seconds: 604_800,
         }
     }
 }

@@ -4,6 +4,7 @@ mod claims;
 mod cutover;
 mod database;
 mod down;
+mod evidence;
 mod files;
 mod gates;
 mod golden;

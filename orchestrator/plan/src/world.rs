@@ -10,13 +10,14 @@ mod databases;
 mod effects;
 mod files;
 mod groups;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::decision::Decision;
-use crate::intent::{Entry, Intent};
+use crate::intent::{Entry, Intent, Window};
 use crate::observed::{Observed, ServerLicence, streak_db, streak_target};
 use crate::rollout::over_row;
 use crate::spec::Spec;
@@ -52,6 +53,12 @@ pub(crate) struct World {
     /// Requests per tick through the load balancer, and server errors in each target group.
     pub requests: u64,
     pub errors: BTreeMap<String, u64>,
+    /// Server errors per tick by the load balancer itself.
+    pub balancer_errors: u64,
+    /// What went through it, tick by tick.
+    passed: Vec<traffic::Passed>,
+    /// The window that the rollout watches.
+    watch: Option<Window>,
     /// What servers say of versions of the licence; any other one is taken.
     pub licences: BTreeMap<String, ServerLicence>,
     /// Agents whose server did not take the licence only say so, and do not fail.
@@ -79,6 +86,9 @@ impl World {
             serial: 0,
             requests: 50,
             errors: BTreeMap::new(),
+            balancer_errors: 0,
+            passed: Vec::new(),
+            watch: None,
             licences: BTreeMap::new(),
             lenient_agents: false,
             refuses_versions: None,
@@ -97,11 +107,7 @@ impl World {
             intent.record = record.clone();
         }
         if let Some(rollout) = &decision.rollout {
-            if intent.rollout.as_ref().is_none_or(|before| {
-                before.entered != rollout.entered || before.phase != rollout.phase
-            }) {
-                self.observed.traffic.clear();
-            }
+            self.watch = rollout.watch;
             let row = intent.rollout.as_ref();
             intent.rollout =
                 Some(row.map_or_else(|| rollout.clone(), |row| over_row(rollout, row)));
@@ -134,7 +140,7 @@ impl World {
         }
     }
 
-    /// Counts how often facts were read in a row, as the orchestrator does with every look.
+    /// Counts how often facts were read in a row, and sums up the traffic, as the orchestrator does with every look.
     pub fn look(&mut self) {
         let mut streaks = BTreeMap::new();
         let mut count = |key: String| {
@@ -150,6 +156,7 @@ impl World {
             }
         }
         self.observed.streaks = streaks;
+        self.observed.traffic = self.watched_traffic();
     }
 
     /// Lets time pass.

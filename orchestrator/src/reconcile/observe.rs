@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cloud::Scope;
 use jiff::Timestamp;
-use plan::intent::{Phase, RolloutIntent};
+use plan::intent::{Phase, RolloutIntent, Window};
 use plan::observed::{Databases, streak_db, streak_target};
 use plan::{History, Observed, Want};
 use secrecy::SecretString;
@@ -142,8 +142,9 @@ pub async fn look(
     nodes(core, &mut observed, snapshot, memory.started);
     if let Some(rollout) = &snapshot.rollout
         && matches!(rollout.phase, Phase::Shifting { .. } | Phase::Baking)
+        && let Some(window) = rollout.watch
     {
-        traffic(core, &mut observed, rollout.entered, now).await;
+        traffic(core, &mut observed, window, now).await;
     }
     observed.chat = core.chat();
     streaks(&mut observed, memory);
@@ -302,28 +303,31 @@ fn silent_since(row: &NodeRow, said: Option<Timestamp>, started: Timestamp) -> T
         .fold(started, Timestamp::max)
 }
 
-async fn traffic(core: &Arc<Core>, observed: &mut Observed, since: Timestamp, until: Timestamp) {
-    let Some(balancer) = observed
-        .load_balancer
-        .as_ref()
-        .map(|balancer| balancer.arn.clone())
-    else {
+/// What went through the load balancer in the window that the rollout watches, as far as its numbers are whole.
+async fn traffic(core: &Arc<Core>, observed: &mut Observed, window: Window, now: Timestamp) {
+    let Some(balancer) = &observed.load_balancer else {
         return;
     };
-    let groups: Vec<(String, String)> = observed
+    let until = window.whole_until(now, core.spec.rollout.metrics_delay_seconds);
+    if until <= window.began {
+        return;
+    }
+    let groups: BTreeMap<String, String> = observed
         .target_groups
         .values()
         .map(|group| (group.name.clone(), group.arn.clone()))
         .collect();
-    for (name, arn) in groups {
-        match core.cloud.traffic(&balancer, &arn, since, until).await {
-            Ok(traffic) => drop(observed.traffic.insert(name, traffic)),
-            Err(error) => drop(
-                observed
-                    .unknown
-                    .insert(format!("traffic/{name}"), error.to_string()),
-            ),
-        }
+    match core
+        .cloud
+        .traffic(&balancer.arn, &groups, window.began, until)
+        .await
+    {
+        Ok(traffic) => observed.traffic = Some(traffic),
+        Err(error) => drop(
+            observed
+                .unknown
+                .insert("traffic".to_owned(), error.to_string()),
+        ),
     }
 }
 

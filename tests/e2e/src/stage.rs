@@ -20,6 +20,9 @@ use crate::role;
 /// install and the orchestrator renews it: at 120 times, a minute is left of two hours.
 const BOOT_SECONDS: u32 = 7200;
 
+/// As late as the specification's default takes the load balancer's minutes to be.
+const AWS_METRICS_DELAY_SECONDS: f64 = 180.0;
+
 /// What the lab's instances are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -324,12 +327,18 @@ fn specification(
          [fleet]\nimage = \"{image}\"\ninstance_type = \"t3.medium\"\nmax = {max}\n\
          scale_in_cpu_percent = 0\nboot_seconds = {BOOT_SECONDS}\n\n\
          [load_balancer]\nderegistration_delay_seconds = 60\n\n\
-         [rollout]\nreads_in_a_row = 2\n{}\n\
+         [rollout]\nreads_in_a_row = 2\nmetrics_delay_seconds = {}\nmin_requests = 2\n{}\n\
          [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n",
         first.version,
         first.sha256,
         releases.url,
         releases.trust_file.display(),
+        metrics_delay_seconds(options.speed),
         options.rollout,
     ))
+}
+
+/// AWS's delay by the lab's clock, in whole seconds of the wall, and one for a machine that is busy.
+fn metrics_delay_seconds(speed: f64) -> u32 {
+    (AWS_METRICS_DELAY_SECONDS / speed).ceil() as u32 + 1
 }

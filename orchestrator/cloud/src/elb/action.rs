@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, FixedResponseActionConfig, ForwardActionConfig, RedirectActionConfig,
-    RedirectActionStatusCodeEnum, TargetGroupTuple,
+    RedirectActionStatusCodeEnum, TargetGroupStickinessConfig, TargetGroupTuple,
 };
-use plan::observed::ListenerAction;
+use plan::observed::{Forward, ListenerAction};
 
 use crate::error::EffectError;
 
 /// An action as AWS takes it.
 pub(super) fn action(call: &'static str, wanted: &ListenerAction) -> Result<Action, EffectError> {
     let built = match wanted {
-        ListenerAction::Forward(weights) => Action::builder()
+        ListenerAction::Forward(forward) => Action::builder()
             .r#type(ActionTypeEnum::Forward)
             .forward_config(
                 ForwardActionConfig::builder()
+                    .target_group_stickiness_config(stickiness(forward.sticky_seconds))
                     .set_target_groups(Some(
-                        weights
+                        forward
+                            .weights
                             .iter()
                             .map(|(arn, weight)| {
                                 TargetGroupTuple::builder()
@@ -62,11 +64,31 @@ pub(super) fn action(call: &'static str, wanted: &ListenerAction) -> Result<Acti
     Ok(built)
 }
 
+/// Said also where it is off: an action is replaced as a whole, and this leaves no doubt.
+fn stickiness(seconds: Option<u32>) -> TargetGroupStickinessConfig {
+    TargetGroupStickinessConfig::builder()
+        .enabled(seconds.is_some())
+        .set_duration_seconds(seconds.map(u32::cast_signed))
+        .build()
+}
+
+/// AWS may show a duration also where it is off.
+fn seen_stickiness(action: &Action) -> Option<u32> {
+    action
+        .forward_config()?
+        .target_group_stickiness_config()
+        .filter(|config| config.enabled() == Some(true))
+        .and_then(|config| u32::try_from(config.duration_seconds()?).ok())
+}
+
 /// The action that ends the list (authentication may stand before it).
 pub(super) fn seen_action(action: &Action) -> ListenerAction {
     let kind = action.r#type().map_or("", ActionTypeEnum::as_str);
     let seen = match kind {
-        "forward" => Some(ListenerAction::Forward(weights(action))),
+        "forward" => Some(ListenerAction::Forward(Forward {
+            weights: weights(action),
+            sticky_seconds: seen_stickiness(action),
+        })),
         "redirect" => action
             .redirect_config()
             .filter(|redirect| redirect.protocol() == Some("HTTPS"))
@@ -110,7 +132,7 @@ fn weights(action: &Action) -> BTreeMap<String, u32> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use plan::observed::ListenerAction;
+    use plan::observed::{Forward, ListenerAction};
 
     use super::{action, seen_action};
 
@@ -118,7 +140,11 @@ mod tests {
     fn an_action_reads_back_as_it_was_written() {
         let weights = BTreeMap::from([("arn:a".to_owned(), 90), ("arn:b".to_owned(), 10)]);
         for wanted in [
-            ListenerAction::Forward(weights),
+            ListenerAction::Forward(Forward {
+                weights: weights.clone(),
+                sticky_seconds: Some(480),
+            }),
+            ListenerAction::Forward(weights.into()),
             ListenerAction::Redirect(443),
             ListenerAction::Fixed(503, "<p>back soon".to_owned()),
         ] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::{self, Certificate, ProtocolEnum};
-use plan::observed::{Listener, ListenerAction};
+use plan::observed::{Forward, Listener, ListenerAction};
 
 use super::action::{action, seen_action};
 use super::{not_found, tag_list};
@@ -156,11 +156,11 @@ impl Cloud {
         }
     }
 
-    /// The weight of every target group behind the listener.
+    /// The weight of every target group behind the listener, and for how long clients stay with theirs.
     pub(crate) async fn set_weights(
         &self,
         listener: &str,
-        weights: &BTreeMap<String, u32>,
+        weights: &Forward,
     ) -> Result<Outcome, EffectError> {
         self.set_default_action(listener, &ListenerAction::Forward(weights.clone()))
             .await

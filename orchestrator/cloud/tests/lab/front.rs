@@ -1,10 +1,10 @@
 //! Target groups, load balancer, listener, weights.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cloud::Outcome;
 use plan::Action;
-use plan::observed::{HealthCheck, ListenerAction};
+use plan::observed::{Forward, HealthCheck, ListenerAction};
 
 use crate::support::World;
 use crate::values::{health, map};
@@ -68,7 +68,7 @@ pub async fn ensure(world: &World) {
     assert_eq!(a.attributes["deregistration_delay.timeout_seconds"], "60");
 
     let weights =
-        |blue: u32, green: u32| BTreeMap::from([(a.arn.clone(), blue), (b.arn.clone(), green)]);
+        |blue: u32, green: u32| Forward::from([(a.arn.clone(), blue), (b.arn.clone(), green)]);
     let listener = Action::EnsureListener {
         port: 80,
         protocol: "HTTP".to_owned(),
@@ -78,16 +78,26 @@ pub async fn ensure(world: &World) {
     };
     world.twice(listener.clone()).await;
     let arn = world.look().await.listeners[&80].arn.clone();
-    for (blue, green) in [(90, 10), (50, 50), (0, 100)] {
+    for (blue, green, sticky_seconds) in [
+        (90, 10, Some(480)),
+        (50, 50, Some(480)),
+        (50, 50, None),
+        (50, 50, Some(300)),
+        (0, 100, None),
+    ] {
+        let forward = Forward {
+            sticky_seconds,
+            ..weights(blue, green)
+        };
         world
             .twice(Action::SetWeights {
                 listener: arn.clone(),
-                weights: weights(blue, green),
+                weights: forward.clone(),
             })
             .await;
         assert_eq!(
             world.look().await.listeners[&80].action,
-            ListenerAction::Forward(weights(blue, green))
+            ListenerAction::Forward(forward)
         );
     }
     // The listener as such says nothing of weights.

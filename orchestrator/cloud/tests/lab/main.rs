@@ -16,4 +16,5 @@ mod stack;
 mod subnets;
 mod support;
 mod template;
+mod traffic;
 mod values;

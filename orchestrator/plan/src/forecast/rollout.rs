@@ -209,8 +209,10 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
     }
     let watched = limits
         .step_seconds
+        .saturating_add(limits.metrics_delay_seconds)
         .saturating_mul(steps)
-        .saturating_add(limits.bake_seconds);
+        .saturating_add(limits.bake_seconds)
+        .saturating_add(limits.metrics_delay_seconds);
     let bake = if limits.manual_promote {
         ", then `orchestrator rollout promote`"
     } else {

@@ -167,7 +167,7 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
         Action::SetWeights { listener, weights } => (
             "listener",
             port_of(before, listener),
-            weights_text(weights, before),
+            weights_text(&weights.weights, before),
         ),
         Action::SetFixedResponse { listener, .. } => (
             "listener",

@@ -12,7 +12,7 @@ impl Judge<'_> {
             .listeners
             .values()
             .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => weights.get(arn).copied(),
+                ListenerAction::Forward(forward) => forward.weights.get(arn).copied(),
                 _ => None,
             })
             .max()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Tags;
@@ -87,8 +88,8 @@ pub struct Listener {
 /// What a listener does by default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ListenerAction {
-    /// Weights by target group ARN.
-    Forward(BTreeMap<String, u32>),
+    /// Forwards to target groups.
+    Forward(Forward),
     /// Redirects to HTTPS on this port.
     Redirect(u16),
     /// Answers itself: status and body (the maintenance page).
@@ -99,17 +100,63 @@ pub enum ListenerAction {
 
 impl Default for ListenerAction {
     fn default() -> Self {
-        Self::Forward(BTreeMap::new())
+        Self::Forward(Forward::default())
     }
 }
 
-/// What went through a target group since the present step began (the rollout's `entered`), cumulative.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// To which target groups a listener forwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// Weight by target group ARN.
+    pub weights: BTreeMap<String, u32>,
+    /// Seconds that a client stays with the group it was given first, whatever the weights are by then, even with
+    /// a group in which no target is left. None: each request is given a group of its own.
+    pub sticky_seconds: Option<u32>,
+}
+
+impl<const N: usize> From<[(String, u32); N]> for Forward {
+    fn from(weights: [(String, u32); N]) -> Self {
+        BTreeMap::from(weights).into()
+    }
+}
+
+impl From<BTreeMap<String, u32>> for Forward {
+    fn from(weights: BTreeMap<String, u32>) -> Self {
+        Self {
+            weights,
+            sticky_seconds: None,
+        }
+    }
+}
+
+/// What went through the load balancer in `[since, until)`: in the window that a rollout watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Requests.
+    /// From when on.
+    pub since: Timestamp,
+    /// Until when; never after the moment of the observation.
+    pub until: Timestamp,
+    /// By target group name.
+    pub groups: BTreeMap<String, TargetTraffic>,
+    /// Answers 5xx by the load balancer itself, in the place of whatever group's targets: AWS counts them by
+    /// load balancer alone.
+    pub balancer_errors: u64,
+}
+
+impl Traffic {
+    /// Requests to all target groups.
+    pub fn requests(&self) -> u64 {
+        self.groups.values().map(|group| group.requests).sum()
+    }
+}
+
+/// What went through one target group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetTraffic {
+    /// Requests for which a target of the group was chosen.
     pub requests: u64,
-    /// Answers 5xx by targets and by the load balancer for them.
-    pub server_errors: u64,
-    /// Seconds; none without data.
+    /// Answers 5xx by its targets.
+    pub target_errors: u64,
+    /// 95th percentile of its targets' response times in seconds; none without data.
     pub p95_seconds: Option<f64>,
 }

@@ -84,6 +84,7 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
         Phase::Joined => limits.node_deadline_seconds.saturating_mul(nodes),
         Phase::Shifting { .. } => limits
             .step_seconds
+            .saturating_add(limits.metrics_delay_seconds)
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Baking if limits.manual_promote => return None,
         // Green serves well: late backups are no reason to send users back.
@@ -94,6 +95,7 @@ pub(crate) fn deadline(scene: &Scene<'_>) -> Option<Timestamp> {
             .max(limits.node_deadline_seconds),
         Phase::Baking => limits
             .bake_seconds
+            .saturating_add(limits.metrics_delay_seconds)
             .saturating_add(limits.phase_deadline_seconds),
         Phase::Draining => limits
             .phase_deadline_seconds

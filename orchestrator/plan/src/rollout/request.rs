@@ -195,7 +195,7 @@ fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) ->
         failures: std::collections::BTreeMap::new(),
         migrations_before: record.migrations,
         history: Vec::new(),
-        window: None,
+        watch: None,
         unproven: None,
         restore: RestorePoint::Snapshot,
     }

@@ -124,8 +124,9 @@ impl<'a> Scene<'a> {
     pub fn green_weight(&self) -> Option<u32> {
         let balancer = self.balancer.as_ref()?;
         match &self.view.listener()?.action {
-            ListenerAction::Forward(weights) => Some(
-                weights
+            ListenerAction::Forward(forward) => Some(
+                forward
+                    .weights
                     .get(balancer.target_group(self.green_slot()))
                     .copied()
                     .unwrap_or(0),

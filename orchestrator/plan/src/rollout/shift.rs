@@ -1,25 +1,21 @@
-//! Traffic goes over, step by step, and is watched in windows: no data is not health.
+//! Traffic goes over, step by step, and each step is watched.
 
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
-use crate::observed::{ListenerAction, Traffic};
+use crate::observed::ListenerAction;
 use crate::rollout::green::{ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
+use crate::rollout::watch::{Verdict, is_quiet, judged, watch};
 use crate::rollout::{Step, restore};
 use crate::view::later;
-
-/// Windows of a step. Two bad ones of the last three turn the rollout back.
-const WINDOWS: u32 = 3;
-/// Of the last [`WINDOWS`].
-const BAD: usize = 2;
 
 /// Green has this share, read back, and the step was watched.
 pub(super) fn shifting(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> Step {
     if !weights_are(draft, scene, weight) {
         return Step::Stay;
     }
-    match watch(draft, scene) {
+    match watch(draft, scene, weight, None) {
         Verdict::Bad(why) => return Step::Back(why),
         Verdict::Good => {}
         Verdict::Waiting => return Step::Stay,
@@ -45,11 +41,13 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     let limits = &scene.view.spec().rollout;
     let until = later(scene.rollout.entered, limits.bake_seconds);
-    let baked = scene.rollout.promote || scene.view.now >= until;
+    // Its last minutes are whole later, and they are judged, too.
+    let settled = later(until, limits.metrics_delay_seconds);
+    let baked = scene.rollout.promote || scene.view.now >= settled;
     if !baked {
-        draft.wait_until("bake", "green serves all and is watched", Some(until));
+        draft.wait_until("bake", "green serves all and is watched", Some(settled));
     }
-    if let Verdict::Bad(why) = watch(draft, scene) {
+    if let Verdict::Bad(why) = watch(draft, scene, 100, Some(until)) {
         return Step::Back(why);
     }
     if scene.rollout.promote {
@@ -65,10 +63,10 @@ pub(super) fn baking(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         );
         return Step::Stay;
     }
-    if scene.rollout.windows == 0 && !limits.quiet_is_fine {
+    if judged(draft) == 0 && !limits.quiet_is_fine {
         return Step::Stay;
     }
-    if !is_quiet(scene) {
+    if !is_quiet(draft) {
         draft.wait("bake", "the last window was bad: the bake goes on");
         return Step::Stay;
     }
@@ -108,7 +106,11 @@ fn weights_are(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> bool {
     };
     let ready = ready_nodes(scene);
     let enough = ready.len() as u32 >= wanted;
-    let weights = balancer.split(scene.green_slot(), weight);
+    let limits = &scene.view.spec().rollout;
+    let step = limits
+        .step_seconds
+        .saturating_add(limits.metrics_delay_seconds);
+    let weights = balancer.split(scene.green_slot(), weight, step);
     if listener.action == ListenerAction::Forward(weights.clone()) {
         if !enough {
             wait_for_nodes(draft, scene, ready.len(), wanted);
@@ -130,94 +132,4 @@ fn weights_are(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> bool {
         action,
     );
     false
-}
-
-enum Verdict {
-    Good,
-    Waiting,
-    Bad(Vec<String>),
-}
-
-/// The last window that was judged is not a bad one.
-fn is_quiet(scene: &Scene<'_>) -> bool {
-    scene.rollout.history.last() != Some(&true)
-}
-
-/// Judges the present window when it is over. `Good`: enough windows were watched, the last was good.
-fn watch(draft: &mut Draft, scene: &Scene<'_>) -> Verdict {
-    let view = scene.view;
-    let limits = &view.spec().rollout;
-    let name = view.names.target_group(scene.green_slot());
-    if !draft.knows(view, "traffic") {
-        return Verdict::Waiting;
-    }
-    let none = Traffic::default();
-    let traffic = view.observed.traffic.get(&name).unwrap_or(&none);
-    let Some(rollout) = &mut draft.rollout else {
-        return Verdict::Waiting;
-    };
-    let Some((began, requests, errors)) = rollout.window else {
-        rollout.window = Some((view.now, traffic.requests, traffic.server_errors));
-        draft.wait("window", "the watch begins");
-        return Verdict::Waiting;
-    };
-    let until = later(began, (limits.step_seconds / WINDOWS).max(1));
-    if view.now < until {
-        let text = format!(
-            "window {} is watched: {}",
-            rollout.windows + 1,
-            words(traffic)
-        );
-        draft.wait_until("window", text, Some(until));
-        return Verdict::Waiting;
-    }
-    let (new_requests, new_errors) = (
-        traffic.requests.saturating_sub(requests),
-        traffic.server_errors.saturating_sub(errors),
-    );
-    if new_requests == 0 && !limits.quiet_is_fine {
-        draft.wait("no_data", format!("no request went through `{name}` in this window: no data is not health (`rollout.quiet_is_fine` allows it)"));
-        return Verdict::Waiting;
-    }
-    let basis_points = new_errors
-        .saturating_mul(10_000)
-        .checked_div(new_requests)
-        .unwrap_or(0);
-    let p95_ms = traffic.p95_seconds.map_or(0.0, |seconds| seconds * 1000.0);
-    let bad = basis_points > u64::from(limits.max_error_basis_points)
-        || p95_ms > f64::from(limits.max_p95_ms);
-    rollout.windows += 1;
-    rollout.bad_windows += u32::from(bad);
-    rollout.history.push(bad);
-    if rollout.history.len() > WINDOWS as usize {
-        rollout.history.remove(0);
-    }
-    rollout.window = Some((view.now, traffic.requests, traffic.server_errors));
-    let text = format!(
-        "{new_requests} requests, {new_errors} server errors ({}.{:02} %, {}.{:02} % allowed), p95 {p95_ms:.0} ms ({} ms allowed)",
-        basis_points / 100,
-        basis_points % 100,
-        limits.max_error_basis_points / 100,
-        limits.max_error_basis_points % 100,
-        limits.max_p95_ms
-    );
-    let bad_of_last = rollout.history.iter().filter(|bad| **bad).count();
-    if bad_of_last >= BAD {
-        return Verdict::Bad(vec![format!(
-            "{bad_of_last} of the last {} windows were bad; the last: {text}",
-            rollout.history.len()
-        )]);
-    }
-    if rollout.windows >= WINDOWS && !bad {
-        return Verdict::Good;
-    }
-    draft.wait("window", text);
-    Verdict::Waiting
-}
-
-fn words(traffic: &Traffic) -> String {
-    format!(
-        "{} requests and {} server errors since the step began",
-        traffic.requests, traffic.server_errors
-    )
 }

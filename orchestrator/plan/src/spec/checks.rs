@@ -175,6 +175,22 @@ fn rollout(spec: &Spec, document: &mut Document) {
     );
     range(
         document,
+        "rollout.metrics_delay_seconds",
+        ours.metrics_delay_seconds,
+        0,
+        3600,
+        " seconds",
+    );
+    range(
+        document,
+        "rollout.min_requests",
+        ours.min_requests,
+        1,
+        1_000_000,
+        " requests",
+    );
+    range(
+        document,
         "rollout.max_error_basis_points",
         ours.max_error_basis_points,
         0,

@@ -189,9 +189,13 @@ weights = [10, 50, 100]
 # How long each step is watched, and how long the new colour serves alone before it counts as proven.
 step_seconds = 300
 bake_seconds = 1800
+# How late CloudWatch has all that the load balancer counted in a minute. Steps and the bake end so much later.
+metrics_delay_seconds = 180
 # Wait for `orchestrator rollout promote` at the end of that.
 manual_promote = false
-# Whether a step may go on without a single request in it.
+# Requests to the new colour without which a window is no evidence and stays open: of 100 a single failed one is 1 %.
+min_requests = 100
+# Whether a window with fewer requests, or none, is judged all the same.
 quiet_is_fine = false
 # What turns a rollout back: server errors in hundredths of a percent, and the 95th percentile.
 max_error_basis_points = 100

@@ -165,10 +165,10 @@ fn orphan_alarms(view: &View<'_>, draft: &mut Draft) {
 fn weighs(view: &View<'_>, group: &Group) -> bool {
     view.listener()
         .is_none_or(|listener| match &listener.action {
-            ListenerAction::Forward(weights) => group
+            ListenerAction::Forward(forward) => group
                 .target_groups
                 .iter()
-                .any(|arn| weights.get(arn).is_some_and(|weight| *weight > 0)),
+                .any(|arn| forward.weights.get(arn).is_some_and(|weight| *weight > 0)),
             ListenerAction::Fixed(..) => false,
             _ => true,
         })

@@ -6,7 +6,7 @@ use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Slot;
 use crate::moving::lost_with_nodes;
-use crate::observed::{ListenerAction, Network, TargetGroup};
+use crate::observed::{Forward, ListenerAction, Network, TargetGroup};
 use crate::stack::{health_check, is_ours};
 use crate::view::{View, is_leaving};
 
@@ -34,17 +34,23 @@ impl Balancer {
     }
 
     /// All traffic to one slot; the other is named, because targets that no listener names are not probed.
-    pub fn all_to(&self, slot: Slot) -> BTreeMap<String, u32> {
-        self.split(slot, 100)
+    pub fn all_to(&self, slot: Slot) -> Forward {
+        self.split(slot, 100, 0)
     }
 
-    /// `percent` of the traffic to one slot, the rest to the other.
-    pub fn split(&self, slot: Slot, percent: u8) -> BTreeMap<String, u32> {
+    /// `percent` of the traffic to one slot, the rest to the other. While both have a share a client stays with
+    /// the one that it was given for so many seconds: a page of one release asks for its own scripts. Never
+    /// otherwise: it would be sent to the group that is to get nothing.
+    pub fn split(&self, slot: Slot, percent: u8, sticky_seconds: u32) -> Forward {
         let percent = u32::from(percent.min(100));
-        BTreeMap::from([
-            (self.target_group(slot).to_owned(), percent),
-            (self.target_group(slot.other()).to_owned(), 100 - percent),
-        ])
+        let is_shared = (1..100).contains(&percent);
+        Forward {
+            weights: BTreeMap::from([
+                (self.target_group(slot).to_owned(), percent),
+                (self.target_group(slot.other()).to_owned(), 100 - percent),
+            ]),
+            sticky_seconds: is_shared.then_some(sticky_seconds),
+        }
     }
 }
 

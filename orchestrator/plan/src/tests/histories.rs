@@ -250,10 +250,10 @@ fn weights_that_hands_changed_go_back_before_green_is_shown() {
         until(&mut world, &mut intent, 1000, |next| *next == phase);
         let listener = world.observed.listeners.values_mut().next().unwrap();
         let ours = listener.action.clone();
-        let ListenerAction::Forward(weights) = &mut listener.action else {
+        let ListenerAction::Forward(forward) = &mut listener.action else {
             panic!("it forwards");
         };
-        for weight in weights.values_mut() {
+        for weight in forward.weights.values_mut() {
             *weight = 50;
         }
         turn(&mut world, &mut intent);

@@ -3,7 +3,7 @@
 use super::begin;
 use crate::fixtures::{clustered, ready};
 use crate::intent::Want;
-use crate::observed::DbSnapshot;
+use crate::observed::{DbSnapshot, Forward};
 use crate::{Action, lint, plan};
 
 #[test]
@@ -51,6 +51,20 @@ fn lint_refuses_what_no_planner_should_ask() {
                 .into(),
             },
             "two_owners",
+        ),
+        (
+            Action::SetWeights {
+                listener: listener.clone(),
+                weights: Forward {
+                    sticky_seconds: Some(300),
+                    ..[
+                        ("arn:tg/demo-a".to_owned(), 100),
+                        ("arn:tg/demo-b".to_owned(), 0),
+                    ]
+                    .into()
+                },
+            },
+            "sticky",
         ),
         (
             Action::SetFixedResponse {

@@ -207,10 +207,9 @@ fn drift_is_seen_and_mended() {
             let weights = [
                 ("arn:tg/demo-a".to_owned(), 50),
                 ("arn:tg/demo-b".to_owned(), 50),
-            ]
-            .into();
+            ];
             world.observed.listeners.get_mut(&80).unwrap().action =
-                ListenerAction::Forward(weights);
+                ListenerAction::Forward(weights.into());
         }),
         ("ensure_load_balancer/demo", |world| {
             world

@@ -307,7 +307,7 @@ impl World {
             .listeners
             .values()
             .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => Some(weights.keys().cloned()),
+                ListenerAction::Forward(forward) => Some(forward.weights.keys().cloned()),
                 _ => None,
             })
             .flatten()
@@ -346,31 +346,6 @@ impl World {
                     };
                     target_group.targets.insert(id.clone(), state.to_owned());
                 }
-            }
-        }
-    }
-
-    pub(super) fn advance_traffic(&mut self) {
-        let weights: Vec<(String, u32)> = self
-            .observed
-            .listeners
-            .values()
-            .filter_map(|listener| match &listener.action {
-                ListenerAction::Forward(weights) => Some(weights.clone()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        for group in self.observed.target_groups.values() {
-            let weight = weights
-                .iter()
-                .find(|(arn, _)| *arn == group.arn)
-                .map_or(0, |(_, weight)| *weight);
-            let traffic = self.observed.traffic.entry(group.name.clone()).or_default();
-            traffic.requests += self.requests * u64::from(weight) / 10;
-            if weight > 0 {
-                traffic.server_errors += self.errors.get(&group.name).copied().unwrap_or(0);
-                traffic.p95_seconds = Some(0.1);
             }
         }
     }

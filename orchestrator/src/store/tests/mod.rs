@@ -162,7 +162,7 @@ pub(crate) fn rollout(number: u64) -> RolloutIntent {
         failures: BTreeMap::new(),
         migrations_before: None,
         history: Vec::new(),
-        window: None,
+        watch: None,
         unproven: None,
         restore: plan::intent::RestorePoint::Snapshot,
     }

@@ -35,7 +35,9 @@ use crate::Lab;
 use crate::api::{ApiError, Call, Reply};
 use alarm::Alarm;
 pub(crate) use alarm_api::tags_by_arn;
-use metrics::{MetricKey, Sample, Series};
+pub(crate) use evaluate::sleep_to_phase;
+use metrics::Series;
+pub(crate) use metrics::{MetricKey, Sample, bucket_of, start_of};
 
 /// Alarm history that is kept in each region.
 const MAX_HISTORY: usize = 5000;
@@ -109,13 +111,14 @@ pub fn put(
     value: f64,
     unit: &str,
 ) {
-    let sample = Sample::of(lab.clock.now(), value);
+    let key = MetricKey::new(namespace, name, dimensions);
+    record(lab, region, key, Sample::of(lab.clock.now(), value), unit);
+}
+
+/// Records a sample of a moment that may be past.
+pub(crate) fn record(lab: &Lab, region: &str, key: MetricKey, sample: Sample, unit: &str) {
     lab.cloudwatch.region(region, |regional| {
-        regional
-            .series
-            .entry(MetricKey::new(namespace, name, dimensions))
-            .or_default()
-            .push(sample, unit);
+        regional.series.entry(key).or_default().push(sample, unit);
     });
 }
 

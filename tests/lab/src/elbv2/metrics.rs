@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::health::Health;
-use super::state::suffix;
+use super::state::{LoadBalancer, RegionState, suffix};
 use crate::Lab;
+use crate::cloudwatch::{MetricKey, Sample, bucket_of, record, sleep_to_phase, start_of};
 
 const NAMESPACE: &str = "AWS/ApplicationELB";
 /// Response times kept per minute and target group: enough for a p99, bounded under any load.
@@ -128,72 +131,107 @@ impl Recorder {
     }
 }
 
-/// Publishes every lab minute until the lab ends.
+/// How long after a minute's end what the load balancer counted in its first half is there, and what it counted
+/// in the second: a minute is absent at first, then incomplete, and whole two minutes after its end
+/// (docs/lab/elbv2.md).
+const FIRST_HALF: Duration = Duration::from_secs(30);
+const SECOND_HALF: Duration = Duration::from_secs(100);
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// Publishes every lab minute, late as AWS does, until the lab ends.
 pub(super) async fn publish_every_minute(lab: Arc<Lab>) {
     loop {
-        lab.clock.sleep(Duration::from_mins(1)).await;
-        publish(&lab);
+        sleep_to_phase(&lab, 0.5).await;
+        let minute = minute_of(&lab);
+        publish_late(&lab, counts(&lab), minute, HALF_A_MINUTE + FIRST_HALF);
+        sleep_to_phase(&lab, 0.0).await;
+        let mut rest = counts(&lab);
+        rest.extend(gauges(&lab));
+        publish_late(&lab, rest, minute, SECOND_HALF);
     }
 }
 
-/// One datum: metric, target group if it is about one, value, unit.
-type Datum = (&'static str, Option<String>, f64, &'static str);
+/// When the present minute began.
+fn minute_of(lab: &Lab) -> Timestamp {
+    let seconds = 60.0 / lab.clock.speed();
+    start_of(bucket_of(lab.clock.now(), seconds), seconds)
+}
 
-fn publish(lab: &Lab) {
-    for region in &lab.config.regions {
-        for (balancer, data) in collect(lab, &region.name) {
-            for (name, group, value, unit) in data {
-                let mut dimensions = Vec::new();
-                if let Some(group) = &group {
-                    dimensions.push(("TargetGroup", group.as_str()));
-                }
-                dimensions.push(("LoadBalancer", balancer.as_str()));
-                crate::cloudwatch::put(
-                    lab,
-                    &region.name,
-                    NAMESPACE,
-                    name,
-                    &dimensions,
-                    value,
-                    unit,
-                );
-            }
+fn publish_late(lab: &Arc<Lab>, data: Vec<Datum>, minute: Timestamp, delay: Duration) {
+    let publishing = Arc::clone(lab);
+    lab.spawn(async move {
+        publishing.clock.sleep(delay).await;
+        for datum in data {
+            let sample = Sample::of(minute, datum.value);
+            record(&publishing, &datum.region, datum.key, sample, datum.unit);
         }
-    }
+    });
 }
 
-fn collect(lab: &Lab, region: &str) -> Vec<(String, Vec<Datum>)> {
-    lab.elbv2.with(region, |state| {
-        state
-            .load_balancers
-            .values()
-            .filter(|balancer| balancer.active)
-            .map(|balancer| {
-                let recorder = &balancer.shared.recorder;
-                let mut data = from_counts(recorder.with(std::mem::take));
-                let open = recorder.open.load(Ordering::Relaxed);
-                data.push(("ActiveConnectionCount", None, open as f64, "Count"));
-                for group in state.target_groups.values() {
-                    if !state.load_balancers_of(&group.arn).contains(&balancer.arn) {
-                        continue;
-                    }
-                    let count = |test: fn(&Health) -> bool| {
-                        group.targets.iter().filter(|it| test(&it.health)).count() as f64
-                    };
-                    let name = Some(suffix(&group.arn).to_owned());
-                    let healthy = count(Health::is_healthy);
-                    let unhealthy = count(|health| matches!(health, Health::Unhealthy { .. }));
-                    data.push(("HealthyHostCount", name.clone(), healthy, "Count"));
-                    data.push(("UnHealthyHostCount", name, unhealthy, "Count"));
-                }
-                (suffix(&balancer.arn).to_owned(), data)
-            })
-            .collect()
+/// One value that is to be published.
+struct Datum {
+    region: String,
+    key: MetricKey,
+    value: f64,
+    unit: &'static str,
+}
+
+/// One value of a load balancer: metric, target group if it is about one, value, unit.
+type Counted = (&'static str, Option<String>, f64, &'static str);
+
+/// What every load balancer counted since it was asked last.
+fn counts(lab: &Lab) -> Vec<Datum> {
+    of_each(lab, |_, balancer| {
+        from_counts(balancer.shared.recorder.with(std::mem::take))
     })
 }
 
-fn from_counts(counts: Counts) -> Vec<Datum> {
-    let mut data: Vec<Datum> = Vec::new();
+/// How things are now.
+fn gauges(lab: &Lab) -> Vec<Datum> {
+    of_each(lab, |state, balancer| {
+        let open = balancer.shared.recorder.open.load(Ordering::Relaxed);
+        let mut data = vec![("ActiveConnectionCount", None, open as f64, "Count")];
+        for group in state.target_groups.values() {
+            if !state.load_balancers_of(&group.arn).contains(&balancer.arn) {
+                continue;
+            }
+            let count = |test: fn(&Health) -> bool| {
+                group.targets.iter().filter(|it| test(&it.health)).count() as f64
+            };
+            let name = Some(suffix(&group.arn).to_owned());
+            let healthy = count(Health::is_healthy);
+            let unhealthy = count(|health| matches!(health, Health::Unhealthy { .. }));
+            data.push(("HealthyHostCount", name.clone(), healthy, "Count"));
+            data.push(("UnHealthyHostCount", name, unhealthy, "Count"));
+        }
+        data
+    })
+}
+
+fn of_each(lab: &Lab, values: impl Fn(&RegionState, &LoadBalancer) -> Vec<Counted>) -> Vec<Datum> {
+    let mut data = Vec::new();
+    for region in &lab.config.regions {
+        lab.elbv2.with(&region.name, |state| {
+            for balancer in state.load_balancers.values().filter(|it| it.active) {
+                let name = suffix(&balancer.arn);
+                for (metric, group, value, unit) in values(state, balancer) {
+                    let mut dimensions = vec![("LoadBalancer", name)];
+                    dimensions.extend(group.as_deref().map(|group| ("TargetGroup", group)));
+                    data.push(Datum {
+                        region: region.name.clone(),
+                        key: MetricKey::new(NAMESPACE, metric, &dimensions),
+                        value,
+                        unit,
+                    });
+                }
+            }
+        });
+    }
+    data
+}
+
+fn from_counts(counts: Counts) -> Vec<Counted> {
+    let mut data: Vec<Counted> = Vec::new();
     data.push((
         "NewConnectionCount",
         None,

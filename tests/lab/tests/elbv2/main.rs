@@ -9,6 +9,7 @@ mod api;
 mod backend;
 mod client;
 mod health;
+mod metrics;
 mod proxy;
 mod routing;
 mod support;

@@ -140,6 +140,43 @@ async fn rules_redirects_and_fixed_responses() {
     world.lab.stop().await;
 }
 
+/// The cookies of an answer, as a client sends them back.
+fn jar(answer: &Answer) -> Vec<String> {
+    let values = answer.headers.get_all(SET_COOKIE).iter();
+    let pairs = values.map(|value| value.to_str().unwrap().split(';').next().unwrap());
+    pairs.map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_stays_with_its_group_whatever_the_weight_until_stickiness_is_off() {
+    let world = World::start().await;
+    let (blue, green) = (Backend::start("blue").await, Backend::start("green").await);
+    let serving = world.serving(&[&blue]).await;
+    let other = world.group("green").await;
+    let both = |one, two| [(serving.group.as_str(), one), (other.as_str(), two)];
+    let listener = &serving.listener;
+    // Lab seconds: a week of them passes in a quarter of an hour.
+    world.set_sticky(listener, &both(0, 1), 604_800).await;
+    world.register(&other, &green).await;
+    world.until(&other, green.address, "healthy", "").await;
+    let mut client = Client::connect(serving.address).await;
+    let first = client.get("/").await;
+    assert_eq!(first.text, "green");
+    let jar = jar(&first).join("; ");
+    let cookie = [("cookie", jar.as_str())];
+
+    world.set_sticky(listener, &both(1, 0), 604_800).await;
+    assert_eq!(client.get("/").await.text, "blue");
+    assert_eq!(client.get_with("/", &cookie).await.text, "green");
+    // Nobody is left in the group, and the client is still sent there.
+    world.deregister(&other, &green).await;
+    assert_eq!(client.get_with("/", &cookie).await.status, 503);
+    // Without stickiness the cookie says nothing.
+    world.set_weights(listener, &both(1, 0)).await;
+    assert_eq!(client.get_with("/", &cookie).await.text, "blue");
+    world.lab.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cookies_keep_a_client_on_its_group_and_target() {
     let world = World::start().await;
@@ -150,15 +187,8 @@ async fn cookies_keep_a_client_on_its_group_and_target() {
     );
     let serving = world.serving(&[&blue]).await;
     let other = world.group("green").await;
-    let mut fields = weights(&[(&serving.group, 1), (&other, 1)]);
-    let stickiness = "DefaultActions.member.1.ForwardConfig.TargetGroupStickinessConfig";
-    fields.extend([
-        ("ListenerArn".to_owned(), serving.listener.clone()),
-        (format!("{stickiness}.Enabled"), "true".to_owned()),
-        // Lab seconds: an hour and a half of them passes in 9 s.
-        (format!("{stickiness}.DurationSeconds"), "604800".to_owned()),
-    ]);
-    world.call("ModifyListener", &borrowed(&fields)).await;
+    let groups = [(serving.group.as_str(), 1), (other.as_str(), 1)];
+    world.set_sticky(&serving.listener, &groups, 604_800).await;
     world.set_group(&other, "stickiness.enabled", "true").await;
     for backend in [&green, &more] {
         world.register(&other, backend).await;
@@ -169,20 +199,7 @@ async fn cookies_keep_a_client_on_its_group_and_target() {
     while first.text == "blue" {
         first = client.get("/").await;
     }
-    let jar: Vec<String> = first
-        .headers
-        .get_all(SET_COOKIE)
-        .iter()
-        .map(|value| {
-            value
-                .to_str()
-                .unwrap()
-                .split(';')
-                .next()
-                .unwrap()
-                .to_owned()
-        })
-        .collect();
+    let jar = jar(&first);
     let names: Vec<&str> = jar.iter().map(|it| it.split('=').next().unwrap()).collect();
     assert_eq!(names, ["AWSALBTG", "AWSALBTGCORS", "AWSALB", "AWSALBCORS"]);
     let jar = jar.join("; ");

@@ -12,7 +12,7 @@ use lab::iam::{OPERATOR_KEY, OPERATOR_SECRET};
 use lab::{Config, Lab, Region};
 
 pub use crate::backend::Backend;
-pub use crate::client::{Client, get, websocket};
+pub use crate::client::{Answer, Client, get, websocket};
 
 pub const REGION: &str = "us-east-1";
 /// Every test's load balancers have addresses of their own, so that the port may be the same.
@@ -181,6 +181,18 @@ impl World {
     pub async fn set_weights(&self, listener: &str, groups: &[(&str, u32)]) {
         let mut fields = weights(groups);
         fields.push(("ListenerArn".to_owned(), listener.to_owned()));
+        self.call("ModifyListener", &borrowed(&fields)).await;
+    }
+
+    /// As [`World::set_weights`]; a client stays with the group that it was given first, for so many lab seconds.
+    pub async fn set_sticky(&self, listener: &str, groups: &[(&str, u32)], seconds: u32) {
+        let stickiness = "DefaultActions.member.1.ForwardConfig.TargetGroupStickinessConfig";
+        let mut fields = weights(groups);
+        fields.extend([
+            ("ListenerArn".to_owned(), listener.to_owned()),
+            (format!("{stickiness}.Enabled"), "true".to_owned()),
+            (format!("{stickiness}.DurationSeconds"), seconds.to_string()),
+        ]);
         self.call("ModifyListener", &borrowed(&fields)).await;
     }
 

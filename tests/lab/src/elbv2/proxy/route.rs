@@ -23,12 +23,8 @@ pub(super) async fn answer(client: Client, request: Request<Incoming>) -> Respon
     let busy = client.busy();
     match decide(&client, &request) {
         Decision::Forward(choice) => forward::forward(client, *choice, busy, request).await,
-        Decision::Unavailable(group) => {
-            client
-                .place
-                .shared
-                .recorder
-                .own_answer(group.as_deref(), 503);
+        Decision::Unavailable => {
+            client.place.shared.recorder.own_answer(None, 503);
             answer::error(503)
         }
         Decision::Redirect(status, location) => {
@@ -49,8 +45,8 @@ pub(super) async fn answer(client: Client, request: Request<Incoming>) -> Respon
 
 enum Decision {
     Forward(Box<Choice>),
-    /// No target that could take it in that group.
-    Unavailable(Option<String>),
+    /// No target could take it: none was chosen, and the request counts for no group.
+    Unavailable,
     Redirect(u16, String),
     Fixed(u16, Option<String>, Option<String>),
 }
@@ -89,7 +85,7 @@ fn decide(client: &Client, request: &Request<Incoming>) -> Decision {
     };
     place.lab.elbv2.with(&place.region, |state| {
         let Some(listener) = state.listeners.get_mut(&place.listener) else {
-            return Decision::Unavailable(None);
+            return Decision::Unavailable;
         };
         let rule = listener
             .rules
@@ -124,7 +120,7 @@ fn decide(client: &Client, request: &Request<Incoming>) -> Decision {
             Some((arn, until)) => (arn, Some(until)),
             None => match rule.turn.pick(groups) {
                 Some(arn) => (arn, None),
-                None => return Decision::Unavailable(None),
+                None => return Decision::Unavailable,
             },
         };
         if let Some(seconds) = sticky {
@@ -133,20 +129,20 @@ fn decide(client: &Client, request: &Request<Incoming>) -> Decision {
             cookies.extend(cookie::write(cookie::GROUP, &group, until));
         }
         match choose_target(state, client, request, group, cookies) {
-            Ok(choice) => Decision::Forward(Box::new(choice)),
-            Err(group) => Decision::Unavailable(Some(group)),
+            Some(choice) => Decision::Forward(Box::new(choice)),
+            None => Decision::Unavailable,
         }
     })
 }
 
-/// The target within a group; the group's ARN when none can take it.
+/// The target within a group; none when no target can take it.
 fn choose_target(
     state: &mut RegionState,
     client: &Client,
     request: &Request<Incoming>,
     arn: String,
     mut cookies: Vec<HeaderValue>,
-) -> Result<Choice, String> {
+) -> Option<Choice> {
     let clock = &client.place.lab.clock;
     let headers = state
         .listeners
@@ -160,17 +156,13 @@ fn choose_target(
             client_port: balancer
                 .attributes
                 .flag("routing.http.xff_client_port.enabled"),
-        })
-        .ok_or_else(|| arn.clone())?;
-    let group = state
-        .target_groups
-        .get_mut(&arn)
-        .ok_or_else(|| arn.clone())?;
+        })?;
+    let group = state.target_groups.get_mut(&arn)?;
     let sticky = group.attributes.flag("stickiness.enabled");
     let now = clock.now();
     let eligible = eligible(group);
     if eligible.is_empty() {
-        return Err(arn);
+        return None;
     }
     let kept = cookie::read(request.headers(), cookie::TARGET, now)
         .filter(|_| sticky)
@@ -178,7 +170,7 @@ fn choose_target(
         .filter(|number| eligible.contains(number));
     let number = match kept {
         Some(number) => number,
-        None => by_algorithm(group, &eligible, clock).ok_or_else(|| arn.clone())?,
+        None => by_algorithm(group, &eligible, clock)?,
     };
     if sticky {
         let lab = group
@@ -187,8 +179,8 @@ fn choose_target(
         let until = cookie::expiry(now, clock.real(lab));
         cookies.extend(cookie::write(cookie::TARGET, &number.to_string(), until));
     }
-    let target = group.registration(number).ok_or_else(|| arn.clone())?;
-    Ok(Choice {
+    let target = group.registration(number)?;
+    Some(Choice {
         backend: Arc::clone(&target.backend),
         flight: target.backend.begin(),
         group: arn,
