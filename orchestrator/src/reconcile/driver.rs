@@ -258,10 +258,12 @@ pub async fn read(core: &Arc<Core>) -> Result<(Intent, plan::Observed), StoreErr
 async fn looked(core: &Arc<Core>, looks: u32) -> Result<(Intent, plan::Observed), StoreError> {
     let mut memory = Memory::new(core.now());
     let mut snapshot = core.store.snapshot().await?;
-    let mut observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+    let first = observe::look(core, Some(&snapshot), &mut memory, core.now());
+    let mut observed = Box::pin(first).await;
     for _ in 1..looks {
         snapshot = core.store.snapshot().await?;
-        observed = observe::look(core, Some(&snapshot), &mut memory, core.now()).await;
+        let next = observe::look(core, Some(&snapshot), &mut memory, core.now());
+        observed = Box::pin(next).await;
     }
     Ok((intent(core, &snapshot), observed))
 }

@@ -95,7 +95,7 @@ async fn an_unlicensed_stack_is_upgraded_by_cutover() -> anyhow::Result<()> {
     ensure!(version.starts_with("11.9.0"), "X-Version-Id is `{version}`");
     users.kept("after the cutover").await?;
     serve.stop(Duration::from_secs(20)).await?;
-    let mut serve = other_instances(&stage).await?;
+    let serve = other_instances(&stage).await?;
     users.finish().await.context("after two cutovers")?;
     let mut serve = restore::go_back(&stage, serve).await?;
     serve.stop(Duration::from_secs(20)).await?;

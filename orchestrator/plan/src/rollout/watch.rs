@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn one_request_is_no_evidence() {
-        let limits = spec::Rollout::default();
+        let limits = spec::Rollout {
+            min_requests: 100,
+            ..spec::Rollout::default()
+        };
         let quiet = spec::Rollout {
             quiet_is_fine: true,
             ..limits.clone()

@@ -22,8 +22,8 @@ pub struct Rollout {
     pub bake_seconds: u32,
     /// Wait for `rollout promote` at the end of the bake.
     pub manual_promote: bool,
-    /// Requests to green that a window needs to be judged; with fewer it stays open. The default is the fewest of
-    /// which a single failed one is not more than the default of `max_error_basis_points`, 1 %.
+    /// Requests to green that a window needs to be judged; with fewer it stays open. The default lets a small site
+    /// through at night; of 100 a single failed one is 1 %, the default of `max_error_basis_points`.
     pub min_requests: u32,
     /// Whether a window with fewer requests, or none, is judged all the same (night rollouts).
     pub quiet_is_fine: bool,
@@ -51,7 +51,7 @@ impl Default for Rollout {
             metrics_delay_seconds: METRICS_DELAY_SECONDS,
             bake_seconds: 1800,
             manual_promote: false,
-            min_requests: 100,
+            min_requests: 10,
             quiet_is_fine: false,
             max_error_basis_points: 100,
             max_p95_ms: 2000,

@@ -193,8 +193,8 @@ bake_seconds = 1800
 metrics_delay_seconds = 180
 # Wait for `orchestrator rollout promote` at the end of that.
 manual_promote = false
-# Requests to the new colour without which a window is no evidence and stays open: of 100 a single failed one is 1 %.
-min_requests = 100
+# Requests to the new colour without which a window is no evidence and stays open. Raise it where many are awake.
+min_requests = 10
 # Whether a window with fewer requests, or none, is judged all the same.
 quiet_is_fine = false
 # What turns a rollout back: server errors in hundredths of a percent, and the 95th percentile.

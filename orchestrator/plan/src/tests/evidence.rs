@@ -9,7 +9,9 @@ use crate::world::World;
 /// Ten requests a minute to green at 10 %: a window of 100 s stays open until it has enough of them.
 #[test]
 fn a_window_with_few_requests_stays_open() {
-    let (mut world, mut intent) = ready(&clustered(2));
+    let mut spec = clustered(2);
+    spec.rollout.min_requests = 100;
+    let (mut world, mut intent) = ready(&spec);
     world.requests = 2;
     begin(&mut intent, &world, "11.11.0");
     let mut told = Vec::new();

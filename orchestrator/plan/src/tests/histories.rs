@@ -183,11 +183,12 @@ fn a_pause_keeps_nobody_on_the_maintenance_page() {
 
 #[test]
 fn a_listener_that_was_deleted_is_made_again_in_every_phase() {
-    for (world, mut intent) in [
-        ready(&clustered(2)),
-        ready(&unlicensed()),
-        without_log(&unlicensed()),
+    for begun in [
+        || ready(&clustered(2)),
+        || ready(&unlicensed()),
+        || without_log(&unlicensed()),
     ] {
+        let (world, mut intent) = begun();
         begin(&mut intent, &world, "11.11.0");
         let seen = super::phases(&mut world.clone(), &mut intent.clone(), 2000);
         for phase in seen.iter().skip(1).filter(|phase| *phase != "done") {

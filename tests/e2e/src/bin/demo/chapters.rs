@@ -156,7 +156,7 @@ pub async fn show(
         let ended = orchestrator
             .run(
                 &["rollout", "--mattermost", BAD, "--yes"],
-                Duration::from_secs(180),
+                Duration::from_secs(300),
             )
             .await?
             .expect(4)?;
@@ -216,7 +216,7 @@ pub async fn show(
     let down = orchestrator
         .run(
             &["down", "--delete-database", "--yes"],
-            Duration::from_secs(180),
+            Duration::from_secs(300),
         )
         .await?
         .expect(0)?;
