@@ -47,7 +47,7 @@ impl Cloud {
     }
 
     /// The bucket's region need be none of the stack's.
-    fn kms_in(&self, region: &str) -> aws_sdk_kms::Client {
+    pub(crate) fn kms_in(&self, region: &str) -> aws_sdk_kms::Client {
         if let Some(known) = self.region(region) {
             return known.look.kms.clone();
         }

@@ -54,7 +54,12 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         }
     };
     let certificate = core.spec.load_balancer.certificate_arn.as_deref();
-    checks.push(endpoints::judge(&core.cloud.endpoints(certificate).await));
+    let region = core.spec.files_region();
+    let key = core.spec.files.kms_key.as_deref();
+    let endpoints = core
+        .cloud
+        .endpoints(certificate, key.map(|arn| (arn, region.as_str())));
+    checks.push(endpoints::judge(&endpoints.await));
     let mut add = |check: &str, result: Result<String, String>| {
         let (result, detail) = match result {
             Ok(detail) => ("ok", detail),

@@ -22,8 +22,12 @@ type Ask<'a> = (&'static str, String, BoxFuture<'a, Result<(), Failure>>);
 
 impl Cloud {
     /// Every service that a control host speaks to, but S3, which the bucket's own checks ask. Whatever a
-    /// service answers counts, a refusal too. `certificate`: ACM is asked about it.
-    pub async fn endpoints(&self, certificate: Option<&str>) -> Vec<Endpoint> {
+    /// service answers counts, a refusal too. `certificate`: ACM is asked about it; `key`, with its region: KMS.
+    pub async fn endpoints(
+        &self,
+        certificate: Option<&str>,
+        key: Option<(&str, &str)>,
+    ) -> Vec<Endpoint> {
         let look = self.look();
         let home = || self.home_region().to_owned();
         let mut asks: Vec<Ask<'_>> = Vec::new();
@@ -59,6 +63,10 @@ impl Cloud {
         if let Some(arn) = certificate {
             let certificate = look.acm.describe_certificate().certificate_arn(arn);
             ask!("acm", home(), certificate);
+        }
+        if let Some((arn, region)) = key {
+            let key = self.kms_in(region).describe_key().key_id(arn);
+            ask!("kms", region.to_owned(), key);
         }
         let answers = asks
             .into_iter()

@@ -31,11 +31,19 @@ async fn what_an_account_may_have_against_a_stack_is_seen() {
     let client = ec2(&world);
 
     // Everybody answers, a refusal counts; from a host without a way nobody does, and each is named.
-    let all = world.cloud.endpoints(None).await;
+    let all = world.cloud.endpoints(None, None).await;
     assert!(all.len() >= 8, "{all:?}");
     assert!(all.iter().all(|one| one.unreachable.is_none()), "{all:?}");
-    let nowhere = connect("demo", "http://127.0.0.1:9").endpoints(None).await;
-    for (service, region) in [("rds", HOME), ("ec2", HOME), ("ec2", "us-west-2")] {
+    let key = ("arn:aws:kms:us-west-2:123456789012:key/k", "us-west-2");
+    let nowhere = connect("demo", "http://127.0.0.1:9")
+        .endpoints(None, Some(key))
+        .await;
+    for (service, region) in [
+        ("rds", HOME),
+        ("ec2", HOME),
+        ("ec2", "us-west-2"),
+        ("kms", "us-west-2"),
+    ] {
         let one = nowhere
             .iter()
             .find(|one| one.service == service && one.region == region);

@@ -67,6 +67,7 @@ pub fn forecast_rollout(
             notes.extend(last.reasons);
         }
     }
+    notes.extend(suspension(&view, rollout));
     notes.dedup();
     Forecast {
         title: format!("rollout {}", rollout.id),
@@ -227,6 +228,19 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
         way_back(view, rollout, migrates, distance.as_ref().ok()),
     ));
     facts
+}
+
+/// What the snapshot does to users. User guide, "Creating a DB snapshot for a Single-AZ DB instance": I/O is
+/// suspended for seconds to minutes, by size and class; Multi-AZ takes it from the standby.
+fn suspension(view: &View<'_>, rollout: &RolloutIntent) -> Option<String> {
+    let primary = view.primary()?;
+    let migrates = rollout.from.version != rollout.to.version;
+    (migrates && !primary.multi_az).then(|| {
+        format!(
+            "`{}` is Single-AZ: while RDS makes the snapshot it suspends I/O, and the chat with it, for seconds to minutes; `database.multi_az = true` avoids that",
+            primary.id
+        )
+    })
 }
 
 /// Once, and what the database can be brought back to.

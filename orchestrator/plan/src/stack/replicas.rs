@@ -24,6 +24,11 @@ pub(super) fn replicas(
         let what = format!("read replica `{id}`");
         match view.observed.db_instances.get(&id) {
             Some(seen) if !is_ours(view, draft, &what, &seen.tags) => ready = false,
+            // Its source got another name, or it was promoted: it has other data than the primary.
+            Some(seen) if seen.replica_of.as_deref() != Some(primary.id.as_str()) => {
+                ready = false;
+                leave_other_source(view, draft, seen, primary);
+            }
             Some(seen) => {
                 if is_usable(view, draft, seen) {
                     drift(
@@ -74,6 +79,37 @@ pub(super) fn replicas(
         }
     }
     ready
+}
+
+/// A replica of another instance goes, and is made anew; one that was promoted may hold what nobody else has.
+fn leave_other_source(view: &View<'_>, draft: &mut Draft, seen: &DbInstance, primary: &DbInstance) {
+    let id = &seen.id;
+    let Some(source) = &seen.replica_of else {
+        draft.wait(
+            "replica",
+            format!(
+                "`{id}` is no replica: somebody promoted it. Delete or rename it, and one of `{}` is made",
+                primary.id
+            ),
+        );
+        return;
+    };
+    let text = format!(
+        "read replica `{id}` follows `{source}` and not `{}`: it is deleted and made anew",
+        primary.id
+    );
+    if !seen.status.allows(DbOperation::Modify) {
+        draft.wait(
+            "replica",
+            format!("{text}, once it is no longer `{}`", seen.status),
+        );
+        return;
+    }
+    let action = Action::DeleteDbInstance {
+        id: id.clone(),
+        final_snapshot: None,
+    };
+    draft.set(view, "replica", &text, action);
 }
 
 /// Whether databases and roles are as wanted.

@@ -116,3 +116,25 @@ fn reboots_for_connections_go_in_the_order_that_a_standby_needs() {
         assert_eq!(rebooted, order, "{runs_with} to {wanted}");
     }
 }
+
+/// After a way back to a restore point the old primary has another name, and its replica follows it.
+#[test]
+fn a_replica_of_another_instance_is_made_anew_and_a_promoted_one_is_left() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    instance(&mut world, REPLICA).replica_of = Some("demo-db-before".to_owned());
+    let decision = decide(&world, &intent);
+    assert_ne!(decision.next, Phase::Ready);
+    assert!(
+        matches!(&decision.actions[..], [Action::DeleteDbInstance { id, final_snapshot: None }] if id == REPLICA),
+        "{decision:#?}"
+    );
+    for _ in 0..60 {
+        turn(&mut world, &mut intent);
+    }
+    let seen = instance(&mut world, REPLICA).replica_of.clone();
+    assert_eq!(seen.as_deref(), Some(PRIMARY));
+    instance(&mut world, REPLICA).replica_of = None;
+    let decision = decide(&world, &intent);
+    assert_eq!(decision.actions, []);
+    assert!(texts(&decision).contains("promoted"), "{decision:#?}");
+}

@@ -116,7 +116,8 @@ fn whole(
             .db_instances
             .values()
             .filter(|db| {
-                db.replica_of.is_some()
+                // One of an instance that had this name before has other messages.
+                db.replica_of.as_ref() == Some(&names.database())
                     && !matches!(
                         db.status,
                         DbStatus::Creating | DbStatus::Deleting | DbStatus::Failed

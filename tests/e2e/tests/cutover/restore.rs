@@ -61,6 +61,11 @@ pub async fn go_back(stage: &Stage, mut serve: Program) -> anyhow::Result<Progra
             status["phase"] == "ready"
         })
         .await?;
+    let replica = ["rds", "describe-db-instances", "--db-instance-identifier"];
+    let replica = [&replica[..], &["chat-db-replica-1"]].concat();
+    let replica = stage.aws(&replica).await?;
+    let source = &replica["DBInstances"][0]["ReadReplicaSourceDBInstanceIdentifier"];
+    ensure!(source == "chat-db", "the replica follows {source}");
     let url = status["url"].as_str().context("no address")?;
     let answer = reqwest::get(format!("{url}/api/v4/system/ping")).await?;
     ensure!(answer.status() == 200, "{}", answer.status());
