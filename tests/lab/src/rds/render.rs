@@ -149,6 +149,7 @@ pub fn instance(region: &str, state: &Region, instance: &Instance) -> Xml {
         )
         .text("LicenseModel", "postgresql-license")
         .opt("Iops", storage::shown_iops(instance))
+        .opt("StorageThroughput", storage::shown_throughput(instance))
         .list(
             "OptionGroupMemberships",
             "OptionGroupMembership",
@@ -268,7 +269,8 @@ pub fn snapshot(region: &str, snapshot: &Snapshot) -> Xml {
         .text("EngineVersion", &instance.engine_version)
         .text("LicenseModel", "postgresql-license")
         .text("SnapshotType", snapshot.kind)
-        .opt("Iops", instance.iops)
+        .opt("Iops", storage::shown_iops(instance))
+        .opt("StorageThroughput", storage::shown_throughput(instance))
         .text("OptionGroupName", format!("default:postgres-{major}"))
         .text("PercentProgress", snapshot.progress)
         .opt(

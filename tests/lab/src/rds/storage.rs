@@ -27,6 +27,8 @@ const GP3_THRESHOLD: i64 = 400;
 const GP3_BASIC_IOPS: i64 = 3_000;
 /// gp3 from the threshold on.
 const GP3_LARGE_IOPS: i64 = 12_000;
+/// MiB a second of gp3 below the threshold, and from it on (user guide, "General Purpose SSD storage").
+const GP3_THROUGHPUT: (i64, i64) = (125, 500);
 
 /// `Iops` as described: gp3 has a baseline that nobody asked for.
 pub fn shown_iops(instance: &Instance) -> Option<i64> {
@@ -36,6 +38,13 @@ pub fn shown_iops(instance: &Instance) -> Option<i64> {
         _ => None,
     };
     instance.iops.or_else(baseline)
+}
+
+/// `StorageThroughput` as described, in MiB a second: other types have none.
+pub fn shown_throughput(instance: &Instance) -> Option<i64> {
+    let (basic, large) = GP3_THROUGHPUT;
+    let is_large = instance.storage >= GP3_THRESHOLD;
+    (instance.storage_type == "gp3").then_some(if is_large { large } else { basic })
 }
 
 /// Refuses IOPS that a small gp3 volume cannot have.

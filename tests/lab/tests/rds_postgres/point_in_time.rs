@@ -102,11 +102,15 @@ async fn a_second_between_two_messages_is_restored_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_backups_there_is_no_point_in_time() {
     let lab = TestLab::start().await;
-    lab.create("primary", &[("BackupRetentionPeriod", "0")])
+    let none = ("BackupRetentionPeriod", "0");
+    lab.create("primary", &[none, ("StorageType", "gp3")])
         .await
         .unwrap();
     let xml = lab.until_status("primary", "available").await;
     assert_eq!(latest(&xml), None);
+    // Nobody asked for them: a small gp3 volume's own.
+    assert_eq!(text(&xml, "Iops").as_deref(), Some("3000"));
+    assert_eq!(text(&xml, "StorageThroughput").as_deref(), Some("125"));
     let wanted = [
         ("SourceDBInstanceIdentifier", "primary"),
         ("TargetDBInstanceIdentifier", "restored"),
