@@ -8,6 +8,19 @@ fn latest(xml: &str) -> Option<Timestamp> {
     text(xml, "LatestRestorableTime")?.parse().ok()
 }
 
+/// A renamed instance has its new name half-way through.
+async fn until_there(lab: &TestLab, id: &str) {
+    let there = async {
+        let asked = [("DBInstanceIdentifier", id)];
+        while lab.rds("DescribeDBInstances", &asked).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let minute = std::time::Duration::from_mins(1);
+    let done = tokio::time::timeout(minute, there).await;
+    assert!(done.is_ok(), "{id} does not come");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_between_two_messages_is_restored_to() {
     let lab = TestLab::start().await;
@@ -81,6 +94,7 @@ async fn a_second_between_two_messages_is_restored_to() {
             ("ApplyImmediately", "true"),
         ];
         lab.rds("ModifyDBInstance", &rename).await.unwrap();
+        until_there(&lab, new).await;
         lab.until_status(new, "available").await;
     }
     let session = lab.session("primary").await;
