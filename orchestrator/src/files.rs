@@ -63,8 +63,7 @@ async fn count_one(
 
 /// The prefix of the other place, when that lies within this one: what is there is not here.
 fn other_below<'a>(here: &BucketHome, other: &'a BucketHome) -> Option<&'a str> {
-    let within = here.bucket == other.bucket
-        && here.endpoint == other.endpoint
+    let within = here.is_same_bucket(other)
         && here.prefix != other.prefix
         && other.prefix.starts_with(&here.prefix);
     within.then_some(other.prefix.as_str())
@@ -122,6 +121,18 @@ mod tests {
             |here: &BucketHome, other: &BucketHome| other_below(here, other).map(str::to_owned);
         let (whole, chat) = (home("a", ""), home("a", "chat/"));
         assert_eq!(below(&whole, &chat).as_deref(), Some("chat/"));
+        let spelled = |endpoint: &str| BucketHome {
+            endpoint: Some(endpoint.to_owned()),
+            ..whole.clone()
+        };
+        let slashed = BucketHome {
+            prefix: "chat/".to_owned(),
+            ..spelled("https://minio.example/")
+        };
+        assert_eq!(
+            below(&spelled("https://minio.example"), &slashed).as_deref(),
+            Some("chat/")
+        );
         assert_eq!(below(&chat, &whole), None);
         assert_eq!(below(&chat, &home("a", "chats/")), None);
         assert_eq!(below(&whole, &home("b", "chat/")), None);

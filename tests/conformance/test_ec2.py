@@ -42,6 +42,21 @@ def test_regions_and_zones(ec2):
     assert "EbsEncryptionByDefault" in ec2.get_ebs_encryption_by_default()
 
 
+def test_the_key_that_volumes_are_encrypted_with(ec2, lab, refused):
+    managed = {"KmsKeyId": "alias/aws/ebs"}
+    assert ec2.get_ebs_default_kms_key_id().items() >= managed.items()
+    refused("InvalidParameterValue", ec2.modify_ebs_default_kms_key_id, KmsKeyId="alias/nobody")
+    kms = lab.client("kms")
+    own = kms.create_key()["KeyMetadata"]
+    assert ec2.modify_ebs_default_kms_key_id(KmsKeyId=own["KeyId"])["KmsKeyId"] == own["Arn"]
+    assert ec2.get_ebs_default_kms_key_id()["KmsKeyId"] == own["Arn"]
+    assert ec2.enable_ebs_encryption_by_default()["EbsEncryptionByDefault"]
+    assert ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"]
+    assert not ec2.disable_ebs_encryption_by_default()["EbsEncryptionByDefault"]
+    assert ec2.reset_ebs_default_kms_key_id().items() >= managed.items()
+    kms.schedule_key_deletion(KeyId=own["KeyId"], PendingWindowInDays=30)
+
+
 def test_network(ec2, refused):
     refused("InvalidVpc.Range", ec2.create_vpc, CidrBlock="10.0.0.0/16")
     vpc = ec2.create_vpc(CidrBlock="127.177.0.0/16", TagSpecifications=[tags("vpc", a="b")])["Vpc"]

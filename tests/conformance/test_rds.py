@@ -1,5 +1,7 @@
 """RDS: real PostgreSQL servers through botocore, from creation to deletion."""
 
+import datetime
+
 import pytest
 
 
@@ -105,6 +107,16 @@ def test_the_life_of_a_primary(rds, lab, place, network, refused, wait, until):
     for pages in ["describe_db_instances", "describe_db_snapshots", "describe_events"]:
         assert list(rds.get_paginator(pages).paginate(PaginationConfig={"PageSize": 20}))
 
+    point = {"TargetDBInstanceIdentifier": "earlier", "DBSubnetGroupName": "place", **source}
+    to = rds.restore_db_instance_to_point_in_time
+    late = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    refused("InvalidParameterValue", to, **point, RestoreTime=late)
+    refused("InvalidParameterCombination", to, **point)
+    to(**point, UseLatestRestorableTime=True)
+    earlier = {"DBInstanceIdentifier": "earlier"}
+    wait(rds, "db_instance_available", **earlier)
+    rds.delete_db_instance(**earlier, SkipFinalSnapshot=True)
+    wait(rds, "db_instance_deleted", **earlier)
     wait(rds, "db_instance_available", **restored)
     wait(rds, "db_instance_available", **replica)
     rds.stop_db_instance(**restored)

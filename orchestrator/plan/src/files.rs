@@ -201,6 +201,12 @@ impl BucketHome {
         (!public).then_some(endpoint.trim_end_matches('/'))
     }
 
+    /// The same bucket of the same store, however its endpoint is spelled.
+    #[must_use]
+    pub fn is_same_bucket(&self, other: &Self) -> bool {
+        self.bucket == other.bucket && self.foreign_endpoint() == other.foreign_endpoint()
+    }
+
     fn place(&self) -> (&str, &str, Option<&str>) {
         (&self.bucket, &self.prefix, self.foreign_endpoint())
     }

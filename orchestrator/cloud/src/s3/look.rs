@@ -3,7 +3,8 @@
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{
-    EncryptionType, ExpirationStatus, LifecycleRule, TransitionDefaultMinimumObjectSize,
+    EncodingType, EncryptionType, ExpirationStatus, LifecycleRule,
+    TransitionDefaultMinimumObjectSize,
 };
 use plan::action::LIFECYCLE_RULE;
 use plan::observed::{BucketEncryption, BucketLifecycle, Tags};
@@ -157,6 +158,8 @@ impl Asked<'_> {
             .bucket(self.name)
             .set_expected_bucket_owner(self.owner())
             .max_keys(1)
+            // Keys are not read, but an answer with some of them cannot be read without.
+            .encoding_type(EncodingType::Url)
             .send()
             .await
             .called("s3:ListBucketVersions")?;
@@ -169,6 +172,7 @@ impl Asked<'_> {
             .bucket(self.name)
             .set_expected_bucket_owner(self.owner())
             .max_uploads(1)
+            .encoding_type(EncodingType::Url)
             .send()
             .await
             .called("s3:ListBucketMultipartUploads")?;

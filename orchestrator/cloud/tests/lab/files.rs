@@ -336,6 +336,8 @@ async fn a_bucket_goes_with_every_version_and_goes_on_after_a_crash() {
         for file in 0..4 {
             put(&client, name, &format!("20260101/{file}.txt")).await;
         }
+        // What a user named it: no XML carries it.
+        put(&client, name, "20260101/a\u{1}b & c+d é\r.txt").await;
         if round == 1 {
             let key = "20260101/0.txt";
             client

@@ -65,7 +65,7 @@ fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
             name,
             "ok",
             format!(
-                "`{arn}` is enabled and encrypts; whether its policy lets role `{}` in is not looked at: each node tries it before it serves",
+                "`{arn}` is enabled and encrypts; whether its policy lets role `{}` in is not looked at: a node tries it before it serves, and every five minutes",
                 spec.fleet.instance_profile
             ),
         ),
