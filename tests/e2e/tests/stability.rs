@@ -64,15 +64,18 @@ async fn nodes_need_no_orchestrator_and_keep_their_secrets() -> anyhow::Result<(
     let mut scale = vec!["autoscaling", "set-desired-capacity", "--desired-capacity"];
     scale.extend([&desired, "--auto-scaling-group-name", group]);
     stage.aws(&scale).await?;
+    let all = |status: &Value| serving(status).len() == NODES;
+    orchestrator
+        .until("all nodes serve", Duration::from_secs(90), all)
+        .await?;
+    // At the stage's speed half a second without an answer has a node replaced: from here on these are to stay.
+    stage.control("speed", json!({ "speed": SPEED })).await?;
     let status = orchestrator
-        .until("all nodes serve", Duration::from_secs(90), |status| {
-            serving(status).len() == NODES
-        })
+        .until("they still do", Duration::from_secs(90), all)
         .await?;
     let nodes = serving(&status);
     nothing_is_told_for_want_of_answers(&stage).await?;
     let last_report = reports(&status).max();
-    stage.control("speed", json!({ "speed": SPEED })).await?;
     be_patient(&stage).await?;
 
     serve.kill().await?;
