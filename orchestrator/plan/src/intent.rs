@@ -273,7 +273,7 @@ pub struct RolloutIntent {
 }
 
 impl RolloutIntent {
-    /// Users, or the next phase, wait for what SQL says: it is asked in every look.
+    /// Users, or the next phase, wait for what SQL says: it is asked at every observation.
     pub fn waits_for_sql(&self) -> bool {
         match self.phase {
             Phase::GreenCreated | Phase::Closed => {

@@ -133,8 +133,8 @@ pub struct Databases {
     pub migrations_applied: Option<u32>,
     /// Server version, for example 160004.
     pub server_version: u32,
-    /// The server's own clock, read in this very look, after the nodes' reports. `None`: the rest was read in
-    /// an earlier look.
+    /// The server's own clock, read after the nodes' reports of the same observation. `None`: all of this is of
+    /// an earlier one.
     #[serde(default)]
     pub clock: Option<Timestamp>,
     /// The active row of Mattermost's table `configurations`. `None`: there is none, or Mattermost's own

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::draft::Draft;
 use crate::intent::{Phase, RestorePoint, RolloutIntent};
-use crate::observed::{DbInstance, DbOperation};
+use crate::observed::DbOperation;
 use crate::rollout::scene::Scene;
 use crate::rollout::{Step, after};
 use crate::view::{View, later};
@@ -18,40 +18,26 @@ use crate::view::{View, later};
 /// (user guide, "Restoring a DB instance to a specified time"): three uploads are missing.
 const STUCK_SECONDS: u32 = 900;
 
-/// What RDS says of a primary's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Log {
-    Kept,
-    /// Automated backups are switched off.
-    Off,
-    /// No automated backup is whole yet.
-    None,
-    /// Nothing newer than this can be restored.
-    Stuck(Timestamp),
-}
-
-fn log(primary: &DbInstance, now: Timestamp) -> Log {
-    match primary.latest_restorable {
-        _ if primary.backup_days == 0 => Log::Off,
-        None => Log::None,
-        Some(latest) if later(latest, STUCK_SECONDS) < now => Log::Stuck(latest),
-        Some(_) => Log::Kept,
-    }
-}
-
-/// Why a second in the log is no restore point. `None`: it is one, or nothing is known of the primary.
+/// Why no second in the log can be the restore point. `None`: as RDS shows the primary, one can.
 pub(crate) fn why_no_log(view: &View<'_>) -> Option<String> {
-    let primary = view.primary()?;
+    if let Some((read, why)) = view.unknown("db_instances") {
+        return Some(format!("{read} could not be read: {why}"));
+    }
+    let Some(primary) = view.primary() else {
+        return Some(format!("`{}` is not visible", view.names.database()));
+    };
     let id = &primary.id;
-    match log(primary, view.now) {
-        Log::Kept => None,
-        Log::Off => Some(format!("automated backups of `{id}` are switched off")),
-        Log::None => Some(format!(
+    match primary.latest_restorable {
+        _ if primary.backup_days == 0 => {
+            Some(format!("automated backups of `{id}` are switched off"))
+        }
+        None => Some(format!(
             "the first automated backup of `{id}` is not whole yet"
         )),
-        Log::Stuck(latest) => Some(format!(
+        Some(latest) if later(latest, STUCK_SECONDS) < view.now => Some(format!(
             "automated backups of `{id}` are stuck: RDS restores to {latest} and no later"
         )),
+        Some(_) => None,
     }
 }
 
@@ -62,11 +48,9 @@ pub(super) fn choose(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         if !draft.knows(scene.view, "db_instances") {
             return Step::Stay;
         }
-        let has_log = scene.view.primary().is_some() && why_no_log(scene.view).is_none();
-        rollout.restore = if has_log {
-            RestorePoint::Log { second: None }
-        } else {
-            RestorePoint::Snapshot
+        rollout.restore = match why_no_log(scene.view) {
+            None => RestorePoint::Log { second: None },
+            Some(_) => RestorePoint::Snapshot,
         };
     }
     if let Some(intent) = &mut draft.rollout {
@@ -82,15 +66,11 @@ pub(super) fn is_hindered(scene: &Scene<'_>) -> Option<String> {
     }
     let view = scene.view;
     match scene.rollout.restore {
-        RestorePoint::Log { .. } => {
-            let why = match view.unknown("db_instances") {
-                Some((read, why)) => format!("{read} could not be read: {why}"),
-                None => why_no_log(view)?,
-            };
-            Some(format!(
+        RestorePoint::Log { .. } => why_no_log(view).map(|why| {
+            format!(
                 "all is prepared; users are sent away once the database can be brought back to that moment: {why}"
-            ))
-        }
+            )
+        }),
         RestorePoint::Snapshot => {
             let primary = view.primary()?;
             (!primary.status.allows(DbOperation::Snapshot)).then(|| {
@@ -122,7 +102,7 @@ pub(super) fn is_recorded(draft: &mut Draft, scene: &Scene<'_>) -> bool {
         record(draft, whole);
         return true;
     }
-    // Blue is stopped, says this very look, and its last write lies in this second at the latest.
+    // Blue is stopped, as was observed before the clock was read, and its last write lies in this second at the latest.
     let point = second.unwrap_or_else(|| later(whole, 1));
     record(draft, point);
     if point < clock {
@@ -156,7 +136,7 @@ pub(super) fn is_not_durable(scene: &Scene<'_>) -> Option<String> {
     if let Some((read, why)) = view.unknown("db_instances") {
         return Some(format!("{read} could not be read: {why}"));
     }
-    let latest = view.primary()?.latest_restorable;
+    let latest = view.primary().and_then(|primary| primary.latest_restorable);
     if latest.is_some_and(|latest| latest >= second) {
         return None;
     }

@@ -17,7 +17,7 @@ struct Course {
     end: Option<Phase>,
 }
 
-fn is_closed(world: &World) -> bool {
+pub(super) fn is_closed(world: &World) -> bool {
     world
         .observed
         .listeners

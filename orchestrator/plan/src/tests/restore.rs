@@ -2,37 +2,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::database::{PRIMARY, instance, texts};
+use super::histories::is_closed;
 use super::{begin, phases};
 use crate::decision::NodeGoal;
 use crate::fixtures::{clustered, ready, turn, unlicensed, until, without_log};
 use crate::intent::{Intent, Phase, RestorePoint};
-use crate::observed::ListenerAction;
 use crate::world::World;
-use crate::{Decision, lint, plan};
+use crate::{lint, plan};
 
 fn second(intent: &Intent) -> Option<Timestamp> {
     match intent.rollout.as_ref()?.restore {
         RestorePoint::Log { second } => second,
         RestorePoint::Snapshot => None,
     }
-}
-
-fn said(decision: &Decision) -> String {
-    let texts: Vec<&str> = decision
-        .reasons
-        .iter()
-        .map(|reason| reason.text.as_str())
-        .collect();
-    texts.join("\n")
-}
-
-fn primary(world: &mut World) -> &mut crate::observed::DbInstance {
-    world.observed.db_instances.get_mut("demo-db").unwrap()
-}
-
-fn is_closed(world: &World) -> bool {
-    let mut listeners = world.observed.listeners.values();
-    listeners.any(|listener| matches!(listener.action, ListenerAction::Fixed(..)))
 }
 
 #[test]
@@ -78,6 +61,31 @@ fn the_point_of_a_cutover_lies_between_the_last_of_blue_and_the_migration() {
     assert!(closed < closed_without, "{closed} {closed_without}");
 }
 
+/// A primary that is not visible, or could not be read, was not seen to have the point in its backups.
+#[test]
+fn what_was_not_read_is_no_restore_point() {
+    let (mut world, mut intent) = ready(&unlicensed());
+    begin(&mut intent, &world, "11.11.0");
+    let rollout = intent.rollout.clone().unwrap();
+    let mut unread = world.observed.clone();
+    unread.db_instances.clear();
+    let why = |seen: &crate::Observed| {
+        crate::forecast::forecast_rollout(&intent, &rollout, seen, world.now).to_string()
+    };
+    assert!(why(&unread).contains("is not visible"));
+    unread
+        .unknown
+        .insert("db_instances".to_owned(), "Throttling".to_owned());
+    assert!(why(&unread).contains("db_instances could not be read: Throttling"));
+    until(&mut world, &mut intent, 2000, |phase| {
+        *phase == Phase::Baking
+    });
+    intent.rollout.as_mut().unwrap().promote = true;
+    let mut gone = world.observed.clone();
+    gone.db_instances.clear();
+    assert_eq!(plan(&intent, &gone, world.now).next, Phase::Baking);
+}
+
 #[test]
 fn the_point_of_an_overlap_is_recorded_before_the_migration() {
     let (mut world, mut intent) = ready(&clustered(2));
@@ -96,17 +104,17 @@ fn without_a_log_the_snapshot_is_taken_in_the_pause() {
     let cases: [(&str, Hand); 3] = [
         ("switched off", |world| {
             world.backups_are_stuck = true;
-            let off = primary(world);
+            let off = instance(world, PRIMARY);
             (off.backup_days, off.latest_restorable) = (0, None);
         }),
         ("not whole yet", |world| {
             world.backups_are_stuck = true;
-            primary(world).latest_restorable = None;
+            instance(world, PRIMARY).latest_restorable = None;
         }),
         ("are stuck", |world| {
             world.backups_are_stuck = true;
             let old = world.now - SignedDuration::from_mins(16);
-            primary(world).latest_restorable = Some(old);
+            instance(world, PRIMARY).latest_restorable = Some(old);
         }),
     ];
     for (why, hand) in cases {
@@ -144,10 +152,10 @@ fn users_are_not_sent_away_while_the_log_is_stuck() {
         *phase == Phase::Prepared
     });
     world.backups_are_stuck = true;
-    primary(&mut world).latest_restorable = Timestamp::from_second(1).ok();
+    instance(&mut world, PRIMARY).latest_restorable = Timestamp::from_second(1).ok();
     let mut told = String::new();
     for _ in 0..20 {
-        told = said(&turn(&mut world, &mut intent));
+        told = texts(&turn(&mut world, &mut intent));
         assert!(!is_closed(&world));
     }
     assert!(told.contains("are stuck"), "{told}");
@@ -170,7 +178,7 @@ fn the_pause_waits_for_the_databases_own_clock() {
         let decision = plan(&intent, &seen, world.now);
         lint(&decision, &seen, &intent).unwrap();
         assert_eq!(decision.next, Phase::Closed);
-        told = said(&decision);
+        told = texts(&decision);
         waited += u32::from(told.contains("clock"));
         world.commit(&mut intent, &decision);
         world.perform(&mut intent, &decision);
@@ -192,12 +200,13 @@ fn a_rollout_is_promoted_only_once_its_point_is_in_the_backups() {
         });
         world.backups_are_stuck = true;
         let point = second(&intent).unwrap();
-        primary(&mut world).latest_restorable = Some(point - SignedDuration::from_secs(1));
+        instance(&mut world, PRIMARY).latest_restorable =
+            Some(point - SignedDuration::from_secs(1));
         let day = 24 * 360;
         let mut told = String::new();
         for _ in 0..day {
             let decision = turn(&mut world, &mut intent);
-            told = said(&decision);
+            told = texts(&decision);
             assert_eq!(decision.next, Phase::Baking, "users stay on green: {told}");
         }
         assert!(told.contains("are stuck"), "{told}");
