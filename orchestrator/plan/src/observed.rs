@@ -153,6 +153,18 @@ pub struct Network {
     pub public_subnets: Vec<Subnet>,
 }
 
+impl Network {
+    /// The zones of its subnets, for people.
+    pub fn zones(&self) -> String {
+        let zones: Vec<&str> = self
+            .subnets
+            .iter()
+            .map(|subnet| subnet.zone.as_str())
+            .collect();
+        zones.join(", ")
+    }
+}
+
 /// A subnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {

@@ -118,12 +118,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
                         .unwrap_or_else(|| "no VPC was found".to_owned()))
                 },
                 |network| {
-                    let zones = network
-                        .subnets
-                        .iter()
-                        .map(|subnet| subnet.zone.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ");
+                    let zones = network.zones();
                     let free: u32 = network
                         .subnets
                         .iter()

@@ -17,12 +17,7 @@ pub(super) fn offers(spec: &Spec, observed: &Observed, image: Option<&Image>) ->
             .map_or("it was not asked for", String::as_str)
             .to_owned())
     };
-    let zones = network
-        .subnets
-        .iter()
-        .map(|subnet| subnet.zone.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
+    let zones = network.zones();
     let kind = observed.offers.instance_type.as_ref().map_or_else(
         || unread("offers/instance_type"),
         |offer| {

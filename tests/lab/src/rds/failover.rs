@@ -72,15 +72,7 @@ pub async fn run(lab: &Arc<Lab>, region: &str, id: &str, how: Stop) {
 }
 
 async fn take_over(lab: &Arc<Lab>, region: &str, id: &str, how: Stop) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
+    let (engine, instance) = nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     if !machine.standby.as_ref().is_some_and(Node::is_up) {
         return Err(EngineError::NotStarted(

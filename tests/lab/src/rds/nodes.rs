@@ -30,6 +30,21 @@ pub fn vanished(id: &str) -> EngineError {
     EngineError::NotStarted(format!("the DB instance {id} is being deleted"))
 }
 
+/// The engine, and an instance as it is now: what every work on an instance's servers begins with.
+pub async fn at_hand(
+    lab: &Lab,
+    region: &str,
+    id: &str,
+) -> Result<(Arc<Engine>, Instance), EngineError> {
+    let engine = lab
+        .rds
+        .engine(lab)
+        .await
+        .map_err(|error| EngineError::NotStarted(error.message))?;
+    let instance = lab.rds.instance(region, id).ok_or_else(|| vanished(id))?;
+    Ok((engine, instance))
+}
+
 fn effective(lab: &Lab, engine: &Engine, region: &str, instance: &Instance) -> Effective {
     let values = lab.rds.with(region, |state| {
         state

@@ -124,15 +124,7 @@ pub async fn restart(
     id: &str,
     takes: Duration,
 ) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
+    let (engine, instance) = nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     lab.clock.sleep(takes / 2).await;
     machine.primary()?.stop(Stop::Fast).await;
@@ -209,15 +201,7 @@ pub fn start(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
 }
 
 async fn start_nodes(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
+    let (engine, instance) = nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     nodes::start_primary(lab, &engine, region, id, &mut machine).await?;
     if machine.standby.is_some() {

@@ -186,15 +186,7 @@ async fn reset_password(
     id: &str,
     password: &Hidden,
 ) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
+    let (engine, instance) = nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     let node = machine.primary()?;
     roles::set_master_password(&engine, node, instance.port, &instance.master, &password.0).await?;
@@ -241,15 +233,7 @@ async fn change_standby(
     wanted: bool,
 ) -> Result<(), EngineError> {
     let note = |text: &str| events::instance(lab, region, id, &["configuration change"], text);
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, id)
-        .ok_or_else(|| nodes::vanished(id))?;
+    let (engine, instance) = nodes::at_hand(lab, region, id).await?;
     if wanted {
         note("Applying modification to convert to a Multi-AZ DB Instance");
         let zone = subnet_groups::resolve(lab, region, Some(&instance.subnet_group))

@@ -61,15 +61,7 @@ pub fn begin(lab: &Arc<Lab>, region: &str, found: &Instance, name: String) {
 }
 
 async fn rename(lab: &Arc<Lab>, region: &str, old: &str, name: &str) -> Result<(), EngineError> {
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab
-        .rds
-        .instance(region, old)
-        .ok_or_else(|| nodes::vanished(old))?;
+    let (engine, instance) = nodes::at_hand(lab, region, old).await?;
     let mut machine = instance.machine.lock().await;
     lab.clock.sleep(RENAMING / 2).await;
     if let Some(standby) = machine.standby.as_mut() {

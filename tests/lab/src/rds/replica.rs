@@ -191,19 +191,13 @@ pub fn begin_promotion(
 /// Makes a replica's files anew from its source: after the failure of the source's host the replica
 /// can hold write-ahead log that the new primary never had, and then never follows it again.
 pub async fn rebuild(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), EngineError> {
-    let vanished = || super::nodes::vanished(id);
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab.rds.instance(region, id).ok_or_else(vanished)?;
+    let (engine, instance) = super::nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     let source = instance
         .source
         .as_deref()
         .and_then(|source| lab.rds.instance(region, source))
-        .ok_or_else(vanished)?;
+        .ok_or_else(|| super::nodes::vanished(id))?;
     {
         let mut theirs = source.machine.lock().await;
         let primary = theirs.primary()?;
@@ -221,13 +215,7 @@ pub async fn rebuild(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), Engin
 
 /// Ends recovery and forgets the source.
 async fn stand_alone(lab: &Arc<Lab>, region: &str, id: &str) -> Result<(), EngineError> {
-    let vanished = || super::nodes::vanished(id);
-    let engine = lab
-        .rds
-        .engine(lab)
-        .await
-        .map_err(|error| EngineError::NotStarted(error.message))?;
-    let instance = lab.rds.instance(region, id).ok_or_else(vanished)?;
+    let (engine, instance) = super::nodes::at_hand(lab, region, id).await?;
     let mut machine = instance.machine.lock().await;
     let primary = machine.primary()?;
     roles::promote(&engine, primary, instance.port).await?;
