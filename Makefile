@@ -17,13 +17,15 @@ endif
 # What the demo takes: TARBALL=file [TARBALL2=file] [LICENCE=file] for a real Mattermost, KEEP=1 to leave it running,
 # RUNTIME=machine (root) to boot each node's systemd instead of running its agent as a process.
 export TARBALL TARBALL2 LICENCE KEEP RUNTIME
+# The release of Debian that machines and images are of: 12 or 13.
+export DEBIAN
 MACHINE          := $(filter machine,$(RUNTIME))
 ifneq ($(filter-out process machine,$(RUNTIME)),)
 $(error RUNTIME is `process` or `machine`, not `$(RUNTIME)`)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build base-image demo image test test-stages test-upgrades test-machines test-alone test-parts test-outside test-unit test-conformance test-image lint bench clean
+.PHONY: help setup build base-image demo image clean-debian test test-stages test-upgrades test-machines test-alone test-parts test-outside test-unit test-conformance test-image lint bench clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,13 +36,16 @@ setup: ## Install what is missing (Debian packages, Python venv)
 build: setup ## Everything, once, in one profile
 	$(CARGO) build --locked --workspace --all-targets
 
+clean-debian: build ## Set-up, lints and demo in a Debian that was never used, DEBIAN=13 (root, network, nine minutes)
+	@tests/clean-debian.sh $(or $(DEBIAN),13) $(BIN)
+
 base-image: setup ## The Debian that the lab's machines boot (root, network, once)
 	@tests/base-image.sh
 
 demo: build $(if $(MACHINE),base-image) ## The whole product on a local AWS region, in under four minutes
 	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(LICENCE),--licence $(LICENCE)) $(if $(KEEP),--keep) $(if $(MACHINE),--machines "$$(tests/base-image.sh --path)")
 
-image: build ## The node's image: `packer build packer/` against a local AWS region (root)
+image: build ## The node's image: `packer build packer/` against a local AWS region (root; DEBIAN=13)
 	@$(BIN)/image --bin $(BIN)
 
 test: build lint ## Lint, unit, store, lab, conformance, end to end

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a directory tree with Debian 12 as a cloud image has it: the lab's base image.
+# Prints the path of a directory tree with Debian as a cloud image has it: the lab's base image.
+# DEBIAN=13 makes it of that release; 12 is the default.
 #
 #   tests/base-image.sh            makes it when it is not there yet (root, network, about a minute)
 #   tests/base-image.sh --path     prints where it would lie, and makes nothing
@@ -19,13 +20,24 @@ packages=(
   systemd systemd-sysv dbus    # what boots
   openssh-server sudo          # what Packer needs
   iproute2 curl ca-certificates netbase libnss-myhostname
+  perl                         # of Debian 12 by `usrmerge`; so that 13 is like it
 )
 # What `apt-get install` finds in it, with all that these need.
 offered=(postgresql-client)
 
+release=${DEBIAN:-12}
+case $release in
+  12) suite=bookworm ;;
+  13) suite=trixie ;;
+  *)
+    echo "base-image.sh: DEBIAN is 12 or 13, not \`$release\`" >&2
+    exit 1
+    ;;
+esac
+
 key=$(sha256sum "$0" | cut -c1-16)
 images=${XDG_CACHE_HOME:-$HOME/.cache}/mattermost-ha/images
-tree=$images/debian-12-$key
+tree=$images/debian-$release-$key
 
 if [[ ${1:-} == --path || -d $tree ]]; then
   echo "$tree"
@@ -141,7 +153,7 @@ for kind in http https; do
 done
 mirror=${DEBIAN_MIRROR:-}
 for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
-  if [[ -z $mirror && -s $file ]] && grep -q bookworm "$file"; then
+  if [[ -z $mirror && -s $file ]] && grep -qw "$suite" "$file"; then
     mirror=$file
   fi
 done
@@ -150,7 +162,7 @@ echo "making the base image in $tree" >&2
 OFFERED="${offered[*]}" mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
   --include="$(IFS=,; echo "${packages[*]}")" "${options[@]}" \
   --customize-hook="$hooks" \
-  bookworm "$partial" ${mirror:+"$mirror"} >&2
+  "$suite" "$partial" ${mirror:+"$mirror"} >&2
 # Devices are the container's own.
 rm -rf --one-file-system "$partial"/dev
 mkdir -m 0755 "$partial"/dev

@@ -49,25 +49,32 @@ template=$root/packer
 mkdir "$template"
 cp packer/*.pkr.hcl "$template/"
 cp packer/plugins.pkr.hcl.example "$template/plugins.pkr.hcl"
-for file in "$template"/*.pkr.hcl; do
-  packer fmt -check "$file" >/dev/null || {
-    echo "packer/$(basename "$file") is not formatted; run \`packer fmt packer/\`" >&2
-    exit 1
-  }
-done
-if packer version | grep -q 'v1\.6'; then
-  packer validate -var agent_binary=/bin/true packer/
-  if said=$(packer validate -var agent_binary=/bin/true "$template" 2>&1); then
-    echo "packer 1.6 takes the plugin's block now: packer/plugins.pkr.hcl.example can be part of the template" >&2
-    exit 1
+packer_says() { # What Packer itself finds wrong with the template
+  for file in "$template"/*.pkr.hcl; do
+    packer fmt -check "$file" >/dev/null || {
+      echo "packer/$(basename "$file") is not formatted; run \`packer fmt packer/\`" >&2
+      exit 1
+    }
+  done
+  if packer version | grep -q 'v1\.6'; then
+    packer validate -var agent_binary=/bin/true packer/
+    if said=$(packer validate -var agent_binary=/bin/true "$template" 2>&1); then
+      echo "packer 1.6 takes the plugin's block now: packer/plugins.pkr.hcl.example can be part of the template" >&2
+      exit 1
+    fi
+    if [[ $(grep -c '^Error:' <<<"$said") != 1 ]] || ! grep -qF 'Blocks of type "required_plugins" are not expected' <<<"$said"; then
+      echo "$said" >&2
+      exit 1
+    fi
+  else
+    packer init "$template"
+    packer validate -var agent_binary=/bin/true "$template"
   fi
-  if [[ $(grep -c '^Error:' <<<"$said") != 1 ]] || ! grep -qF 'Blocks of type "required_plugins" are not expected' <<<"$said"; then
-    echo "$said" >&2
-    exit 1
-  fi
+}
+if command -v packer >/dev/null; then
+  packer_says
 else
-  packer init "$template"
-  packer validate -var agent_binary=/bin/true "$template"
+  echo "SKIPPED: no \`packer\` here; tests/conformance/test_template.py still parses the template and looks its names up" >&2
 fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 if ! grep -A3 '^variable "agent_version"' packer/mattermost-base.pkr.hcl | grep -qF "\"$version\""; then

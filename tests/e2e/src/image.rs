@@ -30,9 +30,10 @@ pub async fn make(options: &Options, region: &Region, version: &str) -> anyhow::
             register(region, &name, &tree).await
         }
         Runtime::Machine(base) => {
-            register(region, packer::BASE_IMAGE, base).await?;
+            register(region, &packer::published_name(base)?, base).await?;
             let request = Build {
                 region,
+                base,
                 agent: &agent,
                 mattermost_version: version,
                 home: HOME,

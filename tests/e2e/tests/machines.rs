@@ -22,9 +22,9 @@ const ENROLLED: &str = "enrolled with";
 
 /// The tree to boot; none, said loudly, where there can be no machines.
 async fn base_tree() -> Option<PathBuf> {
-    let tree = match lab::runtime::possible() {
+    let tree = match packer::possible() {
         Ok(()) => packer::base_tree().await,
-        Err(why) => Err(why.into()),
+        Err(why) => Err(why),
     };
     let said = |why: &anyhow::Error| {
         // Past the test harness, which keeps what tests print that pass.

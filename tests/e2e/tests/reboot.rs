@@ -118,8 +118,8 @@ async fn moved_by_its_agent(stage: &Stage) -> anyhow::Result<Program> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_outlives_its_agent_and_a_reboot_without_orchestrators() -> anyhow::Result<()> {
-    if let Err(why) = lab::runtime::possible() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no machines: {why}");
+    if let Err(why) = packer::possible() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no machines: {why:#}");
         return Ok(());
     }
     let mut options = Options::new(binaries());

@@ -42,8 +42,8 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let timeline = Timeline::default();
-    if let Err(why) = lab::runtime::possible() {
-        timeline.note(&format!("SKIPPED  no image is built: {why}"));
+    if let Err(why) = packer::possible() {
+        timeline.note(&format!("SKIPPED  no image is built: {why:#}"));
         return if arguments.skip {
             ExitCode::SUCCESS
         } else {
@@ -72,7 +72,8 @@ async fn image(arguments: &Arguments, timeline: &Timeline) -> anyhow::Result<()>
     timeline.note(&base.display().to_string());
 
     timeline.step("2. A local AWS region that boots it");
-    let published = format!("{}={}", packer::BASE_IMAGE, base.display());
+    let name = packer::published_name(&base)?;
+    let published = format!("{name}={}", base.display());
     let region = Region::start(
         &arguments.bin,
         directory.path(),
@@ -89,9 +90,9 @@ async fn image(arguments: &Arguments, timeline: &Timeline) -> anyhow::Result<()>
     )
     .await?;
     timeline.note(&format!(
-        "lab at {}, Debian's image is {}",
+        "lab at {}, Debian's image {name} is {}",
         region.endpoint,
-        region.ready()["images"][packer::BASE_IMAGE]
+        region.ready()["images"][&name]
     ));
     let result = build(arguments, timeline, &region, &base, &agent).await;
     region.stop(Duration::from_secs(60)).await?;
@@ -115,6 +116,7 @@ async fn build(
     timeline.step("3. packer build packer/");
     let request = Build {
         region,
+        base,
         agent,
         mattermost_version: &arguments.mattermost_version,
         home: HOME,

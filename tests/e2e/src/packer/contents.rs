@@ -12,15 +12,52 @@ use std::path::{Path, PathBuf};
 
 use super::tree::{Entries, Entry};
 
-/// `postgresql-client` and what it needs that Debian's image lacks.
-const PACKAGES: [&str; 6] = [
-    "libpq5",
-    "libreadline8",
-    "postgresql-client",
-    "postgresql-client-15",
-    "postgresql-client-common",
-    "readline-common",
+/// `postgresql-client` and what it needs that Debian's image lacks, by Debian's release.
+const PACKAGES: [(&str, [&str; 6]); 2] = [
+    (
+        "12",
+        [
+            "libpq5",
+            "libreadline8",
+            "postgresql-client",
+            "postgresql-client-15",
+            "postgresql-client-common",
+            "readline-common",
+        ],
+    ),
+    (
+        "13",
+        [
+            "libpq5",
+            "libreadline8t64",
+            "postgresql-client",
+            "postgresql-client-17",
+            "postgresql-client-common",
+            "readline-common",
+        ],
+    ),
 ];
+
+/// `VERSION_ID` of an `os-release` (5): Debian's release.
+pub(super) fn release(os_release: &str) -> Option<String> {
+    os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_ID="))
+        .map(|value| value.trim_matches('"').to_owned())
+}
+
+/// The packages of an image of this tree's release.
+fn expected(base: &Entries) -> io::Result<BTreeSet<&'static str>> {
+    let release = release(&text_of(base, "usr/lib/os-release")?).unwrap_or_default();
+    let known = PACKAGES.iter().find(|(of, _)| *of == release);
+    known
+        .map(|(_, packages)| packages.iter().copied().collect())
+        .ok_or_else(|| {
+            io::Error::other(format!(
+                "Debian `{release}` has no list of packages in `PACKAGES`"
+            ))
+        })
+}
 
 /// What is ours: path and mode. Root owns all but the server's own folders.
 const OURS: [(&str, u32); 19] = [
@@ -47,18 +84,20 @@ const OURS: [(&str, u32); 19] = [
 /// The link that starts the agent at boot.
 const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/mattermost-agent.service";
 
-/// What a package's scripts make, beside what it holds.
-const MADE: [&str; 6] = [
+/// What a package's scripts make, beside what it holds, and `systemd-update-done` at a boot.
+const MADE: [&str; 8] = [
+    "etc/.updated",
     "etc/inputrc",
     "etc/postgresql-common/supported_versions",
     "etc/postgresql-common/user_clusters",
+    "var/.updated",
     "var/cache/debconf/passwords.dat",
     "var/cache/ldconfig/aux-cache",
     "var/lib/dpkg/alternatives/psql.1.gz",
 ];
 
 /// What installing a package, adding an account and booting once change.
-const CHANGED: [&str; 11] = [
+const CHANGED: [&str; 12] = [
     "etc/group",
     "etc/gshadow",
     "etc/ld.so.cache",
@@ -68,15 +107,17 @@ const CHANGED: [&str; 11] = [
     "var/cache/debconf/config.dat",
     "var/cache/debconf/templates.dat",
     "var/lib/apt/extended_states",
+    "var/lib/dpkg/diversions",
     "var/lib/dpkg/status",
     "var/log/journal",
 ];
 
 /// Empty files and folders that a running system leaves, and that say nothing.
-const EMPTY: [&str; 9] = [
+const EMPTY: [&str; 10] = [
     "run",
     "var/cache/apt/archives/lock",
     "var/cache/apt/archives/partial",
+    "var/cache/debconf/tmp.ci",
     "var/lib/dpkg/lock",
     "var/lib/dpkg/lock-frontend",
     "var/lib/dpkg/triggers/Lock",
@@ -136,7 +177,8 @@ pub fn check(base: &Entries, image: &Entries, agent: &Path) -> io::Result<Found>
                     found.added.0 += 1;
                     found.added.1 += entry.metadata.len();
                 }
-                if !from_packages.contains(path) && !is_allowed(path, entry, image) {
+                if !from_packages.contains(path) && !is_allowed(path, entry, image, &found.packages)
+                {
                     found.wrong.push(format!("`{name}` is not on the list"));
                 }
             }
@@ -161,22 +203,22 @@ fn is_empty_one(path: &Path, entry: &Entry) -> bool {
 }
 
 /// What is added without being a package's own file.
-fn is_allowed(path: &Path, entry: &Entry, image: &Entries) -> bool {
+fn is_allowed(path: &Path, entry: &Entry, image: &Entries, packages: &BTreeSet<String>) -> bool {
     let ours = OURS.iter().any(|(known, _)| path == Path::new(known));
     ours || is_one_of(path, &MADE)
         || is_empty_one(path, entry)
-        || is_of_dpkg(path)
+        || is_of_dpkg(path, packages)
         || is_alternative(path, entry, image)
 }
 
-/// dpkg's own record of a package of ours.
-fn is_of_dpkg(path: &Path) -> bool {
+/// dpkg's own record of one of these packages.
+fn is_of_dpkg(path: &Path, packages: &BTreeSet<String>) -> bool {
     let file = path.file_name().map(|name| name.to_string_lossy());
     let package = file
         .as_deref()
         .and_then(|name| name.split(['.', ':']).next());
     path.parent() == Some(Path::new("var/lib/dpkg/info"))
-        && package.is_some_and(|package| PACKAGES.contains(&package))
+        && package.is_some_and(|package| packages.contains(package))
 }
 
 /// The links of update-alternatives: from a name to `/etc/alternatives/…`, and from there to PostgreSQL's
@@ -233,8 +275,8 @@ fn packages(base: &Entries, image: &Entries, found: &mut Found) -> io::Result<()
         .into_keys()
         .filter(|package| !before.contains_key(package))
         .collect();
-    let expected: BTreeSet<String> = PACKAGES.map(str::to_owned).into();
-    if found.packages != expected {
+    let expected = expected(base)?;
+    if !found.packages.iter().eq(&expected) {
         found.wrong.push(format!(
             "packages beyond the base: {:?}, and should be {expected:?}",
             found.packages
@@ -250,11 +292,7 @@ fn files_of_packages(
 ) -> io::Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for (path, entry) in image {
-        if !is_of_dpkg(path) || path.extension().is_none_or(|kind| kind != "list") {
-            continue;
-        }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if !packages.contains(name.split(':').next().unwrap_or_default()) {
+        if !is_of_dpkg(path, packages) || path.extension().is_none_or(|kind| kind != "list") {
             continue;
         }
         for line in String::from_utf8_lossy(&fs::read(&entry.file)?).lines() {

@@ -28,14 +28,40 @@ const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const LIMIT: Duration = Duration::from_secs(300);
 /// The longest that it may take to undo one that was interrupted.
 const CLEANING: Duration = Duration::from_secs(60);
-/// The name under which a lab publishes the base tree, so that the template's own filter finds it.
-pub const BASE_IMAGE: &str = "debian-12-amd64-20260101-0000";
+/// Whether images can be built here: machines boot, and Packer is on the path. The error says what is missing.
+pub fn possible() -> anyhow::Result<()> {
+    lab::runtime::possible()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    ensure!(
+        std::env::split_paths(&path).any(|folder| folder.join("packer").is_file()),
+        "`packer` is not installed; hint: Debian 12 has a package, for Debian 13 take HashiCorp's: https://developer.hashicorp.com/packer/install"
+    );
+    Ok(())
+}
+
+/// The name under which a lab publishes a base tree, in Debian's own form, so that the template's filter
+/// finds it: the release is the one in the tree's `os-release`.
+pub fn published_name(tree: &Path) -> anyhow::Result<String> {
+    Ok(format!("{}-20260101-0000", system(tree)?))
+}
+
+/// `debian-<release>-amd64`, as Debian names its images.
+fn system(tree: &Path) -> anyhow::Result<String> {
+    let file = tree.join("usr/lib/os-release");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("the base tree's `{}`", file.display()))?;
+    let release = contents::release(&text)
+        .with_context(|| format!("`{}` has no VERSION_ID", file.display()))?;
+    Ok(format!("debian-{release}-amd64"))
+}
 
 /// What is to be built, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Build<'a> {
     /// The lab. Packer's log and home lie in its directory.
     pub region: &'a Region,
+    /// The tree that the lab publishes as Debian's image.
+    pub base: &'a Path,
     /// The agent's binary.
     pub agent: &'a Path,
     /// What the image is named after.
@@ -83,12 +109,14 @@ pub async fn build(build: &Build<'_>, tell: impl Fn(&str)) -> anyhow::Result<Bui
         .canonicalize()
         .with_context(|| format!("the agent `{}`; hint: `make build`", build.agent.display()))?;
     let copy_to = serde_json::to_string(build.copy_to)?;
+    let source_name = format!("{}-*", system(build.base)?);
     let mut command = Command::new("packer");
     command.args(["build", "-machine-readable"]);
     for (name, value) in [
         ("endpoint", build.region.endpoint.as_str()),
         ("region", build.home),
         ("copy_to", &copy_to),
+        ("source_name", &source_name),
         ("mattermost_version", build.mattermost_version),
         ("agent_version", env!("CARGO_PKG_VERSION")),
         ("agent_binary", &agent.display().to_string()),
