@@ -5,7 +5,7 @@ use cloud::ReadError;
 use plan::Spec;
 use plan::observed::Network;
 
-use super::Check;
+use super::{Check, Outcome};
 use crate::core::Core;
 
 /// All of them. Routes are of interest only where the internet is to come in.
@@ -29,9 +29,12 @@ pub(super) async fn checks(core: &Core, network: Option<&Network>) -> Vec<Check>
 /// own: EC2 begins the launch and ends it with `Client.InternalError`.
 fn volume_key(spec: &Spec, account: &str, key: Result<Option<String>, ReadError>) -> Check {
     let (result, detail) = match key {
-        Err(error) => ("warn", crate::chain(&error)),
-        Ok(None) => ("ok", "volumes need no key of the account's own".to_owned()),
-        Ok(Some(key)) => ("warn", grant(spec, account, &key)),
+        Err(error) => (Outcome::Warn, crate::chain(&error)),
+        Ok(None) => (
+            Outcome::Ok,
+            "volumes need no key of the account's own".to_owned(),
+        ),
+        Ok(Some(key)) => (Outcome::Warn, grant(spec, account, &key)),
     };
     Check {
         name: "volume key".to_owned(),
@@ -60,13 +63,13 @@ fn grant(spec: &Spec, account: &str, key: &str) -> String {
 
 fn internet(closed: Result<Vec<String>, ReadError>) -> Check {
     let (result, detail) = match closed {
-        Err(error) => ("warn", crate::chain(&error)),
+        Err(error) => (Outcome::Warn, crate::chain(&error)),
         Ok(closed) if closed.is_empty() => (
-            "ok",
+            Outcome::Ok,
             "the load balancer's subnets have a route to an internet gateway".to_owned(),
         ),
         Ok(closed) => (
-            "fail",
+            Outcome::Fail,
             format!(
                 "no route to an internet gateway from {}: a load balancer that faces the internet is made there and nobody reaches it. Name public subnets in `network.public_subnets`, or give `load_balancer.scheme = \"internal\"`",
                 closed.join(", ")
@@ -84,10 +87,10 @@ fn internet(closed: Result<Vec<String>, ReadError>) -> Check {
 fn key_pair(spec: &Spec, name: &str, found: Result<bool, ReadError>) -> Check {
     let home = spec.home_region();
     let (result, detail) = match found {
-        Err(error) => ("warn", crate::chain(&error)),
-        Ok(true) => ("ok", format!("`{name}` is there")),
+        Err(error) => (Outcome::Warn, crate::chain(&error)),
+        Ok(true) => (Outcome::Ok, format!("`{name}` is there")),
         Ok(false) => (
-            "fail",
+            Outcome::Fail,
             format!(
                 "no key pair of this account in `{home}` is named `{name}`: import one (`aws ec2 import-key-pair --region {home}`), or name another in `fleet.key_pair`"
             ),
@@ -113,17 +116,20 @@ mod tests {
     fn a_key_of_the_accounts_own_comes_with_the_grant_to_make() {
         let key = "arn:aws:kms:us-east-1:123456789012:key/1";
         let check = volume_key(&spec(), "123456789012", Ok(Some(key.to_owned())));
-        assert_eq!(check.result, "warn");
+        assert_eq!(check.result, Outcome::Warn);
         let command = "`aws kms create-grant --region us-east-1 --key-id arn:aws:kms:us-east-1:123456789012:key/1 --grantee-principal arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling --operations Decrypt ";
         assert!(check.detail.contains(command), "{}", check.detail);
-        assert_eq!(volume_key(&spec(), "123456789012", Ok(None)).result, "ok");
+        assert_eq!(
+            volume_key(&spec(), "123456789012", Ok(None)).result,
+            Outcome::Ok
+        );
     }
 
     #[test]
     fn a_key_pair_that_is_not_there_fails() {
-        assert_eq!(key_pair(&spec(), "operators", Ok(true)).result, "ok");
+        assert_eq!(key_pair(&spec(), "operators", Ok(true)).result, Outcome::Ok);
         let check = key_pair(&spec(), "operators", Ok(false));
-        assert_eq!(check.result, "fail");
+        assert_eq!(check.result, Outcome::Fail);
         assert!(
             check.detail.contains("`us-east-1` is named `operators`"),
             "{}",
@@ -133,9 +139,9 @@ mod tests {
 
     #[test]
     fn subnets_that_nobody_reaches_are_named() {
-        assert_eq!(internet(Ok(Vec::new())).result, "ok");
+        assert_eq!(internet(Ok(Vec::new())).result, Outcome::Ok);
         let check = internet(Ok(vec!["subnet-1".to_owned(), "subnet-2".to_owned()]));
-        assert_eq!(check.result, "fail");
+        assert_eq!(check.result, Outcome::Fail);
         assert!(
             check.detail.contains("from subnet-1, subnet-2:"),
             "{}",

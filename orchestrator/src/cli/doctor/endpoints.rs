@@ -2,7 +2,7 @@
 
 use cloud::Endpoint;
 
-use super::Check;
+use super::{Check, Outcome};
 
 /// One check for all of them: who does not answer is named.
 pub(super) fn judge(endpoints: &[Endpoint]) -> Check {
@@ -14,10 +14,10 @@ pub(super) fn judge(endpoints: &[Endpoint]) -> Check {
         })
         .collect();
     let (result, detail) = if silent.is_empty() {
-        ("ok", format!("{} answer this host", endpoints.len()))
+        (Outcome::Ok, format!("{} answer this host", endpoints.len()))
     } else {
         (
-            "fail",
+            Outcome::Fail,
             format!(
                 "{}\nhint: this host reaches AWS through a NAT gateway or a public address, or through a VPC endpoint `com.amazonaws.<region>.<service>` with private DNS, whose security group lets it in on 443",
                 silent.join("; ")
@@ -48,13 +48,13 @@ mod tests {
         let fine = judge(&[endpoint("ec2", None), endpoint("rds", None)]);
         assert_eq!(
             (fine.result, fine.detail.as_str()),
-            ("ok", "2 answer this host")
+            (Outcome::Ok, "2 answer this host")
         );
         let silent = judge(&[
             endpoint("ec2", None),
             endpoint("rds", Some("no answer in time")),
         ]);
-        assert_eq!(silent.result, "fail");
+        assert_eq!(silent.result, Outcome::Fail);
         assert!(
             silent
                 .detail

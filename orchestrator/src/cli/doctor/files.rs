@@ -5,10 +5,10 @@ use plan::observed::{FilesBucket, KmsAnswer};
 use plan::spec::FileStore;
 use plan::{FilesHome, KeyVerdict, Observed, Spec};
 
-use super::Check;
+use super::{Check, Outcome};
 use crate::core::Core;
 
-fn check(name: &str, result: &'static str, detail: impl Into<String>) -> Check {
+fn check(name: &str, result: Outcome, detail: impl Into<String>) -> Check {
     Check {
         name: name.to_owned(),
         result,
@@ -22,7 +22,7 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     if files.store == FileStore::Local {
         return vec![check(
             "files",
-            "warn",
+            Outcome::Warn,
             "on the node's disk: every rollout and every replaced node loses them",
         )];
     }
@@ -63,20 +63,21 @@ fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
     match plan::judge_kms_key(arn, answer) {
         KeyVerdict::Usable => check(
             name,
-            "ok",
+            Outcome::Ok,
             format!(
                 "`{arn}` is enabled and encrypts; whether its policy lets role `{}` in is not looked at: a node tries it before it serves, and every five minutes",
                 spec.fleet.instance_profile
             ),
         ),
-        KeyVerdict::Unusable(why) | KeyVerdict::Unread(why) => check(name, "fail", why),
+        KeyVerdict::Unusable(why) | KeyVerdict::Unread(why) => check(name, Outcome::Fail, why),
     }
 }
 
 /// What no line above is about, and what shows it instead.
 fn not_looked_at(spec: &Spec, is_made: bool) -> Vec<Check> {
     let files = &spec.files;
-    let skip = |name: &str, what: String| check(name, "skip", format!("not looked at: {what}"));
+    let skip =
+        |name: &str, what: String| check(name, Outcome::Skip, format!("not looked at: {what}"));
     let mut checks = Vec::new();
     if files.own_keys() {
         checks.push(skip(
@@ -110,7 +111,7 @@ fn not_looked_at(spec: &Spec, is_made: bool) -> Vec<Check> {
 fn own(spec: &Spec, observed: &Observed) -> Check {
     let name = "files bucket";
     if let Some(why) = observed.unknown.get("files_bucket") {
-        return check(name, "fail", why);
+        return check(name, Outcome::Fail, why);
     }
     let bucket = observed
         .account
@@ -123,15 +124,15 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
     match &observed.files_bucket {
         None if nodes_run => check(
             name,
-            "warn",
+            Outcome::Warn,
             format!(
                 "`{bucket}` is not there, and nodes run: if they serve from it, somebody deleted it, and what users uploaded is lost unless you have a copy; `serve` and `orchestrator up` make it, empty"
             ),
         ),
-        None => check(name, "ok", format!("`{bucket}` will be made")),
+        None => check(name, Outcome::Ok, format!("`{bucket}` will be made")),
         Some(seen) if seen.denied => check(
             name,
-            "fail",
+            Outcome::Fail,
             format!(
                 "`{bucket}` answers 403: another account has taken the name, or this role may not look (`orchestrator iam-policy`)"
             ),
@@ -141,7 +142,7 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
         {
             check(
                 name,
-                "fail",
+                Outcome::Fail,
                 format!(
                     "`{bucket}` exists without the stack's tag: name it in `files.bucket` to use it as it is, or empty and delete it"
                 ),
@@ -152,10 +153,10 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
             .iter()
             .find(|(read, _)| read.starts_with("files_bucket/"))
         {
-            Some((read, why)) => check(name, "fail", format!("{read}: {why}")),
+            Some((read, why)) => check(name, Outcome::Fail, format!("{read}: {why}")),
             None => match plan::files::made_anew(&bucket, &seen.tags) {
-                Some(gone) => check(name, "warn", gone),
-                None => check(name, "ok", format!("`{bucket}` in {}", seen.region)),
+                Some(gone) => check(name, Outcome::Warn, gone),
+                None => check(name, Outcome::Ok, format!("`{bucket}` in {}", seen.region)),
             },
         },
     }
@@ -165,20 +166,20 @@ fn own(spec: &Spec, observed: &Observed) -> Check {
 fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
     let name = "files bucket";
     if let Some(why) = seen.unknown.get("files_bucket") {
-        return vec![check(name, "fail", why)];
+        return vec![check(name, Outcome::Fail, why)];
     }
     let found: &FilesBucket = match &seen.bucket {
         None => {
             return vec![check(
                 name,
-                "fail",
+                Outcome::Fail,
                 format!("`{bucket}` does not exist: make it, or leave `files.bucket` out"),
             )];
         }
         Some(found) if found.denied => {
             return vec![check(
                 name,
-                "fail",
+                Outcome::Fail,
                 format!(
                     "`{bucket}` answers 403: its policy or this role's lacks `s3:ListBucket` (`orchestrator iam-policy`)"
                 ),
@@ -187,7 +188,7 @@ fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
         Some(found) if found.region != region => {
             return vec![check(
                 name,
-                "fail",
+                Outcome::Fail,
                 format!(
                     "`{bucket}` lies in {}, not in {region}: write `region = \"{}\"` into `[files]`, or name another",
                     found.region, found.region
@@ -196,7 +197,7 @@ fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
         }
         Some(found) => found,
     };
-    let mut checks = vec![check(name, "ok", format!("`{bucket}` in {region}"))];
+    let mut checks = vec![check(name, Outcome::Ok, format!("`{bucket}` in {region}"))];
     let judged = [
         (
             "public_access_blocked",
@@ -215,9 +216,9 @@ fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
     ];
     for (setting, name, fine, good, bad) in judged {
         checks.push(match seen.unknown.get(&format!("files_bucket/{setting}")) {
-            Some(why) => check(name, "warn", why),
-            None if fine => check(name, "ok", good),
-            None => check(name, "warn", bad),
+            Some(why) => check(name, Outcome::Warn, why),
+            None if fine => check(name, Outcome::Ok, good),
+            None => check(name, Outcome::Warn, bad),
         });
     }
     checks
@@ -226,15 +227,15 @@ fn named(bucket: &str, region: &str, seen: &FilesSeen) -> Vec<Check> {
 async fn owner(core: &Core, bucket: &str, region: &str, account: &str) -> Check {
     let name = "files owner";
     match core.cloud.bucket_is_owned_by(bucket, region, account).await {
-        Ok(true) => check(name, "ok", format!("account {account}")),
+        Ok(true) => check(name, Outcome::Ok, format!("account {account}")),
         Ok(false) => check(
             name,
-            "warn",
+            Outcome::Warn,
             format!(
                 "`{bucket}` belongs to another account than {account}: its policy must let the nodes' role in, and its owner can take the files away"
             ),
         ),
-        Err(error) => check(name, "warn", crate::chain(&error)),
+        Err(error) => check(name, Outcome::Warn, crate::chain(&error)),
     }
 }
 
@@ -243,17 +244,17 @@ async fn endpoint(core: &Core, observed: &Observed) -> Check {
     let name = "files endpoint";
     let account = observed.account.as_deref();
     let Some(FilesHome::S3(home)) = FilesHome::wanted(&core.spec, account) else {
-        return check(name, "warn", "the bucket's name is not known");
+        return check(name, Outcome::Warn, "the bucket's name is not known");
     };
     let keys = match crate::files::keys(core).await {
         Ok(keys) => keys,
-        Err(why) => return check(name, "fail", why),
+        Err(why) => return check(name, Outcome::Fail, why),
     };
     match core.cloud.probe_store(&home, keys.as_ref()).await {
-        Ok(probe) => check(name, "ok", format!("{} answers", probe.place)),
+        Ok(probe) => check(name, Outcome::Ok, format!("{} answers", probe.place)),
         Err(error) => check(
             name,
-            "fail",
+            Outcome::Fail,
             format!(
                 "{} for bucket `{}`: {}",
                 home.endpoint.unwrap_or_default(),
@@ -270,7 +271,7 @@ mod tests {
     use plan::observed::KmsKey;
     use plan::spec::SecretRef;
 
-    fn results(seen: &FilesSeen) -> Vec<(String, &'static str)> {
+    fn results(seen: &FilesSeen) -> Vec<(String, Outcome)> {
         named("theirs", "us-east-1", seen)
             .into_iter()
             .map(|check| (check.name, check.result))
@@ -284,7 +285,7 @@ mod tests {
             let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
             change(&mut spec);
             let checks = not_looked_at(&spec, false);
-            assert!(checks.iter().all(|check| check.result == "skip"));
+            assert!(checks.iter().all(|check| check.result == Outcome::Skip));
             let lines = checks
                 .iter()
                 .map(|check| format!("{}: {}", check.name, check.detail));
@@ -325,9 +326,9 @@ mod tests {
             })
         };
         for (answer, result, says) in [
-            (described("Enabled"), "ok", "role `mattermost-node`"),
-            (described("Disabled"), "fail", "aws kms enable-key"),
-            (KmsAnswer::NotAsked, "fail", "was not read"),
+            (described("Enabled"), Outcome::Ok, "role `mattermost-node`"),
+            (described("Disabled"), Outcome::Fail, "aws kms enable-key"),
+            (KmsAnswer::NotAsked, Outcome::Fail, "was not read"),
         ] {
             let check = kms_key(&spec, arn, &answer);
             assert_eq!(check.result, result, "{}", check.detail);
@@ -343,13 +344,13 @@ mod tests {
             account: Some("123456789012".to_owned()),
             ..Observed::default()
         };
-        assert_eq!(own(&spec, &observed).result, "ok");
+        assert_eq!(own(&spec, &observed).result, Outcome::Ok);
         let mut group = plan::observed::Group::default();
         let member = plan::observed::Member::default();
         group.members.insert("i-1".to_owned(), member);
         observed.groups.insert("blue".to_owned(), group);
         let gone = own(&spec, &observed);
-        assert_eq!(gone.result, "warn");
+        assert_eq!(gone.result, Outcome::Warn);
         let name = spec.files_bucket("123456789012").unwrap();
         assert!(gone.detail.contains(&name), "{}", gone.detail);
     }
@@ -358,7 +359,7 @@ mod tests {
     fn a_named_bucket_is_judged_by_what_was_read_of_it() {
         let name = |name: &str| name.to_owned();
         let mut seen = FilesSeen::default();
-        assert_eq!(results(&seen), [(name("files bucket"), "fail")]);
+        assert_eq!(results(&seen), [(name("files bucket"), Outcome::Fail)]);
         seen.bucket = Some(FilesBucket {
             name: name("theirs"),
             region: name("us-east-1"),
@@ -367,22 +368,26 @@ mod tests {
         assert_eq!(
             results(&seen),
             [
-                (name("files bucket"), "ok"),
-                (name("files public access"), "warn"),
-                (name("files versioning"), "warn"),
+                (name("files bucket"), Outcome::Ok),
+                (name("files public access"), Outcome::Warn),
+                (name("files versioning"), Outcome::Warn),
             ]
         );
         if let Some(bucket) = &mut seen.bucket {
             bucket.public_access_blocked = true;
             bucket.versioning = Some(name("Enabled"));
         }
-        assert!(results(&seen).iter().all(|(_, result)| *result == "ok"));
+        assert!(
+            results(&seen)
+                .iter()
+                .all(|(_, result)| *result == Outcome::Ok)
+        );
         seen.unknown
             .insert(name("files_bucket/versioning"), name("denied"));
-        assert_eq!(results(&seen)[2], (name("files versioning"), "warn"));
+        assert_eq!(results(&seen)[2], (name("files versioning"), Outcome::Warn));
         if let Some(bucket) = &mut seen.bucket {
             bucket.region = name("eu-west-1");
         }
-        assert_eq!(results(&seen), [(name("files bucket"), "fail")]);
+        assert_eq!(results(&seen), [(name("files bucket"), Outcome::Fail)]);
     }
 }

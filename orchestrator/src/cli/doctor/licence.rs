@@ -7,7 +7,7 @@ use plan::Spec;
 use plan::observed::NoText;
 use secrecy::ExposeSecret;
 
-use super::Check;
+use super::{Check, Outcome};
 use crate::core::Core;
 use crate::licence;
 
@@ -26,16 +26,23 @@ fn judge(
     now: Timestamp,
 ) -> Check {
     let (result, detail) = match answer {
-        Err(why) => ("fail", why.words(secret)),
+        Err(why) => (Outcome::Fail, why.words(secret)),
         Ok(version) => {
             let what = format!("`{secret}`, version {}", version.id);
             match licence::term(version.text.expose_secret()) {
                 // Whether it is a licence at all is the server's affair.
-                Err(error) => ("warn", format!("{what}: its end is not known: {error}")),
+                Err(error) => (
+                    Outcome::Warn,
+                    format!("{what}: its end is not known: {error}"),
+                ),
                 Ok(term) => {
                     let lacks_cluster = spec.mattermost.cluster && !term.cluster;
                     let runs = term.starts <= now && now < term.expires;
-                    let result = if lacks_cluster || !runs { "warn" } else { "ok" };
+                    let result = if lacks_cluster || !runs {
+                        Outcome::Warn
+                    } else {
+                        Outcome::Ok
+                    };
                     (result, format!("{what}: {}", licence::end(&term)))
                 }
             }
@@ -86,7 +93,7 @@ mod tests {
         for (answer, result, parts) in [
             (
                 read(text(end, true)),
-                "ok",
+                Outcome::Ok,
                 [
                     "`demo/licence`, version v1",
                     "enterprise until 2027-01-01, with cluster",
@@ -94,22 +101,22 @@ mod tests {
             ),
             (
                 read(text(end, false)),
-                "warn",
+                Outcome::Warn,
                 ["2027-01-01", "without cluster"],
             ),
             (
                 read(text(1000, true)),
-                "warn",
+                Outcome::Warn,
                 ["1970-01-01", "with cluster"],
             ),
             (
                 read("no licence".to_owned()),
-                "warn",
+                Outcome::Warn,
                 ["its end is not known", "not base64"],
             ),
             (
                 Err(NoText::Missing),
-                "fail",
+                Outcome::Fail,
                 [
                     "secret `demo/licence` does not exist",
                     "create-secret --name demo/licence",
@@ -117,7 +124,7 @@ mod tests {
             ),
             (
                 Err(NoText::Deleting),
-                "fail",
+                Outcome::Fail,
                 [
                     "scheduled for deletion",
                     "restore-secret --secret-id demo/licence",
@@ -125,17 +132,17 @@ mod tests {
             ),
             (
                 Err(NoText::Bytes),
-                "fail",
+                Outcome::Fail,
                 ["holds bytes", "`--secret-string`"],
             ),
             (
                 Err(NoText::Denied("AccessDeniedException: no".to_owned())),
-                "fail",
+                Outcome::Fail,
                 ["AccessDeniedException: no", "`ReadNamedSecrets`"],
             ),
             (
                 Err(NoText::Unanswered("timed out".to_owned())),
-                "fail",
+                Outcome::Fail,
                 ["secret `demo/licence` could not be read", "timed out"],
             ),
         ] {

@@ -11,7 +11,6 @@ use crate::Arguments;
 use crate::files::end_files;
 use crate::look::{
     follow, group_of, in_service, is_empty_plan, kept, left_in_aws, nodes_line, phase, start_load,
-    summary_of_doctor,
 };
 use crate::loss::lose_a_node;
 
@@ -35,7 +34,7 @@ pub async fn show(
         .run(&["doctor"], Duration::from_secs(60))
         .await?
         .expect(0)?;
-    timeline.note(&summary_of_doctor(&doctor.stdout));
+    timeline.note(&format!("{}{}", doctor.stdout, doctor.stderr));
     let plan = orchestrator
         .run(&["plan"], Duration::from_secs(60))
         .await?

@@ -263,21 +263,6 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// How many checks are fine.
-pub fn summary_of_doctor(text: &str) -> String {
-    let count = |word: &str| {
-        text.lines()
-            .filter(|line| line.trim_start().starts_with(word))
-            .count()
-    };
-    format!(
-        "{} checks are fine, {} deserve a look, {} failed",
-        count("ok"),
-        count("warn"),
-        count("fail")
-    )
-}
-
 /// Whether a plan changes nothing.
 pub fn is_empty_plan(plan: &Value) -> bool {
     ["changes", "actions"]
