@@ -11,6 +11,9 @@ const WIDTH: usize = 80;
 /// How far below its check a detail begins.
 const INDENT: usize = 6;
 
+/// So many fine checks of a part are named; of more, which are permissions and quotas, the number says enough.
+const NAMED: usize = 10;
+
 /// A check as programs read it.
 #[derive(Serialize)]
 pub(super) struct Row<'a> {
@@ -50,7 +53,11 @@ pub(super) fn text(checks: &[(Part, Check)]) -> String {
             .map(|(_, check)| &*check.name)
             .collect();
         if !fine.is_empty() {
-            let names = format!("{}: {}", part.name(), fine.join(", "));
+            let names = match fine.len() {
+                0..=NAMED => fine.join(", "),
+                more => format!("{more} (`--output json` names them)"),
+            };
+            let names = format!("{}: {names}", part.name());
             let lines = wrapped(&names, INDENT);
             let _ = write!(text, "{:<5} {}", Outcome::Ok.word(), lines.trim_start());
         }
