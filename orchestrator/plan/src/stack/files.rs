@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The bucket is given a KMS key only when KMS said that the key is usable: with a wrong one every upload fails.
-//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes.
+//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes. It keeps a key that
+//! the stack gave it until the file names that key as a former one: older files lie under it.
 //!
 //! A bucket that the specification names is looked at and never changed. Of every setting only what we
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
@@ -20,9 +21,9 @@ use serde_json::{Value, json};
 
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
-use crate::files::{FilesHome, LOSES, made_anew};
+use crate::files::{FilesHome, LOSES, key_tag, made_anew};
 use crate::observed::{
-    BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
+    BucketLifecycle, FilesBucket, KMS_KEY_TAG, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
 };
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
@@ -132,7 +133,7 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     }
     tell_made_anew(draft, seen, &bucket);
     let mut settings = wanted(view, seen, &bucket);
-    let key_is_fine = key::hold(view, draft, &mut settings, &bucket);
+    let key_is_fine = key::hold(view, draft, &mut settings, seen, &bucket);
     let before = draft.reasons.len();
     for setting in settings {
         let text = format!("{what}: {} is not as it should be", setting.word());
@@ -294,7 +295,7 @@ fn wanted(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> Vec<Bucket
             Some(BucketSetting::Ownership),
         ),
         (
-            encrypts(seen.encryption.as_ref(), kms_key.as_deref()),
+            encrypts(seen, kms_key.as_deref()),
             Some(BucketSetting::Encryption { kms_key }),
         ),
         (
@@ -318,15 +319,20 @@ fn wanted(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> Vec<Bucket
         .collect()
 }
 
-fn encrypts(seen: Option<&BucketEncryption>, kms_key: Option<&str>) -> bool {
-    let Some(seen) = seen else { return false };
-    seen.client_keys_blocked
+/// As wanted, and the bucket remembers which key it was given.
+fn encrypts(seen: &FilesBucket, kms_key: Option<&str>) -> bool {
+    let Some(encryption) = &seen.encryption else {
+        return false;
+    };
+    let remembers = seen.tags.get(KMS_KEY_TAG).map(String::as_str) == Some(key_tag(kms_key));
+    remembers
+        && encryption.client_keys_blocked
         && match kms_key {
-            None => seen.algorithm == "AES256",
+            None => encryption.algorithm == "AES256",
             Some(key) => {
-                seen.algorithm == "aws:kms"
-                    && seen.kms_key.as_deref() == Some(key)
-                    && seen.bucket_key
+                encryption.algorithm == "aws:kms"
+                    && encryption.kms_key.as_deref() == Some(key)
+                    && encryption.bucket_key
             }
         }
 }

@@ -54,6 +54,7 @@ pub(super) async fn files(core: &Core, observed: &Observed) -> Vec<Check> {
     {
         checks.push(kms_key(&core.spec, arn, &observed.files_key));
     }
+    checks.extend(former_keys(&core.spec, observed));
     checks
 }
 
@@ -71,6 +72,29 @@ fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
         ),
         KeyVerdict::Unusable(why) | KeyVerdict::Unread(why) => check(name, "fail", why),
     }
+}
+
+/// Keys under which older files lie: the one that the bucket has, and those that the file names as former ones.
+fn former_keys(spec: &Spec, observed: &Observed) -> Option<Check> {
+    let name = "files former KMS keys";
+    let files = &spec.files;
+    if let Some(seen) = observed.files_bucket.as_ref().filter(|_| files.is_own_bucket())
+        && let Some(key) = plan::files::unnamed_key(files, seen)
+    {
+        let why = plan::files::unnamed_key_stays(&seen.name, key);
+        return Some(check(name, "fail", why));
+    }
+    let role = &spec.fleet.instance_profile;
+    (!files.former_kms_keys.is_empty()).then(|| {
+        check(
+            name,
+            "skip",
+            format!(
+                "not looked at: whether the {} key(s) are enabled and let role `{role}` decrypt, and whether files still lie under them; leave one out when none does",
+                files.former_kms_keys.len()
+            ),
+        )
+    })
 }
 
 /// What no line above is about, and what shows it instead.
@@ -333,6 +357,37 @@ mod tests {
             assert_eq!(check.result, result, "{}", check.detail);
             assert!(check.detail.contains(says), "{}", check.detail);
         }
+    }
+
+    #[test]
+    fn a_key_that_the_bucket_was_given_and_the_file_names_no_more_is_a_failure() {
+        let answers = plan::spec::Answers::default();
+        let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+        let key = "arn:aws:kms:us-east-1:123456789012:key/1-2";
+        let encryption = plan::observed::BucketEncryption {
+            algorithm: "aws:kms".to_owned(),
+            kms_key: Some(key.to_owned()),
+            ..Default::default()
+        };
+        let observed = Observed {
+            files_bucket: Some(FilesBucket {
+                name: "demo-files".to_owned(),
+                encryption: Some(encryption),
+                ..FilesBucket::default()
+            }),
+            ..Observed::default()
+        };
+        let unnamed = former_keys(&spec, &observed).unwrap();
+        assert_eq!(unnamed.result, "fail");
+        assert!(
+            unnamed.detail.contains(key) && unnamed.detail.contains("former_kms_keys"),
+            "{}",
+            unnamed.detail
+        );
+        spec.files.former_kms_keys = vec![key.to_owned()];
+        assert_eq!(former_keys(&spec, &observed).unwrap().result, "skip");
+        (spec.files.former_kms_keys, spec.files.kms_key) = (Vec::new(), Some(key.to_owned()));
+        assert!(former_keys(&spec, &observed).is_none());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Section `[files]`, and settings of the server that it stands for.
 
+mod kms_keys;
+
 use super::node_settings::reference_elsewhere;
 use crate::spec::structure::Document;
 use crate::spec::{Endpoint, FileStore, Spec};
@@ -43,6 +45,7 @@ fn local(spec: &Spec, document: &mut Document) {
         ("region", ours.region.is_some()),
         ("endpoint", ours.endpoint.is_some()),
         ("kms_key", ours.kms_key.is_some()),
+        ("former_kms_keys", !ours.former_kms_keys.is_empty()),
         ("access_key", ours.access_key.is_some()),
         ("secret_key", ours.secret_key.is_some()),
     ];
@@ -96,7 +99,7 @@ fn bucket(spec: &Spec, document: &mut Document) {
         }
     }
     keys(spec, document);
-    key_of_kms(spec, document);
+    kms_keys::kms_keys(spec, document);
 }
 
 /// The endpoint and the keys for it.
@@ -152,39 +155,6 @@ fn keys(spec: &Spec, document: &mut Document) {
     }
 }
 
-fn key_of_kms(spec: &Spec, document: &mut Document) {
-    let ours = &spec.files;
-    let Some(key) = &ours.kms_key else { return };
-    if ours.own_keys() {
-        document.refuse(
-            "files.kms_key",
-            "is AWS's: leave it out with keys of an S3-compatible store",
-        );
-        return;
-    }
-    let region = spec.files_region();
-    let parts: Vec<&str> = key.splitn(6, ':').collect();
-    match parts.as_slice() {
-        ["arn", partition, "kms", there, account, resource]
-            if super::is_partition(partition)
-                && account.len() == 12
-                && account.bytes().all(|b| b.is_ascii_digit())
-                && resource.strip_prefix("key/").is_some_and(super::is_key_id) =>
-        {
-            if *there != region {
-                document.refuse(
-                    "files.kms_key",
-                    format!("lies in `{there}`: a bucket encrypts with a key of its own region, `{region}`, only"),
-                );
-            }
-        }
-        _ => document.refuse(
-            "files.kms_key",
-            "is not the ARN of a key (`arn:aws:kms:<region>:<account>:key/<id>`): an alias may point elsewhere tomorrow, and the nodes' policy names the key",
-        ),
-    }
-}
-
 /// `us-east-1`, `us-gov-west-1`.
 fn is_region(text: &str) -> bool {
     super::is_zone(&format!("{text}a"))
@@ -230,11 +200,11 @@ fn is_prefix(prefix: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::spec::{Answers, Spec, template};
 
     /// The problems of the template with `[files]` as given, one per line.
-    fn problems(files: &str, more: &[(&str, &str)]) -> String {
+    pub(in crate::spec::checks) fn problems(files: &str, more: &[(&str, &str)]) -> String {
         let mut text = template(&Answers::default());
         text = text.replace("store = \"s3\"\n", "");
         text = text.replace("accept_losing_files = false\n", files);
@@ -285,11 +255,6 @@ mod tests {
                 "endpoint = \"http://52.1.2.3:9000\"",
                 "users' files would cross it readable",
             ),
-            ("kms_key = \"alias/chat\"", "is not the ARN of a key"),
-            (
-                "kms_key = \"arn:aws:kms:eu-west-1:123456789012:key/1-2\"",
-                "a key of its own region, `us-east-1`",
-            ),
             ("access_key = \"s#a\"", "needs `files.secret_key`"),
             (keys, "needs `files.bucket`"),
             ("access_key = \"p a s s\"", "is not a reference to a secret"),
@@ -329,7 +294,6 @@ mod tests {
             "endpoint = \"http://10.40.0.2:4566\"\n",
             "endpoint = \"https://[fd00::1]:9000\"\n",
             "bucket = \"chat\"\nendpoint = \"https://minio.example:9000\"\naccess_key = \"s#a\"\nsecret_key = \"s#b\"\n",
-            "kms_key = \"arn:aws:kms:us-east-1:123456789012:key/1-2\"\n",
             "store = \"local\"\naccept_losing_files = true\n",
         ] {
             assert_eq!(problems(files, &[]), "none", "{files}");
