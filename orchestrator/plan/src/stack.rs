@@ -33,7 +33,7 @@ mod snapshots;
 mod template;
 
 pub(crate) use alarms::ensure_alarms;
-pub(crate) use files::own_bucket;
+pub(crate) use files::{Place, own_bucket, place};
 #[cfg(test)]
 pub(crate) use fleet::first_target;
 pub(crate) use fleet::group_wanted;

@@ -15,6 +15,7 @@
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
 
 mod key;
+mod place;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ use crate::observed::{
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
 use crate::view::View;
+
+pub(crate) use place::{Place, place};
 
 /// What is read of it.
 const READ: &str = "files_bucket";
