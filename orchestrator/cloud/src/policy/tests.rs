@@ -287,7 +287,10 @@ fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
 #[test]
 fn nodes_read_what_lies_under_former_keys() {
     let arn = |id: &str| format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
-    for (key, not_denied) in [(None, vec!["kms:Decrypt"]), (Some(arn("3-4")), vec!["kms:Decrypt", "kms:GenerateDataKey"])] {
+    for (key, not_denied) in [
+        (None, vec!["kms:Decrypt"]),
+        (Some(arn("3-4")), vec!["kms:Decrypt", "kms:GenerateDataKey"]),
+    ] {
         let mut spec = spec();
         spec.files.kms_key = key;
         spec.files.former_kms_keys = vec![arn("1-2"), arn("5-6")];
@@ -297,7 +300,10 @@ fn nodes_read_what_lies_under_former_keys() {
             .iter()
             .find(|statement| statement["Sid"] == "ReadOlderFiles")
             .expect("the former keys");
-        assert_eq!(reads["Resource"], serde_json::json!(spec.files.former_kms_keys));
+        assert_eq!(
+            reads["Resource"],
+            serde_json::json!(spec.files.former_kms_keys)
+        );
         assert_eq!(reads["Action"], serde_json::json!(["kms:Decrypt"]));
         assert_eq!(
             reads["Condition"]["StringEquals"]["kms:ViaService"],

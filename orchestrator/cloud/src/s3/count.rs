@@ -27,7 +27,10 @@ impl Cloud {
         let tries = format!("{}{TRIES}", home.prefix);
         let left_out = |key: &str| {
             let folders = [Some(&*tries), without];
-            folders.into_iter().flatten().find(|it| key.starts_with(*it))
+            folders
+                .into_iter()
+                .flatten()
+                .find(|it| key.starts_with(*it))
         };
         let (mut objects, mut bytes) = (0, 0);
         let (mut next, mut after) = (None, None);

@@ -155,12 +155,7 @@ impl Put<'_> {
     }
 
     /// One tag among the others, which stay; AWS's own cannot be put.
-    async fn tag(
-        &self,
-        asked: Asked<'_>,
-        key: &str,
-        value: &str,
-    ) -> Result<Outcome, EffectError> {
+    async fn tag(&self, asked: Asked<'_>, key: &str, value: &str) -> Result<Outcome, EffectError> {
         const CALL: &str = "s3:PutBucketTagging";
         let mut tags = asked.tags().await?;
         if tags.get(key).map(String::as_str) == Some(value) {

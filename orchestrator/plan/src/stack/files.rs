@@ -87,28 +87,32 @@ fn named(view: &View<'_>, draft: &mut Draft) -> bool {
     let spec = view.spec();
     let name = spec.files.bucket.as_deref().unwrap_or_default();
     let what = format!("bucket `{name}` of `files.bucket`");
-    match &view.observed.files_bucket {
-        None => draft.stick(
-            READ,
-            format!("{what} does not exist: make it, or leave `files.bucket` out (the stack makes one)"),
+    let why = match &view.observed.files_bucket {
+        None => format!(
+            "{what} does not exist: make it, or leave `files.bucket` out (the stack makes one)"
         ),
-        Some(seen) if seen.denied => draft.stick(
-            READ,
-            format!("{what} answers 403: its policy does not let this role look (`s3:ListBucket`), or the role's policy does not (`orchestrator iam-policy`)"),
+        Some(seen) if seen.denied => format!(
+            "{what} answers 403: its policy does not let this role look (`s3:ListBucket`), or the role's policy does not (`orchestrator iam-policy`)"
         ),
-        Some(seen) if seen.region != spec.files_region() => draft.stick(
-            READ,
-            format!(
-                "{what} lies in `{}`, not in `{}`: name a bucket of the home region, or write `region = \"{}\"` into `[files]` (traffic between regions is paid for)",
-                seen.region,
-                spec.files_region(),
-                seen.region
-            ),
+        Some(seen) if seen.region != spec.files_region() => format!(
+            "{what} lies in `{}`, not in `{}`: name a bucket of the home region, or write `region = \"{}\"` into `[files]` (traffic between regions is paid for)",
+            seen.region,
+            spec.files_region(),
+            seen.region
         ),
         Some(_) => {
             key::tell(view, draft);
             return true;
         }
+    };
+    if place::serves_elsewhere(view) {
+        // A slip in the file: what serves keeps its place, whatever becomes of this one.
+        draft.wait(
+            READ,
+            format!("{why}. What serves keeps users' files where they are"),
+        );
+    } else {
+        draft.stick(READ, why);
     }
     false
 }

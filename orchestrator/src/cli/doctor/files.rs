@@ -78,7 +78,10 @@ fn kms_key(spec: &Spec, arn: &str, answer: &KmsAnswer) -> Check {
 fn former_keys(spec: &Spec, observed: &Observed) -> Option<Check> {
     let name = "files former KMS keys";
     let files = &spec.files;
-    if let Some(seen) = observed.files_bucket.as_ref().filter(|_| files.is_own_bucket())
+    if let Some(seen) = observed
+        .files_bucket
+        .as_ref()
+        .filter(|_| files.is_own_bucket())
         && let Some(key) = plan::files::unnamed_key(files, seen)
     {
         let why = plan::files::unnamed_key_stays(&seen.name, key);

@@ -91,7 +91,9 @@ async fn objects_are_counted_below_a_prefix_and_what_cannot_be_listed_is_an_erro
     put(&client, "theirs", "all/many0").await;
     put(&client, "theirs", "all/a").await;
     assert_eq!(counted(&whole, Some(&inner.prefix)).await, some(1, true));
-    let all = world.cloud.count_objects(&whole, None, Some(&inner.prefix), 2);
+    let all = world
+        .cloud
+        .count_objects(&whole, None, Some(&inner.prefix), 2);
     assert_eq!(all.await.expect("a count"), some(2, false));
     let gone = BucketHome {
         bucket: "nobodys".to_owned(),

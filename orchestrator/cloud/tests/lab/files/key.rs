@@ -64,7 +64,10 @@ async fn a_bucket_encrypts_with_the_key_that_the_specification_names() {
     world.scope.spec.files.kms_key = None;
     let seen = world.look().await;
     let told = told(&world, &seen);
-    assert!(told.contains(&key) && told.contains("former_kms_keys"), "{told}");
+    assert!(
+        told.contains(&key) && told.contains("former_kms_keys"),
+        "{told}"
+    );
     assert_eq!(settled(&world).await, [""; 0]);
     world.scope.spec.files.former_kms_keys = vec![key];
     assert_eq!(

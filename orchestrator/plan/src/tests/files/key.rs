@@ -1,11 +1,11 @@
 //! The KMS key of the bucket: given when KMS showed it as usable, and not before.
 
 use super::{BUCKET, Change, of_bucket, text};
-use crate::{Action, lint};
 use crate::fixtures::{clustered, empty_account, epoch, ready, turn, until, wanting};
 use crate::intent::Phase;
 use crate::observed::{KmsAnswer, KmsKey};
 use crate::world::World;
+use crate::{Action, lint};
 
 const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1-2";
 
@@ -110,7 +110,9 @@ fn a_key_that_the_bucket_was_given_stays_until_the_file_names_it_as_former() {
             if !remembered {
                 // Given by a version that left no tag.
                 let seen = world.observed.files_bucket.as_mut().expect("a bucket");
-                seen.tags.remove(crate::observed::KMS_KEY_TAG).expect("a tag");
+                seen.tags
+                    .remove(crate::observed::KMS_KEY_TAG)
+                    .expect("a tag");
             }
             intent.spec.files.kms_key = wanted.map(str::to_owned);
             world.observed.files_key = key_in_state(OTHER, "Enabled");

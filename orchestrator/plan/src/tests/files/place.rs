@@ -49,15 +49,42 @@ fn a_rollout_to_a_place_that_the_file_says_no_more_is_not_begun() {
     intent.spec.files.prefix = Some("team".to_owned());
     for _ in 0..30 {
         let decision = turn(&mut world, &mut intent);
-        let rollout = intent.rollout.as_ref().expect("a rollout");
         assert_ne!(decision.next, Phase::Imaging);
-        if let Some(why) = &rollout.failure {
-            assert!(
-                why.contains("below `chat/`") && why.contains("below `team/` now") && why.contains("ask again"),
-                "{why}"
-            );
+        if decision.next == Phase::RolledBack {
+            let told = text(&decision);
+            for part in ["below `chat/`", "below `team/` now", "ask again"] {
+                assert!(told.contains(part), "{told}");
+            }
             return;
         }
     }
     panic!("{:?}", intent.rollout);
+}
+
+#[test]
+fn a_mistyped_bucket_waits_and_what_serves_is_left_as_it_is() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let groups = world.observed.groups.len();
+    intent.spec.files.bucket = Some("mistyped".to_owned());
+    world.observed.files_bucket = None;
+    let decision = turn(&mut world, &mut intent);
+    assert_eq!(decision.next, Phase::Converging);
+    let told = text(&decision);
+    assert!(
+        told.contains("bucket `mistyped` of `files.bucket` does not exist")
+            && told.contains("What serves keeps users' files where they are"),
+        "{told}"
+    );
+    // A group that is gone is made again: its nodes have the place of what serves.
+    world.observed.groups.clear();
+    for _ in 0..10 {
+        turn(&mut world, &mut intent);
+    }
+    assert_eq!(world.observed.groups.len(), groups);
+    // The one that nodes serve from is another matter.
+    if let Some(proven) = &mut intent.record.proven {
+        proven.files = crate::FilesHome::wanted(&intent.spec, None);
+    }
+    let decision = turn(&mut world, &mut intent);
+    assert!(matches!(decision.next, Phase::Stuck { .. }), "{decision:?}");
 }
