@@ -80,17 +80,11 @@ impl<'a> Endpoint<'a> {
     }
 
     /// Whether the way there leaves neither this machine nor a network that no stranger routes:
-    /// a literal loopback, link-local or private address.
+    /// a literal loopback or private address.
     pub fn is_near(&self) -> bool {
         match self.host.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(address)) => {
-                address.is_loopback() || address.is_private() || address.is_link_local()
-            }
-            Ok(std::net::IpAddr::V6(address)) => {
-                address.is_loopback()
-                    || address.is_unique_local()
-                    || address.is_unicast_link_local()
-            }
+            Ok(std::net::IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+            Ok(std::net::IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
             Err(_) => self.host == "localhost",
         }
     }

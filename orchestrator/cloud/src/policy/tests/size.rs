@@ -27,16 +27,16 @@ fn longest(licence: Option<&str>, secrets: &[String], bucket: bool) -> String {
     let others = (1..=15).map(|it| format!("\"xx-{}-{it}a\"", "a".repeat(15 - it / 10)));
     let zones: Vec<String> = others.collect();
     // As many as a specification takes.
-    let former: Vec<String> = (10..20)
+    let former: Vec<String> = (20..30)
         .map(|it| {
             let id = format!("{it}{}", "1".repeat(62));
-            format!("\"arn:aws-abcdefghijkl:kms:{HOME}:{ACCOUNT}:key/{id}\"")
+            format!("\"arn:aws-us-gov:kms:{HOME}:{ACCOUNT}:key/{id}\"")
         })
         .collect();
     let mut text = format!(
         "stack = \"{}\"\nzones = [\"{HOME}a\", \"{HOME}b\", {}]\n\
          [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n{}\
-         [files]\nprefix = \"{}\"\nkms_key = \"arn:aws-abcdefghijkl:kms:{HOME}:{ACCOUNT}:key/{}\"\nformer_kms_keys = [{}]\n{}\
+         [files]\nprefix = \"{}\"\nkms_key = \"arn:aws-us-gov:kms:{HOME}:{ACCOUNT}:key/{}\"\nformer_kms_keys = [{}]\n{}\
          [fleet]\nimage = \"base\"\ninstance_profile = \"{}\"\nkey_pair = \"{}\"\n\
          [network]\nvpc = \"vpc-{}\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws-abcdefghijkl:acm:{HOME}:{ACCOUNT}:certificate/{}\"\n\

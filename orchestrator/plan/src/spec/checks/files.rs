@@ -1,10 +1,11 @@
 //! Section `[files]`, and settings of the server that it stands for.
 
+mod endpoint;
 mod kms_keys;
 
 use super::node_settings::reference_elsewhere;
 use crate::spec::structure::Document;
-use crate::spec::{Endpoint, FileStore, Spec};
+use crate::spec::{FileStore, Spec};
 
 /// S3's limit for a key is 1024 bytes; the server's own part of it takes less than half.
 const PREFIX_LENGTH: usize = 512;
@@ -105,16 +106,9 @@ fn bucket(spec: &Spec, document: &mut Document) {
 /// The endpoint and the keys for it.
 fn keys(spec: &Spec, document: &mut Document) {
     let ours = &spec.files;
-    match ours.endpoint.as_deref().map(Endpoint::parse) {
-        Some(None) => document.refuse(
-            "files.endpoint",
-            "is not `https://host` or `https://host:port`, without a path",
-        ),
-        Some(Some(endpoint)) if !endpoint.tls && !endpoint.is_near() => document.refuse(
-            "files.endpoint",
-            "is plain HTTP to another network: users' files would cross it readable. Use `https://…`; `http://` is for literal loopback, link-local and private addresses only",
-        ),
-        _ => {}
+    let endpoint = ours.endpoint.as_deref();
+    if let Some(why) = endpoint.and_then(|text| endpoint::problem(spec, text)) {
+        document.refuse("files.endpoint", why);
     }
     for (key, reference) in [
         ("access_key", &ours.access_key),
@@ -131,6 +125,10 @@ fn keys(spec: &Spec, document: &mut Document) {
     ];
     match given {
         [(_, false), (_, false)] => return,
+        [(_, true), (_, true)] if ours.access_key == ours.secret_key => document.refuse(
+            "files.secret_key",
+            "is the same reference as `files.access_key`: an access key id and its secret half are two values, for example `chat/s3#access_key` and `chat/s3#secret_key`",
+        ),
         [(_, true), (_, true)] => {}
         [(key, one), (other, _)] => {
             let (given, missing) = if one { (key, other) } else { (other, key) };
@@ -256,6 +254,10 @@ pub(super) mod tests {
                 "users' files would cross it readable",
             ),
             ("access_key = \"s#a\"", "needs `files.secret_key`"),
+            (
+                "bucket = \"chat\"\nendpoint = \"https://minio.example\"\naccess_key = \"s#a\"\nsecret_key = \"s#a\"",
+                "is the same reference as `files.access_key`",
+            ),
             (keys, "needs `files.bucket`"),
             ("access_key = \"p a s s\"", "is not a reference to a secret"),
             ("store = \"local\"", "accept_losing_files = true"),

@@ -77,6 +77,46 @@ const ON_DISK: [(&str, &str); 1] = [(
     "compliance reports are written into that folder of the node that makes them, and go with the node. Exports (`MM_MESSAGEEXPORTSETTINGS_…`) lie in the store of `[files]`",
 )];
 
+/// Settings whose values are looked at, and by whom: a secret's value is not.
+const READ: [(&str, &str); 3] = [
+    (
+        "MM_SQLSETTINGS_MAXOPENCONNS",
+        "before a rollout it is counted what both colours may open of the database's connections",
+    ),
+    (
+        "MM_METRICSSETTINGS_LISTENADDRESS",
+        "its port must be none that the node uses otherwise",
+    ),
+    (
+        "MM_FILESETTINGS_DIRECTORY",
+        "`orchestrator move` copies files from there",
+    ),
+];
+
+/// Ports on which something else listens on every node, and what.
+const IN_USE: [(u16, &str); 2] = [
+    (8065, "Mattermost's own"),
+    (8074, "that of messages between the nodes of a cluster"),
+];
+
+/// Why metrics cannot be served at this address, `[host]:port`; none: they can.
+pub(super) fn metrics_elsewhere(key: &str, value: &str) -> Option<String> {
+    if key != "MM_METRICSSETTINGS_LISTENADDRESS" {
+        return None;
+    }
+    let port = value.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    let Some(Ok(port @ 1..)) = port else {
+        return Some(
+            "is not an address such as `:8067`: a host, or none, and a port behind a colon"
+                .to_owned(),
+        );
+    };
+    let (_, whose) = IN_USE.iter().find(|(used, _)| *used == port)?;
+    Some(format!(
+        "is port {port}, which is {whose}: give another, such as `:8067`"
+    ))
+}
+
 /// Settings of the server for which `[files]` stands, and what to write there.
 const DECIDED: [(&str, &str); 9] = [
     ("DRIVERNAME", "store = \"s3\" (or \"local\")"),
@@ -156,6 +196,11 @@ pub(super) fn secrets(spec: &Spec, document: &mut Document) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
         } else if let Some(why) = decided_elsewhere(key) {
             document.refuse(&path, why);
+        } else if let Some((_, why)) = READ.iter().find(|(name, _)| key == name) {
+            document.refuse(
+                &path,
+                format!("is no secret: {why}. Give it in `[mattermost.settings]`"),
+            );
         } else if ours.settings.contains_key(key) {
             document.refuse(
                 &path,
@@ -170,6 +215,14 @@ pub(super) fn secrets(spec: &Spec, document: &mut Document) {
 /// Why a reference cannot be followed by a node: it lies in another region, or is the stack's own.
 pub(super) fn reference_elsewhere(spec: &Spec, reference: &SecretRef) -> Option<String> {
     let home = spec.home_region();
+    let partition = reference.arn().and_then(|arn| arn.split(':').nth(1));
+    if let Some(found) = partition.filter(|it| *it != super::partition(&home)) {
+        return Some(format!(
+            "is of partition `{found}`, and the home region `{home}` lies in `{}`: name a secret there, by its name or as `arn:{}:secretsmanager:…`",
+            super::partition(&home),
+            super::partition(&home)
+        ));
+    }
     let elsewhere = reference.region().filter(|region| *region != home);
     if let Some(region) = elsewhere {
         return Some(format!(
@@ -215,11 +268,50 @@ mod tests {
             ("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", "secret_key ="),
             ("MM_FILESETTINGS_EXPORTDRIVERNAME", "exports live beside"),
             ("MM_SQLSETTINGS_REPLICALAGSETTINGS", "data sources"),
+            (
+                "MM_SQLSETTINGS_MAXOPENCONNS",
+                "Give it in `[mattermost.settings]`",
+            ),
+            (
+                "MM_METRICSSETTINGS_LISTENADDRESS",
+                "Give it in `[mattermost.settings]`",
+            ),
+            (
+                "MM_FILESETTINGS_DIRECTORY",
+                "Give it in `[mattermost.settings]`",
+            ),
             ("MM_EMAILSETTINGS_SMTPPASSWORD", "none"),
         ] {
             let told = problems("mattermost.secrets", &format!("{name} = \"chat/own#a\""));
             assert!(told.contains(says), "{name}: {told}");
         }
+    }
+
+    #[test]
+    fn metrics_have_a_port_of_their_own() {
+        for (value, says) in [
+            (":8067", "none"),
+            ("127.0.0.1:9100", "none"),
+            ("[::1]:9100", "none"),
+            (":8065", "is port 8065, which is Mattermost's own"),
+            ("0.0.0.0:8074", "between the nodes of a cluster"),
+            ("8067", "a port behind a colon"),
+            (":0", "a port behind a colon"),
+            (":metrics", "a port behind a colon"),
+        ] {
+            let line = format!("MM_METRICSSETTINGS_LISTENADDRESS = \"{value}\"");
+            let told = problems("mattermost.settings", &line);
+            assert!(told.contains(says), "{value}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_of_the_home_regions_partition() {
+        let arn = "arn:aws-cn:secretsmanager:us-east-1:123456789012:secret:chat/smtp-AbCdEf";
+        let line = format!("MM_EMAILSETTINGS_SMTPPASSWORD = \"{arn}\"");
+        let told = problems("mattermost.secrets", &line);
+        assert!(told.contains("is of partition `aws-cn`"), "{told}");
+        assert!(told.contains("`arn:aws:secretsmanager:…`"), "{told}");
     }
 
     #[test]

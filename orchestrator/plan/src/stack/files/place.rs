@@ -18,9 +18,9 @@ pub(crate) enum Place {
     /// Neither the file's nor that of what serves: where the target has it, and where the file.
     Nobodys {
         /// The target's.
-        target: FilesHome,
+        target: Box<FilesHome>,
         /// The file's.
-        file: FilesHome,
+        file: Box<FilesHome>,
     },
 }
 
@@ -32,7 +32,10 @@ pub(crate) fn place(view: &View<'_>, base: &Base, target: &Target) -> Place {
         None if base.files_ready => Place::Ready,
         None => Place::Unready,
         Some(_) if serves_from(view, &home) => Place::Serves,
-        Some(file) => Place::Nobodys { target: home, file },
+        Some(file) => Place::Nobodys {
+            target: Box::new(home),
+            file: Box::new(file),
+        },
     }
 }
 

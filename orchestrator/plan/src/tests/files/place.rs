@@ -6,8 +6,8 @@ use crate::intent::{Intent, Phase};
 use crate::rollout::{Ask, request};
 use crate::world::World;
 
-fn roll_out(world: &World, intent: &mut Intent, ask: Ask) {
-    let rollout = request(intent, &world.observed, &ask, world.now).expect("a rollout");
+fn roll_out(world: &World, intent: &mut Intent, ask: &Ask) {
+    let rollout = request(intent, &world.observed, ask, world.now).expect("a rollout");
     intent.rollout = Some(rollout);
 }
 
@@ -19,7 +19,7 @@ fn a_rollout_is_not_held_by_a_place_that_its_nodes_do_not_get() {
         sha256: Some("b".repeat(64)),
         ..Ask::default()
     };
-    roll_out(&world, &mut intent, ask);
+    roll_out(&world, &mut intent, &ask);
     // Edited after it was asked for; no account has such a bucket.
     intent.spec.files.bucket = Some("mistyped".to_owned());
     world.observed.files_bucket = None;
@@ -45,7 +45,7 @@ fn a_rollout_to_a_place_that_the_file_says_no_more_is_not_begun() {
         files_moved: true,
         ..Ask::default()
     };
-    roll_out(&world, &mut intent, ask);
+    roll_out(&world, &mut intent, &ask);
     intent.spec.files.prefix = Some("team".to_owned());
     for _ in 0..30 {
         let decision = turn(&mut world, &mut intent);

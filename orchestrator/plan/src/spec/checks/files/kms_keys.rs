@@ -1,5 +1,6 @@
 //! KMS keys of the bucket: the one that encrypts, and those under which older files still lie.
 
+use super::super::partition as partition_of;
 use crate::spec::Spec;
 use crate::spec::structure::Document;
 
@@ -65,6 +66,13 @@ fn key(spec: &Spec, arn: &str) -> Result<(), String> {
                     .strip_prefix("key/")
                     .is_some_and(super::super::is_key_id) =>
         {
+            if *partition != partition_of(there) {
+                return Err(format!(
+                    "is of partition `{partition}`, and `{there}` lies in `{}`: write `arn:{}:kms:…`",
+                    partition_of(there),
+                    partition_of(there)
+                ));
+            }
             if *there != region {
                 return Err(format!(
                     "lies in `{there}`: a bucket encrypts with a key of its own region, `{region}`, only"
@@ -90,15 +98,19 @@ mod tests {
         for (files, says) in [
             (
                 "kms_key = \"alias/chat\"".to_owned(),
-                "files.kms_key = alias/chat` is not the ARN of a key",
+                "`files.kms_key = \"alias/chat\"` is not the ARN of a key",
             ),
             (
                 format!("kms_key = \"{elsewhere}\""),
                 "a key of its own region, `us-east-1`",
             ),
             (
+                format!("kms_key = \"{}\"", KEY.replace(":aws:", ":aws-cn:")),
+                "is of partition `aws-cn`, and `us-east-1` lies in `aws`: write `arn:aws:kms:…`",
+            ),
+            (
                 "former_kms_keys = [\"alias/chat\"]".to_owned(),
-                "former_kms_keys[0] = alias/chat` is not the ARN of a key",
+                "former_kms_keys[0] = \"alias/chat\"` is not the ARN of a key",
             ),
             (
                 format!("former_kms_keys = [\"{elsewhere}\"]"),
@@ -118,7 +130,7 @@ mod tests {
             ),
             (
                 format!("{STORE}\nformer_kms_keys = [\"{KEY}\"]"),
-                "`files.former_kms_keys` is AWS's",
+                "` is AWS's: leave it out with keys",
             ),
             (
                 format!(
