@@ -19,7 +19,7 @@ pub trait Coded: Error {
     }
 }
 
-/// An error with its causes on one line, outermost first.
+/// An error with its causes on one line, outermost first. Names of users' files may hold whatever ends a line.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -30,6 +30,13 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
             text.push_str(&words);
         }
         source = cause.source();
+    }
+    if text.contains(char::is_control) {
+        let shown = |letter: char| match letter {
+            letter if letter.is_control() => letter.escape_default().to_string(),
+            letter => letter.to_string(),
+        };
+        return text.chars().map(shown).collect();
     }
     text
 }

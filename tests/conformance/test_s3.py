@@ -354,6 +354,37 @@ def test_multipart(s3, made, refused):
     assert "Uploads" not in s3.list_multipart_uploads(**bucket)
 
 
+def test_multipart_of_a_name_that_xml_does_not_carry(lab, s3, made):
+    """S3 writes such a character as a reference that XML 1.0 does not have (botocore #3496)."""
+    bucket, key = made("control"), "a\x07b"
+    signer = boto3.client(
+        "s3",
+        endpoint_url=lab.endpoint,
+        region_name=REGION,
+        config=botocore.config.Config(signature_version="s3v4"),
+        aws_access_key_id=lab.ready["access_key_id"],
+        aws_secret_access_key=lab.ready["secret_access_key"],
+    )
+
+    def ask(method, operation, body=None, **arguments):
+        named = {**bucket, "Key": key, **arguments}
+        url = signer.generate_presigned_url(operation, Params=named)
+        request = urllib.request.Request(url, body, {"Content-Type": "application/xml"}, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+
+    status, text = ask("POST", "create_multipart_upload")
+    assert status == 200 and "<Key>a&#x7;b</Key>" in text
+    upload = {"UploadId": text.split("<UploadId>")[1].split("<")[0]}
+    tag = s3.upload_part(**bucket, Key=key, PartNumber=1, Body=b"content", **upload)["ETag"]
+    assert "<Key>a&#x7;b</Key>" in ask("GET", "list_parts", **upload)[1]
+    part = f"<Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part>"
+    whole = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+    status, text = ask("POST", "complete_multipart_upload", whole, **upload)
+    assert status == 200 and "<Key>a&#x7;b</Key>" in text
+    assert s3.get_object(**bucket, Key=key)["Body"].read() == b"content"
+
+
 def test_presigned_and_wrong_signatures(lab, made, refused):
     bucket = made("presigned")
     config = botocore.config.Config(signature_version="s3v4", retries={"total_max_attempts": 1})

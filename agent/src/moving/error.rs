@@ -23,7 +23,7 @@ pub enum MoveError {
     /// A device, a socket, a pipe.
     #[error("`{}` is neither a file nor a folder", .0.display())]
     Special(PathBuf),
-    /// Not UTF-8, or with control characters.
+    /// Not UTF-8.
     #[error("the name of `{}` is no text that can be a key", .0.display())]
     Name(PathBuf),
     /// Its key has more bytes than S3 takes.

@@ -99,7 +99,6 @@ impl Walk {
                 return Err(MoveError::Special(there()));
             }
             let name = entry.file_name().into_string().ok();
-            let name = name.filter(|name| !name.chars().any(char::is_control));
             names.push((name.ok_or_else(|| MoveError::Name(there()))?, kind.is_dir()));
         }
         // A folder's keys begin with its name and a slash: that is how they sort among files.

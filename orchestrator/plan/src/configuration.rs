@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::draft::Draft;
 use crate::intent::Record;
 use crate::moving::unmoved;
+use crate::observed::Databases;
 use crate::stack::NOTICE;
 use crate::view::View;
 
@@ -68,6 +69,26 @@ pub(crate) fn watch(view: &View<'_>, draft: &mut Draft) {
             draft.wait(NOTICE, changed(name, &before, digest));
         }
     }
+}
+
+/// What a person does about settings without an active row.
+const LOST: &str = "SQL shows no active row in table `configurations` of database `mattermost`, where the servers' settings live: the next server that starts writes one with other salts and keys, and what was made with the former ones, such as public links, is invalid then. Make the newest row active again (`UPDATE configurations SET active = true WHERE id = (SELECT id FROM configurations ORDER BY createat DESC LIMIT 1)`), or take the row from a restored database";
+
+/// Says that no settings are in force, which the stack is not ready with.
+pub(crate) fn lost(view: &View<'_>, draft: &mut Draft) {
+    if let Some(seen) = &view.observed.databases
+        && is_lost(view, seen)
+    {
+        draft.wait("configuration", LOST);
+    }
+}
+
+/// Whether servers have settings in the database and SQL looked there and found none in force.
+fn is_lost(view: &View<'_>, seen: &Databases) -> bool {
+    view.record().proven.is_some()
+        && view.record().configuration() == ConfigurationHome::Database
+        && seen.migrations_applied.is_some()
+        && seen.configuration.is_none()
 }
 
 /// A salt or key that is not what it was, by the digests of both values.

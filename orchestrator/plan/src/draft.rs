@@ -22,6 +22,8 @@ const UNDER_WAY_SECONDS: u32 = 15;
 const FIRST_PAUSE_SECONDS: u32 = 2;
 /// As above.
 const LONGEST_PAUSE_SECONDS: u32 = 120;
+/// After a refusal by IAM: whoever attached what was missing waits for the next try.
+const REFUSED_PAUSE_SECONDS: u32 = 15;
 /// When something is awaited that no event tells.
 pub(crate) const SOON_MS: u64 = 3_000;
 /// When all is as it should be.
@@ -138,7 +140,7 @@ impl Draft {
         let Some(error) = &entry.error else {
             return true;
         };
-        let until = later(last_try(entry), pause(entry.failures));
+        let until = later(last_try(entry), pause(error, entry.failures));
         if view.now >= until {
             return true;
         }
@@ -201,9 +203,21 @@ fn last_try(entry: &Entry) -> Timestamp {
         .max(entry.intended)
 }
 
-/// Seconds after so many failures in a row.
-fn pause(failures: u32) -> u32 {
+/// Whether an effect failed because a right is missing, in the words of AWS's services.
+pub(crate) fn is_refused_by_iam(error: &str) -> bool {
+    ["AccessDenied", "UnauthorizedOperation", "NotAuthorized"]
+        .iter()
+        .any(|code| error.contains(code))
+}
+
+/// Seconds after so many failures in a row, of which this was the last.
+fn pause(error: &str, failures: u32) -> u32 {
+    let longest = if is_refused_by_iam(error) {
+        REFUSED_PAUSE_SECONDS
+    } else {
+        LONGEST_PAUSE_SECONDS
+    };
     FIRST_PAUSE_SECONDS
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
-        .min(LONGEST_PAUSE_SECONDS)
+        .min(longest)
 }

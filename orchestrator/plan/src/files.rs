@@ -4,6 +4,7 @@
 //! its files by an edit of the file: servers would look for old uploads in a new, empty place.
 
 mod counted;
+mod keys_given;
 mod made_anew;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use crate::intent::Target;
 use crate::spec::{Endpoint, FileStore, Spec};
 
 pub use counted::{Counted, CountedPlaces};
+pub(crate) use keys_given::{encryption_words, wanted_words};
+pub use keys_given::{key_tag, unnamed_key, unnamed_key_stays};
 pub use made_anew::made_anew;
 
 /// Where users' files live.

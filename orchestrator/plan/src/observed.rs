@@ -51,6 +51,9 @@ pub const PART_TAG: &str = "mattermost:part";
 /// served from its predecessor. A person removes it, who has read what that means.
 pub const MADE_ANEW_TAG: &str = "mattermost:made-anew";
 
+/// Tag key of a bucket of users' files whose value is the ARN of the KMS key that the stack gave it last, or `AES256`.
+pub const KMS_KEY_TAG: &str = "mattermost:kms-key";
+
 /// One look at the world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {

@@ -33,7 +33,7 @@ mod snapshots;
 mod template;
 
 pub(crate) use alarms::ensure_alarms;
-pub(crate) use files::own_bucket;
+pub(crate) use files::{Place, own_bucket, place};
 #[cfg(test)]
 pub(crate) use fleet::first_target;
 pub(crate) use fleet::group_wanted;
@@ -45,6 +45,7 @@ pub(crate) use template::{
     content, ensure_version, launch_differences, proven_version, version_of,
 };
 
+use crate::configuration;
 use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::licence;
@@ -123,6 +124,7 @@ pub(crate) fn converge(view: &View<'_>, draft: &mut Draft) -> Phase {
     snapshots::janitor(view, draft);
     image::janitor(view, draft);
     licence::decide(view, draft);
+    configuration::lost(view, draft);
     if let Some(reason) = draft.stuck.clone() {
         return Phase::Stuck { reason };
     }

@@ -123,19 +123,40 @@ pub(super) fn node(spec: &Spec, place: &Place<'_>) -> Value {
         "s3:PutObject",
         "sts:GetCallerIdentity",
     ];
-    if let Some(key) = &spec.files.kms_key {
-        let through = format!("s3.{}.amazonaws.com", spec.files_region());
-        // A large file comes in parts, and putting them together reads them.
-        statements.push(allow(
-            "EncryptFiles",
-            &["kms:Decrypt", "kms:GenerateDataKey"],
-            &json!(key),
-            Some(json!({ "StringEquals": { "kms:ViaService": through } })),
-        ));
-        all.extend(["kms:Decrypt", "kms:GenerateDataKey"]);
-    }
+    let (keys, used) = keys(spec);
+    statements.extend(keys);
+    all.extend(used);
     statements.push(nothing_else(&all));
     document(&statements)
+}
+
+/// What nodes do with the bucket's keys, through S3 alone; and the permissions for it, which are not denied.
+fn keys(spec: &Spec) -> (Vec<Value>, Vec<&'static str>) {
+    let through = format!("s3.{}.amazonaws.com", spec.files_region());
+    let through = json!({ "StringEquals": { "kms:ViaService": through } });
+    let (mut statements, mut used) = (Vec::new(), Vec::new());
+    let files = &spec.files;
+    if let Some(key) = &files.kms_key {
+        // A large file comes in parts, and putting them together reads them.
+        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+        let through = Some(through.clone());
+        statements.push(allow("EncryptFiles", &actions, &json!(key), through));
+        used.extend(actions);
+    }
+    let former = &files.former_kms_keys;
+    if !former.is_empty() {
+        let actions = ["kms:Decrypt"];
+        statements.push(allow(
+            "ReadOlderFiles",
+            &actions,
+            &json!(former),
+            Some(through),
+        ));
+        if files.kms_key.is_none() {
+            used.extend(actions);
+        }
+    }
+    (statements, used)
 }
 
 fn nothing_else(but: &[&str]) -> Value {

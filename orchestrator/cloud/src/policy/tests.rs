@@ -283,6 +283,43 @@ fn the_nodes_may_use_that_bucket_below_that_prefix_and_nothing_else() {
     );
 }
 
+/// Older files lie under keys that the bucket had before: nodes read with them, and encrypt nothing anew.
+#[test]
+fn nodes_read_what_lies_under_former_keys() {
+    let arn = |id: &str| format!("arn:aws:kms:us-east-1:123456789012:key/{id}");
+    for (key, not_denied) in [
+        (None, vec!["kms:Decrypt"]),
+        (Some(arn("3-4")), vec!["kms:Decrypt", "kms:GenerateDataKey"]),
+    ] {
+        let mut spec = spec();
+        spec.files.kms_key = key;
+        spec.files.former_kms_keys = vec![arn("1-2"), arn("5-6")];
+        let policies = iam_policies(&spec, "123456789012");
+        let statements = policies.node["Statement"].as_array().expect("statements");
+        let reads = statements
+            .iter()
+            .find(|statement| statement["Sid"] == "ReadOlderFiles")
+            .expect("the former keys");
+        assert_eq!(
+            reads["Resource"],
+            serde_json::json!(spec.files.former_kms_keys)
+        );
+        assert_eq!(reads["Action"], serde_json::json!(["kms:Decrypt"]));
+        assert_eq!(
+            reads["Condition"]["StringEquals"]["kms:ViaService"],
+            "s3.us-east-1.amazonaws.com"
+        );
+        let denies = statements.last().expect("a denial");
+        let but = denies["NotAction"].as_array().expect("actions");
+        let of_kms: Vec<&str> = but
+            .iter()
+            .filter_map(serde_json::Value::as_str)
+            .filter(|action| action.starts_with("kms:"))
+            .collect();
+        assert_eq!(of_kms, not_denied);
+    }
+}
+
 #[test]
 fn a_named_buckets_key_is_used_through_s3_of_the_buckets_region() {
     let mut spec = spec();

@@ -8,12 +8,13 @@ use aws_sdk_s3::types::{
     LifecycleRuleFilter, NoncurrentVersionExpiration, ObjectOwnership, OwnershipControls,
     OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
     ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
-    VersioningConfiguration,
+    Tag, Tagging, VersioningConfiguration,
 };
 use plan::action::{
     BucketRef, BucketSetting, LIFECYCLE_RULE, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS,
 };
-use plan::observed::{BucketEncryption, BucketLifecycle};
+use plan::files::key_tag;
+use plan::observed::{BucketEncryption, BucketLifecycle, KMS_KEY_TAG};
 use serde_json::Value;
 
 use super::Asked;
@@ -44,7 +45,11 @@ impl Cloud {
             BucketSetting::PublicAccessBlock => put.public_access_block(asked).await,
             BucketSetting::Ownership => put.ownership(asked).await,
             BucketSetting::Encryption { kms_key } => {
-                put.encryption(asked, kms_key.as_deref()).await
+                let key = kms_key.as_deref();
+                let encryption = put.encryption(asked, key).await?;
+                // The tag comes after it: a bucket whose tag names another key is mended at once.
+                let remembered = put.tag(asked, KMS_KEY_TAG, key_tag(key)).await?;
+                Ok(encryption.and(remembered))
             }
             BucketSetting::Versioning => put.versioning(asked).await,
             BucketSetting::Lifecycle => put.lifecycle(asked).await,
@@ -143,6 +148,34 @@ impl Put<'_> {
             .bucket(&self.bucket.name)
             .expected_bucket_owner(&self.bucket.owner)
             .server_side_encryption_configuration(configuration)
+            .send()
+            .await
+            .called(CALL)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// One tag among the others, which stay; AWS's own cannot be put.
+    async fn tag(&self, asked: Asked<'_>, key: &str, value: &str) -> Result<Outcome, EffectError> {
+        const CALL: &str = "s3:PutBucketTagging";
+        let mut tags = asked.tags().await?;
+        if tags.get(key).map(String::as_str) == Some(value) {
+            return Ok(Outcome::Unchanged);
+        }
+        tags.retain(|key, _| !key.starts_with("aws:"));
+        tags.insert(key.to_owned(), value.to_owned());
+        let tags: Result<Vec<Tag>, BuildError> = tags
+            .into_iter()
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect();
+        let tagging = Tagging::builder()
+            .set_tag_set(Some(tags.map_err(not_built(CALL))?))
+            .build()
+            .map_err(not_built(CALL))?;
+        self.client
+            .put_bucket_tagging()
+            .bucket(&self.bucket.name)
+            .expected_bucket_owner(&self.bucket.owner)
+            .tagging(tagging)
             .send()
             .await
             .called(CALL)?;

@@ -132,9 +132,13 @@ async fn a_bucket_that_lost_its_tags_is_adopted_only_while_it_is_empty() {
     settled(&world).await;
     let client = client(&world);
     settings::delete_tags(&client, &bucket.name).await;
+    // Adopted, and it remembers its encryption again.
     assert_eq!(
         settled(&world).await,
-        [format!("ensure_bucket/{}", bucket.name)]
+        [
+            format!("ensure_bucket/{}", bucket.name),
+            format!("set_bucket/{}/encryption", bucket.name)
+        ]
     );
     put(&client, &bucket.name, "20260101/a.txt").await;
     settings::delete_tags(&client, &bucket.name).await;

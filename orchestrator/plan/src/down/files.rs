@@ -3,23 +3,18 @@
 
 use super::ours;
 use crate::action::Action;
-use crate::draft::Draft;
+use crate::draft::{Draft, is_refused_by_iam};
 use crate::stack::own_bucket;
 use crate::view::View;
 
 /// Where the rights for it are printed.
 const RIGHTS: &str = "`orchestrator iam-policy --delete-files` prints the rights that whoever runs `down --delete-files` needs";
 
-/// How S3 says that a right is missing.
-fn is_refusal(error: &str) -> bool {
-    error.contains("AccessDenied")
-}
-
 /// A read that the rights do not allow: nothing is learnt by asking again.
 fn unreadable<'a>(view: &View<'a>) -> Option<(&'a str, &'a str)> {
     let mut unknown = view.observed.unknown.iter();
     unknown
-        .find(|(read, why)| read.starts_with("files_bucket") && is_refusal(why))
+        .find(|(read, why)| read.starts_with("files_bucket") && is_refused_by_iam(why))
         .map(|(read, why)| (read.as_str(), why.as_str()))
 }
 
@@ -27,7 +22,7 @@ fn unreadable<'a>(view: &View<'a>) -> Option<(&'a str, &'a str)> {
 fn set(view: &View<'_>, draft: &mut Draft, text: &str, action: Action) {
     let entry = view.intent.journal.get(&action.key());
     let error = entry.and_then(|entry| entry.error.as_deref());
-    if error.is_some_and(is_refusal) {
+    if error.is_some_and(is_refused_by_iam) {
         draft.set(view, "files", &format!("{text} ({RIGHTS})"), action);
     } else {
         draft.set(view, "files", text, action);

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Change, Sign, database};
-use crate::action::Action;
+use crate::action::{Action, BucketSetting};
+use crate::files::{encryption_words, wanted_words};
 use crate::observed::{ListenerAction, Observed, Rule};
 
 /// The line, or none.
@@ -86,7 +87,16 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             } else {
                 bucket.name.clone()
             },
-            nothing,
+            match (setting, &before.files_bucket) {
+                (BucketSetting::Encryption { kms_key }, Some(seen)) => {
+                    let (from, to) = (
+                        encryption_words(seen.encryption.as_ref()),
+                        wanted_words(kms_key.as_deref()),
+                    );
+                    format!("{from} → {to}")
+                }
+                _ => nothing,
+            },
         ),
         Action::DeleteBucketContents { bucket } => (
             "bucket",

@@ -2,6 +2,7 @@
 
 use super::{Judge, Verdict};
 use crate::action::{Action, BucketRef, BucketSetting};
+use crate::files::{unnamed_key, unnamed_key_stays};
 use crate::kms_key::judge_kms_key;
 use crate::observed::FilesBucket;
 
@@ -19,7 +20,7 @@ impl Judge<'_> {
             }
             Action::SetBucket { bucket, setting } => {
                 self.own_bucket(bucket)?;
-                self.key(setting)?;
+                self.key(bucket, setting)?;
                 self.tagged(
                     self.seen_bucket(bucket).map(|seen| &seen.tags),
                     &bucket.name,
@@ -51,11 +52,16 @@ impl Judge<'_> {
         }
     }
 
-    /// With a key that S3 cannot use every upload fails.
-    fn key(&self, setting: &BucketSetting) -> Verdict {
-        let BucketSetting::Encryption { kms_key: Some(arn) } = setting else {
+    /// With a key that S3 cannot use every upload fails; without one that it was given, whatever lies under it.
+    fn key(&self, bucket: &BucketRef, setting: &BucketSetting) -> Verdict {
+        let BucketSetting::Encryption { kms_key } = setting else {
             return Ok(());
         };
+        let seen = self.seen_bucket(bucket);
+        if let Some(key) = seen.and_then(|seen| unnamed_key(&self.intent.spec.files, seen)) {
+            return Err(("keeps_key", unnamed_key_stays(&bucket.name, key)));
+        }
+        let Some(arn) = kms_key else { return Ok(()) };
         match judge_kms_key(arn, &self.observed.files_key).problem() {
             None => Ok(()),
             Some(why) => Err(("unread_key", why.to_owned())),

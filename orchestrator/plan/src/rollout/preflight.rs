@@ -8,7 +8,7 @@ use crate::licence;
 use crate::observed::DbOperation;
 use crate::rollout::Step;
 use crate::rollout::scene::Scene;
-use crate::stack::launch_problems;
+use crate::stack::{Place, launch_problems, place};
 use crate::versions::Skew;
 use crate::view::{View, live_members};
 
@@ -80,7 +80,10 @@ pub(super) fn preflight(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     }
     secrets(draft, scene);
     licence::held_back(scene.view, draft);
-    if scene.base.is_some_and(|base| !base.files_ready) {
+    if scene
+        .base
+        .is_some_and(|base| place(scene.view, base, &scene.rollout.to) == Place::Unready)
+    {
         draft.wait("files", "the place for users' files is not ready");
     }
     if scene.base.is_none() || scene.balancer.is_none() {
@@ -127,6 +130,7 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
         );
     }
     found.extend(connection_budget(scene.view, scene.rollout).err());
+    found.extend(other_place(scene));
     if !scene.is_move() {
         found.extend(launch(scene));
     }
@@ -137,6 +141,18 @@ fn refusals(scene: &Scene<'_>) -> Vec<String> {
         found.push(format!("template version {number}, to which one would come back, is gone: `orchestrator up` makes it again"));
     }
     found
+}
+
+/// Why the place that green nodes would have for users' files is not what the file says.
+fn other_place(scene: &Scene<'_>) -> Option<String> {
+    match place(scene.view, scene.base?, &scene.rollout.to) {
+        Place::Nobodys { target, file } => Some(format!(
+            "this rollout was asked for while `[files]` said {}, and it says {} now: undo the edit, or ask again",
+            target.words(),
+            file.words()
+        )),
+        Place::Ready | Place::Unready | Place::Serves => None,
+    }
 }
 
 /// Why no green node can be launched, as far as EC2 tells beforehand.

@@ -23,6 +23,8 @@ pub struct Files {
     pub endpoint: Option<String>,
     /// ARN of the KMS key that the bucket encrypts with. None: S3's own keys (AES256).
     pub kms_key: Option<String>,
+    /// ARNs of KMS keys under which older files still lie: nodes may read with them, and encrypt nothing anew.
+    pub former_kms_keys: Vec<String>,
     /// Access key id of an S3-compatible store, by reference. None: the nodes' role signs.
     pub access_key: Option<SecretRef>,
     /// Secret access key of an S3-compatible store, by reference.
@@ -78,23 +80,22 @@ impl<'a> Endpoint<'a> {
     }
 
     /// Whether the way there leaves neither this machine nor a network that no stranger routes:
-    /// a literal loopback, link-local or private address.
+    /// a literal loopback or private address.
     pub fn is_near(&self) -> bool {
         match self.host.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(address)) => {
-                address.is_loopback() || address.is_private() || address.is_link_local()
-            }
-            Ok(std::net::IpAddr::V6(address)) => {
-                address.is_loopback()
-                    || address.is_unique_local()
-                    || address.is_unicast_link_local()
-            }
+            Ok(std::net::IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+            Ok(std::net::IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
             Err(_) => self.host == "localhost",
         }
     }
 }
 
 impl Files {
+    /// Whether nodes may read what lies under the KMS key with this ARN.
+    pub fn names_key(&self, arn: &str) -> bool {
+        self.kms_key.as_deref() == Some(arn) || self.former_kms_keys.iter().any(|it| it == arn)
+    }
+
     /// Whether the server signs with keys of its own instead of the nodes' role.
     pub fn own_keys(&self) -> bool {
         self.access_key.is_some() && self.secret_key.is_some()

@@ -5,6 +5,19 @@ use super::{Spec, authority};
 /// Why an address is none that Mattermost and the load balancer can follow.
 pub(super) const FORM: &str = "is not an address such as `https://chat.example.com` or `https://chat.example.com/mattermost`: no user, no query, no fragment, no slash at its end, and in its path letters, digits and `-._~` only";
 
+/// What stands first in paths of the server's own, which it tells by how a path begins: below a site at `/api`, an
+/// address of `/api/…` from before would be taken for one below the site instead of being redirected there.
+const OF_SERVER: [&str; 9] = [
+    "api", "error", "files", "hooks", "login", "oauth", "plugins", "signup", "static",
+];
+
+/// The server's own part of its addresses with which the path of this address begins; none: with none.
+pub(super) fn collides(url: &str) -> Option<&str> {
+    let (_, path) = parts(url)?;
+    let first = path.split('/').nth(1)?;
+    OF_SERVER.contains(&first).then_some(first)
+}
+
 /// Elastic Load Balancing takes 1,024 characters for a health check's path; Mattermost's own part of it is
 /// 19 of them, and what users type is far shorter than both.
 const PATH_LENGTH: usize = 200;
@@ -51,7 +64,21 @@ fn is_path(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::parts;
+    use super::{collides, parts};
+
+    #[test]
+    fn a_site_lies_beside_the_servers_own_addresses() {
+        for (url, part) in [
+            ("https://chat.example/api", Some("api")),
+            ("https://chat.example/plugins/chat", Some("plugins")),
+            ("https://chat.example/static", Some("static")),
+            ("https://chat.example/chat/api", None),
+            ("https://chat.example/apis", None),
+            ("https://chat.example", None),
+        ] {
+            assert_eq!(collides(url), part, "{url}");
+        }
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_path_that_can_be_asked_below() {

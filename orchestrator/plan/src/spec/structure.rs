@@ -202,7 +202,13 @@ impl Document {
                     "boolean" => "`true` or `false`",
                     _ => "a whole number",
                 };
-                self.spoil(path, format!("is a {}: give {wanted}", found.type_str()));
+                let kind = found.type_str();
+                let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                    "an"
+                } else {
+                    "a"
+                };
+                self.spoil(path, format!("is {article} {kind}: give {wanted}"));
                 None
             }
         }

@@ -133,6 +133,8 @@ store = "s3"
 # secret_key = "mattermost/files#secret_key"
 # KMS key that the bucket encrypts with. Default: S3's own keys.
 # kms_key = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+# Keys under which older files still lie: nodes may read with them, for as long as such files are to be read.
+# former_kms_keys = ["arn:aws:kms:us-east-1:123456789012:key/87654321-4321-4321-4321-210987654321"]
 # Only with store = "local", and only with one node.
 accept_losing_files = false
 

@@ -8,25 +8,29 @@
 //! ```
 //!
 //! The bucket is given a KMS key only when KMS said that the key is usable: with a wrong one every upload fails.
-//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes.
+//! A bucket that nodes serve from keeps its encryption until then, and a new one gets no nodes. It keeps a key that
+//! the stack gave it until the file names that key as a former one: older files lie under it.
 //!
 //! A bucket that the specification names is looked at and never changed. Of every setting only what we
 //! set is compared: what an operator adds (a life-cycle rule, a policy statement) stays.
 
 mod key;
+mod place;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
 use crate::draft::Draft;
-use crate::files::{FilesHome, LOSES, made_anew};
+use crate::files::{FilesHome, LOSES, key_tag, made_anew};
 use crate::observed::{
-    BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
+    BucketLifecycle, FilesBucket, KMS_KEY_TAG, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
 };
 use crate::spec::FileStore;
 use crate::stack::NOTICE;
 use crate::view::View;
+
+pub(crate) use place::{Place, place};
 
 /// What is read of it.
 const READ: &str = "files_bucket";
@@ -83,28 +87,32 @@ fn named(view: &View<'_>, draft: &mut Draft) -> bool {
     let spec = view.spec();
     let name = spec.files.bucket.as_deref().unwrap_or_default();
     let what = format!("bucket `{name}` of `files.bucket`");
-    match &view.observed.files_bucket {
-        None => draft.stick(
-            READ,
-            format!("{what} does not exist: make it, or leave `files.bucket` out (the stack makes one)"),
+    let why = match &view.observed.files_bucket {
+        None => format!(
+            "{what} does not exist: make it, or leave `files.bucket` out (the stack makes one)"
         ),
-        Some(seen) if seen.denied => draft.stick(
-            READ,
-            format!("{what} answers 403: its policy does not let this role look (`s3:ListBucket`), or the role's policy does not (`orchestrator iam-policy`)"),
+        Some(seen) if seen.denied => format!(
+            "{what} answers 403: its policy does not let this role look (`s3:ListBucket`), or the role's policy does not (`orchestrator iam-policy`)"
         ),
-        Some(seen) if seen.region != spec.files_region() => draft.stick(
-            READ,
-            format!(
-                "{what} lies in `{}`, not in `{}`: name a bucket of the home region, or write `region = \"{}\"` into `[files]` (traffic between regions is paid for)",
-                seen.region,
-                spec.files_region(),
-                seen.region
-            ),
+        Some(seen) if seen.region != spec.files_region() => format!(
+            "{what} lies in `{}`, not in `{}`: name a bucket of the home region, or write `region = \"{}\"` into `[files]` (traffic between regions is paid for)",
+            seen.region,
+            spec.files_region(),
+            seen.region
         ),
         Some(_) => {
             key::tell(view, draft);
             return true;
         }
+    };
+    if place::serves_elsewhere(view) {
+        // A slip in the file: what serves keeps its place, whatever becomes of this one.
+        draft.wait(
+            READ,
+            format!("{why}. What serves keeps users' files where they are"),
+        );
+    } else {
+        draft.stick(READ, why);
     }
     false
 }
@@ -132,7 +140,7 @@ fn own(view: &View<'_>, draft: &mut Draft) -> bool {
     }
     tell_made_anew(draft, seen, &bucket);
     let mut settings = wanted(view, seen, &bucket);
-    let key_is_fine = key::hold(view, draft, &mut settings, &bucket);
+    let key_is_fine = key::hold(view, draft, &mut settings, seen, &bucket);
     let before = draft.reasons.len();
     for setting in settings {
         let text = format!("{what}: {} is not as it should be", setting.word());
@@ -294,7 +302,7 @@ fn wanted(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> Vec<Bucket
             Some(BucketSetting::Ownership),
         ),
         (
-            encrypts(seen.encryption.as_ref(), kms_key.as_deref()),
+            encrypts(seen, kms_key.as_deref()),
             Some(BucketSetting::Encryption { kms_key }),
         ),
         (
@@ -318,15 +326,20 @@ fn wanted(view: &View<'_>, seen: &FilesBucket, bucket: &BucketRef) -> Vec<Bucket
         .collect()
 }
 
-fn encrypts(seen: Option<&BucketEncryption>, kms_key: Option<&str>) -> bool {
-    let Some(seen) = seen else { return false };
-    seen.client_keys_blocked
+/// As wanted, and the bucket remembers which key it was given.
+fn encrypts(seen: &FilesBucket, kms_key: Option<&str>) -> bool {
+    let Some(encryption) = &seen.encryption else {
+        return false;
+    };
+    let remembers = seen.tags.get(KMS_KEY_TAG).map(String::as_str) == Some(key_tag(kms_key));
+    remembers
+        && encryption.client_keys_blocked
         && match kms_key {
-            None => seen.algorithm == "AES256",
+            None => encryption.algorithm == "AES256",
             Some(key) => {
-                seen.algorithm == "aws:kms"
-                    && seen.kms_key.as_deref() == Some(key)
-                    && seen.bucket_key
+                encryption.algorithm == "aws:kms"
+                    && encryption.kms_key.as_deref() == Some(key)
+                    && encryption.bucket_key
             }
         }
 }

@@ -15,8 +15,8 @@ use crate::rollout::pin;
 use crate::spec::Spec;
 use crate::stack::load_balancer::Balancer;
 use crate::stack::{
-    Base, NOTICE, content, ensure_alarms, ensure_version, is_ours, launch_differences, nodes,
-    restarts, version_of,
+    Base, NOTICE, Place, content, ensure_alarms, ensure_version, is_ours, launch_differences,
+    nodes, place, restarts, version_of,
 };
 use crate::view::View;
 
@@ -58,7 +58,8 @@ pub(super) fn fleet(view: &View<'_>, draft: &mut Draft, base: &Base, image: Opti
     let version = template_version(view, draft, base, &target);
     let Some(group) = view.group(&name) else {
         if let (Some(balancer), Some(version)) = (&base.balancer, version) {
-            create_group(view, draft, base, balancer, &name, version);
+            let has_place = matches!(place(view, base, &target), Place::Ready | Place::Serves);
+            create_group(view, draft, base, has_place, balancer, &name, version);
         }
         return false;
     };
@@ -210,6 +211,7 @@ fn create_group(
     view: &View<'_>,
     draft: &mut Draft,
     base: &Base,
+    has_place: bool,
     balancer: &Balancer,
     name: &str,
     version: u64,
@@ -221,7 +223,7 @@ fn create_group(
     if !base.replicas_ready {
         missing.push("replicas");
     }
-    if !base.files_ready {
+    if !has_place {
         missing.push("the place for users' files");
     }
     if view.listener().is_none() {

@@ -14,6 +14,7 @@ use crate::{Action, Decision, lint, plan};
 mod anew;
 mod end;
 mod key;
+mod place;
 
 const BUCKET: &str = "demo-files-123456789012-us-east-1";
 

@@ -125,6 +125,27 @@ fn no_second_server_starts_before_sql_shows_the_first_row() {
 }
 
 #[test]
+fn a_stack_whose_active_row_is_gone_is_not_ready() {
+    let (world, intent) = ready(&unlicensed());
+    let mut observed = world.observed.clone();
+    let seen = observed.databases.as_mut().unwrap();
+    seen.configuration = None;
+    let decision = plan(&intent, &observed, world.now);
+    assert_eq!(decision.next, Phase::Converging);
+    let told = reasons(&decision).join("\n");
+    assert!(
+        told.contains("no active row in table `configurations`")
+            && told.contains("SET active = true"),
+        "{told}"
+    );
+    // Where Mattermost's own role could not look, nothing is concluded.
+    observed.databases.as_mut().unwrap().migrations_applied = None;
+    let decision = plan(&intent, &observed, world.now);
+    let told = reasons(&decision).join("\n");
+    assert!(!told.contains("no active row"), "{told}");
+}
+
+#[test]
 fn a_salt_that_changes_is_told_once_with_both_digests() {
     let (mut world, mut intent) = ready(&unlicensed());
     let before = intent.record.salts[SALT].clone();

@@ -2,7 +2,8 @@
 
 use super::World;
 use crate::action::{Action, BucketRef, BucketSetting, OLD_VERSIONS_DAYS, UNFINISHED_UPLOADS_DAYS};
-use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, MADE_ANEW_TAG};
+use crate::files::key_tag;
+use crate::observed::{BucketEncryption, BucketLifecycle, FilesBucket, KMS_KEY_TAG, MADE_ANEW_TAG};
 
 impl World {
     pub(super) fn apply_bucket(&mut self, action: &Action) -> Result<Result<(), String>, ()> {
@@ -68,6 +69,8 @@ fn set(seen: &mut FilesBucket, setting: &BucketSetting) {
         BucketSetting::PublicAccessBlock => seen.public_access_blocked = true,
         BucketSetting::Ownership => seen.ownership = Some("BucketOwnerEnforced".to_owned()),
         BucketSetting::Encryption { kms_key } => {
+            let tag = key_tag(kms_key.as_deref()).to_owned();
+            seen.tags.insert(KMS_KEY_TAG.to_owned(), tag);
             seen.encryption = Some(BucketEncryption {
                 algorithm: kms_key.as_ref().map_or("AES256", |_| "aws:kms").to_owned(),
                 bucket_key: kms_key.is_some(),

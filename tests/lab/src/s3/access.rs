@@ -1,5 +1,6 @@
 //! Whether a request is carried out: faults, the bucket's region and owner, the policies.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,6 +47,13 @@ impl Target {
     }
 }
 
+/// Where characters for private use begin that stand for those that XML does not have.
+const STAND_INS: u32 = 0xF_0000;
+
+fn is_none_of_xml(letter: char) -> bool {
+    u32::from(letter) < 0x20 && !matches!(letter, '\t' | '\n' | '\r')
+}
+
 /// One request under way; what its parts share.
 pub(super) struct Exchange {
     pub lab: Arc<Lab>,
@@ -56,6 +64,8 @@ pub(super) struct Exchange {
     pub target: Target,
     /// Cut the connection instead of answering.
     pub lose_answer: AtomicBool,
+    /// The answer's document has keys from [`Exchange::spell`].
+    pub spelled: AtomicBool,
     /// Members for an error's document.
     said: Mutex<Vec<(&'static str, String)>>,
     /// Headers of the answer that its model does not have, or that go with an error.
@@ -70,9 +80,40 @@ impl Exchange {
             region,
             target,
             lose_answer: AtomicBool::new(false),
+            spelled: AtomicBool::new(false),
             said: Mutex::default(),
             headers: Mutex::default(),
         }
+    }
+
+    /// A key for an answer's document. S3 writes a character that XML 1.0 does not have as a reference to it, which
+    /// strict parsers refuse; the wire's crate refuses to write it, so that a stand-in goes through it.
+    pub fn spell(&self, key: String) -> String {
+        if !key.contains(is_none_of_xml) {
+            return key;
+        }
+        self.spelled.store(true, Ordering::Relaxed);
+        let stand_in = |letter: char| match letter {
+            letter if is_none_of_xml(letter) => {
+                char::from_u32(STAND_INS + u32::from(letter)).unwrap_or(letter)
+            }
+            letter => letter,
+        };
+        key.chars().map(stand_in).collect()
+    }
+
+    /// The document as S3 writes it.
+    pub fn with_references(document: &str) -> String {
+        let mut text = String::with_capacity(document.len());
+        for letter in document.chars() {
+            match u32::from(letter).checked_sub(STAND_INS) {
+                Some(code @ 0..0x20) => {
+                    let _ = write!(text, "&#x{code:x};");
+                }
+                _ => text.push(letter),
+            }
+        }
+        text
     }
 
     /// Adds a member to the error's document, should there be one.

@@ -117,11 +117,11 @@ pub(super) async fn complete(
         checksum_sha256: checksum.checksum_sha256,
         checksum_type: checksum.checksum_type,
         e_tag: Some(ETag::Strong(content.etag.clone())),
-        key: Some(key.clone()),
-        location: Some(format!(
+        key: Some(exchange.spell(key.clone())),
+        location: Some(exchange.spell(format!(
             "https://{bucket_name}.s3.{}.amazonaws.com/{key}",
             exchange.region
-        )),
+        ))),
         server_side_encryption: Some(content.sealed.sse()),
         ssekms_key_id: content.sealed.key.clone(),
         ..CompleteMultipartUploadOutput::default()

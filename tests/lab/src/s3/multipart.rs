@@ -84,7 +84,7 @@ pub(super) fn create(
         bucket_key_enabled: sealed.bucket_key_header(),
         checksum_algorithm: input.checksum_algorithm,
         checksum_type: algorithm.map(|_| checksum_type(full_object)),
-        key: Some(key),
+        key: Some(exchange.spell(key)),
         server_side_encryption: Some(sealed.sse()),
         ssekms_key_id: sealed.key,
         upload_id: Some(id),

@@ -168,7 +168,7 @@ pub(super) fn parts(
         checksum_type: upload.algorithm.map(|_| checksum_type(upload.full_object)),
         initiator: Some(initiator(upload)),
         is_truncated: Some(truncated),
-        key: Some(input.key),
+        key: Some(exchange.spell(input.key)),
         max_parts: Some(most),
         next_part_number_marker: shown_parts.last().and_then(|it| it.part_number),
         owner: Some(owner()),

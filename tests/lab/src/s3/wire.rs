@@ -102,6 +102,11 @@ async fn finish(
         body = Body::from(extend_error(&bytes, &more));
     } else if is_head && parts.status.as_u16() >= 300 {
         body = Body::empty();
+    } else if exchange.spelled.load(Ordering::Relaxed) {
+        let bytes = body.collect().await.ok()?.to_bytes();
+        let text = Exchange::with_references(std::str::from_utf8(&bytes).ok()?);
+        parts.headers.remove("content-length");
+        body = Body::from(Bytes::from(text));
     }
     let mut headers = exchange.headers();
     headers.extend([

@@ -26,10 +26,17 @@ fn length(policy: &Value) -> usize {
 fn longest(licence: Option<&str>, secrets: &[String], bucket: bool) -> String {
     let others = (1..=15).map(|it| format!("\"xx-{}-{it}a\"", "a".repeat(15 - it / 10)));
     let zones: Vec<String> = others.collect();
+    // As many as a specification takes.
+    let former: Vec<String> = (20..30)
+        .map(|it| {
+            let id = format!("{it}{}", "1".repeat(62));
+            format!("\"arn:aws-us-gov:kms:{HOME}:{ACCOUNT}:key/{id}\"")
+        })
+        .collect();
     let mut text = format!(
         "stack = \"{}\"\nzones = [\"{HOME}a\", \"{HOME}b\", {}]\n\
          [mattermost]\nversion = \"11.0.0\"\nsha256 = \"{}\"\naccept_unlicensed_nodes = true\n{}\
-         [files]\nprefix = \"{}\"\nkms_key = \"arn:aws-abcdefghijkl:kms:{HOME}:{ACCOUNT}:key/{}\"\n{}\
+         [files]\nprefix = \"{}\"\nkms_key = \"arn:aws-us-gov:kms:{HOME}:{ACCOUNT}:key/{}\"\nformer_kms_keys = [{}]\n{}\
          [fleet]\nimage = \"base\"\ninstance_profile = \"{}\"\nkey_pair = \"{}\"\n\
          [network]\nvpc = \"vpc-{}\"\n\
          [load_balancer]\ncertificate_arn = \"arn:aws-abcdefghijkl:acm:{HOME}:{ACCOUNT}:certificate/{}\"\n\
@@ -40,6 +47,7 @@ fn longest(licence: Option<&str>, secrets: &[String], bucket: bool) -> String {
         licence.map_or_else(String::new, |name| format!("licence_secret = \"{name}\"\n")),
         "f".repeat(512),
         "1".repeat(64),
+        former.join(", "),
         if bucket {
             format!("bucket = \"{}\"\nregion = \"{HOME}\"\n", "b".repeat(63))
         } else {

@@ -78,6 +78,23 @@ async fn objects_are_counted_below_a_prefix_and_what_cannot_be_listed_is_an_erro
     assert_eq!(counted.expect("a count"), some(1000, true));
     let counted = world.cloud.count_objects(&many, None, None, 1001).await;
     assert_eq!(counted.expect("a count"), some(1001, false));
+    // More than a page of what does not count, and nothing else: not "more", which could be anything.
+    let (inner, whole) = (home("all/many/"), home("all/"));
+    for number in 0..=1000 {
+        put(&client, "theirs", &format!("all/many/{number}")).await;
+    }
+    let counted = async |home: &BucketHome, without: Option<&str>| {
+        let counted = world.cloud.count_objects(home, None, without, 1).await;
+        counted.expect("a count")
+    };
+    assert_eq!(counted(&whole, Some(&inner.prefix)).await, some(0, false));
+    put(&client, "theirs", "all/many0").await;
+    put(&client, "theirs", "all/a").await;
+    assert_eq!(counted(&whole, Some(&inner.prefix)).await, some(1, true));
+    let all = world
+        .cloud
+        .count_objects(&whole, None, Some(&inner.prefix), 2);
+    assert_eq!(all.await.expect("a count"), some(2, false));
     let gone = BucketHome {
         bucket: "nobodys".to_owned(),
         ..home("")

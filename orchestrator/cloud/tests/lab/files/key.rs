@@ -51,15 +51,33 @@ async fn a_bucket_encrypts_with_the_key_that_the_specification_names() {
     let (algorithm, named, bucket_key) = settings::encryption(&client(&world), &bucket.name).await;
     assert_eq!(
         (&*algorithm, named, bucket_key),
-        ("aws:kms", Some(key), Some(true))
+        ("aws:kms", Some(key.clone()), Some(true))
     );
+    // The bucket remembers the key, which stays until the file names it as a former one.
+    let given = |seen: &plan::Observed| {
+        let tags = &seen.files_bucket.as_ref().expect("a bucket").tags;
+        (tags.len(), tags.get(plan::observed::KMS_KEY_TAG).cloned())
+    };
+    let seen = world.look().await;
+    let (tags, remembered) = given(&seen);
+    assert_eq!(remembered.as_ref(), Some(&key));
     world.scope.spec.files.kms_key = None;
+    let seen = world.look().await;
+    let told = told(&world, &seen);
+    assert!(
+        told.contains(&key) && told.contains("former_kms_keys"),
+        "{told}"
+    );
+    assert_eq!(settled(&world).await, [""; 0]);
+    world.scope.spec.files.former_kms_keys = vec![key];
     assert_eq!(
         settled(&world).await,
         [format!("set_bucket/{}/encryption", bucket.name)]
     );
     let (algorithm, named, _) = settings::encryption(&client(&world), &bucket.name).await;
     assert_eq!((&*algorithm, named), ("AES256", None));
+    let seen = world.look().await;
+    assert_eq!(given(&seen), (tags, Some("AES256".to_owned())));
     world.stop().await;
 }
 

@@ -1,8 +1,11 @@
 //! Section `[files]`, and settings of the server that it stands for.
 
+mod endpoint;
+mod kms_keys;
+
 use super::node_settings::reference_elsewhere;
 use crate::spec::structure::Document;
-use crate::spec::{Endpoint, FileStore, Spec};
+use crate::spec::{FileStore, Spec};
 
 /// S3's limit for a key is 1024 bytes; the server's own part of it takes less than half.
 const PREFIX_LENGTH: usize = 512;
@@ -43,6 +46,7 @@ fn local(spec: &Spec, document: &mut Document) {
         ("region", ours.region.is_some()),
         ("endpoint", ours.endpoint.is_some()),
         ("kms_key", ours.kms_key.is_some()),
+        ("former_kms_keys", !ours.former_kms_keys.is_empty()),
         ("access_key", ours.access_key.is_some()),
         ("secret_key", ours.secret_key.is_some()),
     ];
@@ -96,22 +100,15 @@ fn bucket(spec: &Spec, document: &mut Document) {
         }
     }
     keys(spec, document);
-    key_of_kms(spec, document);
+    kms_keys::kms_keys(spec, document);
 }
 
 /// The endpoint and the keys for it.
 fn keys(spec: &Spec, document: &mut Document) {
     let ours = &spec.files;
-    match ours.endpoint.as_deref().map(Endpoint::parse) {
-        Some(None) => document.refuse(
-            "files.endpoint",
-            "is not `https://host` or `https://host:port`, without a path",
-        ),
-        Some(Some(endpoint)) if !endpoint.tls && !endpoint.is_near() => document.refuse(
-            "files.endpoint",
-            "is plain HTTP to another network: users' files would cross it readable. Use `https://…`; `http://` is for literal loopback, link-local and private addresses only",
-        ),
-        _ => {}
+    let endpoint = ours.endpoint.as_deref();
+    if let Some(why) = endpoint.and_then(|text| endpoint::problem(spec, text)) {
+        document.refuse("files.endpoint", why);
     }
     for (key, reference) in [
         ("access_key", &ours.access_key),
@@ -128,6 +125,10 @@ fn keys(spec: &Spec, document: &mut Document) {
     ];
     match given {
         [(_, false), (_, false)] => return,
+        [(_, true), (_, true)] if ours.access_key == ours.secret_key => document.refuse(
+            "files.secret_key",
+            "is the same reference as `files.access_key`: an access key id and its secret half are two values, for example `chat/s3#access_key` and `chat/s3#secret_key`",
+        ),
         [(_, true), (_, true)] => {}
         [(key, one), (other, _)] => {
             let (given, missing) = if one { (key, other) } else { (other, key) };
@@ -149,39 +150,6 @@ fn keys(spec: &Spec, document: &mut Document) {
                 ),
             );
         }
-    }
-}
-
-fn key_of_kms(spec: &Spec, document: &mut Document) {
-    let ours = &spec.files;
-    let Some(key) = &ours.kms_key else { return };
-    if ours.own_keys() {
-        document.refuse(
-            "files.kms_key",
-            "is AWS's: leave it out with keys of an S3-compatible store",
-        );
-        return;
-    }
-    let region = spec.files_region();
-    let parts: Vec<&str> = key.splitn(6, ':').collect();
-    match parts.as_slice() {
-        ["arn", partition, "kms", there, account, resource]
-            if super::is_partition(partition)
-                && account.len() == 12
-                && account.bytes().all(|b| b.is_ascii_digit())
-                && resource.strip_prefix("key/").is_some_and(super::is_key_id) =>
-        {
-            if *there != region {
-                document.refuse(
-                    "files.kms_key",
-                    format!("lies in `{there}`: a bucket encrypts with a key of its own region, `{region}`, only"),
-                );
-            }
-        }
-        _ => document.refuse(
-            "files.kms_key",
-            "is not the ARN of a key (`arn:aws:kms:<region>:<account>:key/<id>`): an alias may point elsewhere tomorrow, and the nodes' policy names the key",
-        ),
     }
 }
 
@@ -230,11 +198,11 @@ fn is_prefix(prefix: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::spec::{Answers, Spec, template};
 
     /// The problems of the template with `[files]` as given, one per line.
-    fn problems(files: &str, more: &[(&str, &str)]) -> String {
+    pub(in crate::spec::checks) fn problems(files: &str, more: &[(&str, &str)]) -> String {
         let mut text = template(&Answers::default());
         text = text.replace("store = \"s3\"\n", "");
         text = text.replace("accept_losing_files = false\n", files);
@@ -285,12 +253,11 @@ mod tests {
                 "endpoint = \"http://52.1.2.3:9000\"",
                 "users' files would cross it readable",
             ),
-            ("kms_key = \"alias/chat\"", "is not the ARN of a key"),
-            (
-                "kms_key = \"arn:aws:kms:eu-west-1:123456789012:key/1-2\"",
-                "a key of its own region, `us-east-1`",
-            ),
             ("access_key = \"s#a\"", "needs `files.secret_key`"),
+            (
+                "bucket = \"chat\"\nendpoint = \"https://minio.example\"\naccess_key = \"s#a\"\nsecret_key = \"s#a\"",
+                "is the same reference as `files.access_key`",
+            ),
             (keys, "needs `files.bucket`"),
             ("access_key = \"p a s s\"", "is not a reference to a secret"),
             ("store = \"local\"", "accept_losing_files = true"),
@@ -329,7 +296,6 @@ mod tests {
             "endpoint = \"http://10.40.0.2:4566\"\n",
             "endpoint = \"https://[fd00::1]:9000\"\n",
             "bucket = \"chat\"\nendpoint = \"https://minio.example:9000\"\naccess_key = \"s#a\"\nsecret_key = \"s#b\"\n",
-            "kms_key = \"arn:aws:kms:us-east-1:123456789012:key/1-2\"\n",
             "store = \"local\"\naccept_losing_files = true\n",
         ] {
             assert_eq!(problems(files, &[]), "none", "{files}");

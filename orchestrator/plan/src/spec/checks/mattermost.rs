@@ -1,7 +1,7 @@
 //! Mattermost's release, its licence and its settings.
 
 use super::is_digest;
-use super::node_settings::{OWN, decided_elsewhere, is_ours, is_setting};
+use super::node_settings::{OWN, decided_elsewhere, is_ours, is_setting, metrics_elsewhere};
 use crate::spec::secret_words::{holds_secret, looks_secret};
 use crate::spec::structure::Document;
 use crate::spec::{Edition, Spec, is_version};
@@ -140,6 +140,8 @@ pub(super) fn settings(spec: &Spec, document: &mut Document) {
             document.refuse(&path, "is not a setting: `MM_SECTION_KEY` in capitals");
         } else if let Some(why) = decided_elsewhere(key) {
             document.refuse_hidden(&path, why);
+        } else if let Some(why) = metrics_elsewhere(key, value) {
+            document.refuse(&path, why);
         } else if looks_secret(key) {
             document.refuse_hidden(
                 &path,

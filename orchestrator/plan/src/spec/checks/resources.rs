@@ -308,6 +308,12 @@ pub(super) fn load_balancer(spec: &Spec, document: &mut Document) {
     {
         document.refuse("load_balancer.site_url", site_url::FORM);
     }
+    if let Some(part) = ours.site_url.as_deref().and_then(site_url::collides) {
+        document.refuse(
+            "load_balancer.site_url",
+            format!("lies below `/{part}`, where the server has addresses of its own: give another path, such as `/chat`"),
+        );
+    }
     range(
         document,
         "load_balancer.idle_timeout_seconds",

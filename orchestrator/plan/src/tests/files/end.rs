@@ -90,6 +90,20 @@ fn an_end_without_the_rights_says_where_they_are_printed() {
     let decision = plan(&denied, &world.observed, world.now);
     let told = super::text(&decision);
     assert!(told.contains(rights) && told.contains(refused), "{told}");
+    // However often it was refused: soon after the policy was attached it is tried again.
+    let entry = denied.journal.get_mut(&action.key()).expect("an entry");
+    entry.failures = 30;
+    let tried = |error: &str, seconds: i64| {
+        let mut denied = denied.clone();
+        let entry = denied.journal.get_mut(&action.key()).expect("an entry");
+        entry.error = Some(error.to_owned());
+        let now = world.now + jiff::SignedDuration::from_secs(seconds);
+        let actions = plan(&denied, &world.observed, now).actions;
+        actions.iter().any(is_emptied)
+    };
+    assert!(!tried(refused, 14) && tried(refused, 15));
+    assert!(!tried("s3:DeleteObjects: SlowDown", 119));
+    assert!(tried("s3:DeleteObjects: SlowDown", 120));
     let unknown = &mut world.observed.unknown;
     unknown.insert("files_bucket/empty".to_owned(), refused.to_owned());
     let decision = plan(&intent, &world.observed, world.now);

@@ -1,11 +1,11 @@
 //! The KMS key of the bucket: given when KMS showed it as usable, and not before.
 
 use super::{BUCKET, Change, of_bucket, text};
-use crate::Action;
 use crate::fixtures::{clustered, empty_account, epoch, ready, turn, until, wanting};
 use crate::intent::Phase;
 use crate::observed::{KmsAnswer, KmsKey};
 use crate::world::World;
+use crate::{Action, lint};
 
 const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/1-2";
 
@@ -14,16 +14,7 @@ fn a_key_of_kms_is_the_buckets_default_with_a_bucket_key() {
     let (mut world, mut intent) = ready(&clustered(2));
     intent.spec.files.kms_key = Some(KEY.to_owned());
     world.observed.files_key = key_in_state(KEY, "Enabled");
-    let wanted = Action::SetBucket {
-        bucket: crate::action::BucketRef {
-            name: BUCKET.to_owned(),
-            region: "us-east-1".to_owned(),
-            owner: "123456789012".to_owned(),
-        },
-        setting: crate::action::BucketSetting::Encryption {
-            kms_key: Some(KEY.to_owned()),
-        },
-    };
+    let wanted = encryption(Some(KEY));
     // Another algorithm, another key, none for the bucket: each is set anew, and nothing else.
     let changes: [Change; 3] = [
         |_| (),
@@ -101,5 +92,78 @@ fn a_bucket_gets_no_key_that_was_not_read_as_usable() {
         let decision = turn(&mut world, &mut intent);
         assert_eq!(decision.next, Phase::Ready);
         assert!(text(&decision).contains("`aws kms enable-key"));
+    }
+}
+
+const OTHER: &str = "arn:aws:kms:us-east-1:123456789012:key/3-4";
+
+/// Older files lie under a key that the stack gave: it is not taken away, nor another one set, while the file does
+/// not name it, for the nodes' policy would deny it.
+#[test]
+fn a_key_that_the_bucket_was_given_stays_until_the_file_names_it_as_former() {
+    for wanted in [None, Some(OTHER)] {
+        for remembered in [true, false] {
+            let (mut world, mut intent) = ready(&clustered(2));
+            intent.spec.files.kms_key = Some(KEY.to_owned());
+            world.observed.files_key = key_in_state(KEY, "Enabled");
+            turn(&mut world, &mut intent);
+            if !remembered {
+                // Given by a version that left no tag.
+                let seen = world.observed.files_bucket.as_mut().expect("a bucket");
+                seen.tags
+                    .remove(crate::observed::KMS_KEY_TAG)
+                    .expect("a tag");
+            }
+            intent.spec.files.kms_key = wanted.map(str::to_owned);
+            world.observed.files_key = key_in_state(OTHER, "Enabled");
+            let decision = turn(&mut world, &mut intent);
+            assert_eq!(of_bucket(&decision), [""; 0]);
+            assert_eq!(decision.next, Phase::Converging);
+            let told = text(&decision);
+            for part in [KEY, "former_kms_keys", "orchestrator iam-policy"] {
+                assert!(told.contains(part), "{told}");
+            }
+            // Nor may a planner that forgets it.
+            let mut forgetful = decision.clone();
+            forgetful.actions.push(encryption(wanted));
+            let refused = lint(&forgetful, &world.observed, &intent).unwrap_err();
+            assert!(format!("{refused:?}").contains("keeps_key"), "{refused:?}");
+
+            intent.spec.files.former_kms_keys = vec![KEY.to_owned()];
+            let words = wanted.map_or("AES256".to_owned(), |key| format!("KMS key `{key}`"));
+            let forecast = crate::forecast(&intent, &world.observed, world.now).to_string();
+            assert!(
+                forecast.contains(&format!("KMS key `{KEY}` → {words}")),
+                "{forecast}"
+            );
+            let decision = turn(&mut world, &mut intent);
+            assert_eq!(decision.actions, [encryption(wanted)]);
+            assert_eq!(of_bucket(&turn(&mut world, &mut intent)), [""; 0]);
+        }
+    }
+}
+
+/// A key that somebody set by hand is no key that the stack gave.
+#[test]
+fn a_key_that_was_set_by_hand_is_mended_at_once() {
+    let (mut world, mut intent) = ready(&clustered(2));
+    let seen = world.observed.files_bucket.as_mut().expect("a bucket");
+    let by_hand = seen.encryption.as_mut().expect("encryption");
+    by_hand.algorithm = "aws:kms".to_owned();
+    by_hand.kms_key = Some(OTHER.to_owned());
+    let decision = turn(&mut world, &mut intent);
+    assert_eq!(decision.actions, [encryption(None)]);
+}
+
+fn encryption(kms_key: Option<&str>) -> Action {
+    Action::SetBucket {
+        bucket: crate::action::BucketRef {
+            name: BUCKET.to_owned(),
+            region: "us-east-1".to_owned(),
+            owner: "123456789012".to_owned(),
+        },
+        setting: crate::action::BucketSetting::Encryption {
+            kms_key: kms_key.map(str::to_owned),
+        },
     }
 }
