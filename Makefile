@@ -100,7 +100,7 @@ lint: setup ## fmt, clippy, cargo deny, systemd, packer
 	@tests/no-warnings.sh $(CARGO) build --locked --workspace --all-targets
 	@tests/lint.sh
 
-bench: build ## Numbers: the lab, the install, the agent's footprint
+bench: build ## Numbers: the lab, the install, the agent's footprint, calls to AWS an hour
 	$(CARGO) build --locked --profile node -p mattermost-agent
 	$(CARGO) build --locked --release -p lab -p e2e --bin lab --bin bench
 	@$(CARGO_TARGET_DIR)/release/bench --bin $(BIN)

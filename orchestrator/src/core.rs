@@ -17,6 +17,7 @@ use crate::authority::{self, Authority, AuthorityError};
 use crate::desired::Release;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::reconcile::Asks;
 use crate::rpc::{Addresses, EnrolmentService, Granted, Quota};
 use crate::store::{Holder, NewEvent, Store};
 
@@ -25,6 +26,9 @@ const NODE_EVENTS: u32 = 100;
 /// And one more every so often. A node that was taken over writes no more than some 30 MB a day then, of
 /// which [`crate::store::EVENTS`] rows are kept.
 const NODE_EVENT_REFILL: Duration = Duration::from_secs(6);
+
+/// A look at everything is waited for this long: the longest read has three attempts of 20 s, and mostly one.
+const LOOK_ANEW: Duration = Duration::from_secs(45);
 
 /// One look of the loop: what was seen, and what was decided from it.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,12 @@ pub struct Look {
     pub decision: Option<Decision>,
     /// Who holds the lease, when it is another orchestrator.
     pub held_by: Option<Holder>,
+    /// Age of the oldest answer in it about what changes by itself; none: all was asked for this look.
+    pub state_age: Option<Duration>,
+    /// As above, of the others.
+    pub settings_age: Option<Duration>,
+    /// Requests that this look answers.
+    pub asks: Asks,
     /// What stands against going on, beyond the decision's reasons: refusals, lost lease, store.
     pub trouble: Vec<String>,
 }
@@ -59,6 +69,8 @@ pub struct Core {
     pub authority: watch::Sender<Option<Arc<Authority>>>,
     /// The newest look.
     pub looks: watch::Sender<Arc<Look>>,
+    /// What is asked of the next look.
+    pub asks: watch::Sender<Asks>,
     /// Numbers.
     pub metrics: Metrics,
     /// Roots of the database's certificate, PEM.
@@ -127,6 +139,7 @@ impl Core {
             fleet: Arc::new(Fleet::default()),
             authority: watch::Sender::new(None),
             looks: watch::Sender::new(Arc::default()),
+            asks: watch::Sender::default(),
             metrics: Metrics::default(),
             database_trust: parts.database_trust.into(),
             release_trust: parts.release_trust,
@@ -147,6 +160,39 @@ impl Core {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// A look in which everything was read after now; the newest one where no loop makes any. None: it takes too
+    /// long, or the orchestrator ends.
+    pub async fn look_anew(&self) -> Option<Arc<Look>> {
+        let mut looks = self.looks.subscribe();
+        if self.asks.receiver_count() == 0 {
+            return Some(looks.borrow().clone());
+        }
+        let mut wanted = 0;
+        self.asks.send_modify(|asks| {
+            asks.anew += 1;
+            wanted = asks.anew;
+        });
+        let answers = looks.wait_for(|look| look.asks.anew >= wanted);
+        match tokio::time::timeout(LOOK_ANEW, answers).await {
+            Ok(Ok(look)) => Some(Arc::clone(&look)),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// Somebody came whom the newest look does not show.
+    pub fn ask_for_members(&self) {
+        self.asks.send_modify(|asks| asks.members += 1);
+    }
+
+    /// How old at most what is known of a quiet stack may be.
+    pub fn ages(&self) -> cloud::Ages {
+        let ours = &self.spec.orchestrator;
+        cloud::Ages {
+            state: Duration::from_secs(ours.state_age_seconds.into()),
+            settings: Duration::from_secs(ours.settings_age_seconds.into()),
+        }
     }
 
     /// Whether the newest look shows an instance of ours at this address.

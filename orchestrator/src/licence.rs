@@ -22,8 +22,6 @@ use tokio::time::Instant;
 use crate::core::Core;
 use crate::store::Snapshot;
 
-/// A renewed licence reaches the nodes within this.
-const EVERY: Duration = Duration::from_mins(1);
 /// While an earlier version is being put in force again, that is seen within this.
 const SOON: Duration = Duration::from_secs(5);
 /// The signature at the end: RSA with 2048 bits.
@@ -227,7 +225,7 @@ impl Reader {
         let record = &snapshot.record.licence;
         if self
             .read
-            .is_none_or(|at| at.elapsed() >= self.pause(record))
+            .is_none_or(|at| at.elapsed() >= self.pause(record, core.ages().state))
         {
             let answer = core.cloud.read_secret_version(secret, None).await;
             self.take(secret, answer);
@@ -259,13 +257,13 @@ impl Reader {
         }
     }
 
-    /// Until the next read.
-    fn pause(&self, record: &LicenceRecord) -> Duration {
+    /// Until the next read: a renewed licence reaches the nodes within `state`.
+    fn pause(&self, record: &LicenceRecord, state: Duration) -> Duration {
         let refused = record.refused.as_ref().map(|refused| &refused.version);
         if refused.is_some() && refused == self.current.as_ref() {
             SOON
         } else {
-            EVERY
+            state
         }
     }
 

@@ -1,6 +1,7 @@
 //! Numbers for Prometheus, named after its conventions.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -42,6 +43,13 @@ struct Effect {
     outcome: &'static str,
 }
 
+/// Label of calls to AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    service: &'static str,
+    action: String,
+}
+
 /// Label of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Secret {
@@ -59,6 +67,7 @@ pub struct Metrics {
     identities: Counter,
     connections: Gauge,
     effects: Family<Effect, Counter>,
+    aws_calls: Family<Call, Counter>,
     looks: Counter,
     look_seconds: Gauge<f64, AtomicU64>,
     sessions: Gauge,
@@ -77,6 +86,7 @@ impl Default for Metrics {
             identities: Counter::default(),
             connections: Gauge::default(),
             effects: Family::default(),
+            aws_calls: Family::default(),
             looks: Counter::default(),
             look_seconds: Gauge::default(),
             sessions: Gauge::default(),
@@ -118,6 +128,11 @@ impl Default for Metrics {
             "effects",
             "Effects on the world, by action and outcome",
             metrics.effects.clone(),
+        );
+        registry.register(
+            "aws_calls",
+            "Calls to AWS, repeats among them, by service and action",
+            metrics.aws_calls.clone(),
         );
         registry.register("looks", "Turns of the loop", metrics.looks.clone());
         registry.register(
@@ -182,6 +197,16 @@ impl Metrics {
         self.effects
             .get_or_create(&Effect { action, outcome })
             .inc();
+    }
+
+    /// How often AWS was called since the start.
+    pub fn aws_calls(&self, counts: BTreeMap<(&'static str, String), u64>) {
+        for ((service, action), count) in counts {
+            let counter = self
+                .aws_calls
+                .get_or_create_owned(&Call { service, action });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
     }
 
     /// A turn of the loop.

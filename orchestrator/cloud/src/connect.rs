@@ -12,8 +12,9 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 
+use crate::calls::{Calls, Service, Watched};
 use crate::error::ReadError;
-use crate::offers::Asked;
+use crate::pace::Paces;
 
 /// To a TCP connection. AWS's endpoints answer within milliseconds; three seconds is a lost packet and its two repeats.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -40,8 +41,30 @@ struct Inner {
     account: OnceCell<String>,
     /// Versions of files that this process deleted.
     deleted: AtomicU64,
-    /// What EC2 and RDS said that they offer.
-    asked: Asked,
+    wiring: Wiring,
+}
+
+/// What every client of the process has in common.
+#[derive(Clone)]
+struct Wiring {
+    calls: Arc<Calls>,
+    paces: Paces,
+}
+
+impl Wiring {
+    /// What the client of one service is made from.
+    fn config(&self, config: &SdkConfig, service: Service) -> SdkConfig {
+        let http = self.paces.client(service);
+        config.to_builder().http_client(http).build()
+    }
+
+    fn watched(&self, service: Service, acts: bool) -> Watched {
+        Watched {
+            service,
+            acts,
+            calls: Arc::clone(&self.calls),
+        }
+    }
 }
 
 /// One region's clients.
@@ -89,11 +112,11 @@ impl Cloud {
         let sts_endpoint = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]
             .into_iter()
             .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        Self::new(stack, home_region, regions, &config, sts_endpoint)
+        Self::new(stack, home_region, regions, &config, sts_endpoint, true)
     }
 
     /// With this endpoint for every service and these credentials, whatever the environment says: for
-    /// tests and tools against a local region.
+    /// tests and tools against a local region, which calls as fast as it likes.
     pub fn connect_with(
         stack: &str,
         home_region: &str,
@@ -126,6 +149,7 @@ impl Cloud {
             regions,
             &config,
             Some(endpoint.to_owned()),
+            false,
         )
     }
 
@@ -135,21 +159,17 @@ impl Cloud {
         regions: &[String],
         config: &SdkConfig,
         sts_endpoint: Option<String>,
+        paced: bool,
     ) -> Self {
+        let wiring = Wiring {
+            calls: Arc::default(),
+            paces: Paces::new(paced),
+        };
         let clients = |name: &str| {
-            let of = |retry: RetryConfig| {
-                Services::new(
-                    &config
-                        .to_builder()
-                        .region(RegionName::new(name.to_owned()))
-                        .retry_config(retry)
-                        .build(),
-                )
-            };
-            Region {
-                look: of(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS)),
-                act: of(RetryConfig::disabled()),
-            }
+            // Reads and effects of one service in one region take from one bucket.
+            let config = config.to_builder();
+            let config = config.region(RegionName::new(name.to_owned())).build();
+            Region::new(&config, &wiring)
         };
         let regions = regions
             .iter()
@@ -169,7 +189,7 @@ impl Cloud {
                 .build(),
             account: OnceCell::new(),
             deleted: AtomicU64::new(0),
-            asked: Asked::default(),
+            wiring,
         }))
     }
 
@@ -220,9 +240,36 @@ impl Cloud {
             .cloned()
     }
 
-    /// The last answers about what is offered.
-    pub(crate) fn offers_asked(&self) -> &Asked {
-        &self.0.asked
+    /// How often each action of each service was called by this process, repeats among them.
+    pub fn calls(&self) -> BTreeMap<(&'static str, String), u64> {
+        self.0.wiring.calls.counts()
+    }
+
+    /// The counts themselves, with what was changed when.
+    pub(crate) fn counted(&self) -> &Calls {
+        &self.0.wiring.calls
+    }
+
+    /// Bursts may take half of a bucket of tokens from now on, or a quarter only.
+    pub(crate) fn widen(&self, wide: bool) {
+        self.0.wiring.paces.widen(wide);
+    }
+
+    /// A client for reads in a region that need be none of the stack's.
+    pub(crate) fn kms_elsewhere(&self, region: &str) -> aws_sdk_kms::Client {
+        let (config, wiring) = (self.config_in(region), &self.0.wiring);
+        kms_client(&config, wiring, false)
+    }
+
+    /// A client for reads in a region that need be none of the stack's.
+    pub(crate) fn s3_elsewhere(&self, region: &str) -> aws_sdk_s3::Client {
+        let (config, wiring) = (self.config_in(region), &self.0.wiring);
+        s3_client(&config, wiring, false)
+    }
+
+    fn config_in(&self, region: &str) -> SdkConfig {
+        let config = self.0.config.to_builder();
+        config.region(RegionName::new(region.to_owned())).build()
     }
 
     /// Versions of files that this process deleted, all in all.
@@ -267,28 +314,69 @@ impl fmt::Debug for Cloud {
     }
 }
 
-impl Services {
-    fn new(config: &SdkConfig) -> Self {
+impl Region {
+    fn new(config: &SdkConfig, wiring: &Wiring) -> Self {
+        let of = |service| wiring.config(config, service);
+        let configs = Service::ALL.map(|service| (service, of(service)));
+        let services = |retry: &RetryConfig, acts| {
+            let of = |wanted| {
+                let (_, config) = configs
+                    .iter()
+                    .find(|(service, _)| *service == wanted)
+                    .expect("of every service");
+                let config = config.to_builder().retry_config(retry.clone());
+                config.build()
+            };
+            Services::new(&of, wiring, acts)
+        };
+        let reads = RetryConfig::standard().with_max_attempts(READ_ATTEMPTS);
         Self {
-            acm: aws_sdk_acm::Client::new(config),
-            autoscaling: aws_sdk_autoscaling::Client::new(config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
-            ec2: aws_sdk_ec2::Client::new(config),
-            elb: aws_sdk_elasticloadbalancingv2::Client::new(config),
-            kms: aws_sdk_kms::Client::new(config),
-            rds: aws_sdk_rds::Client::new(config),
-            s3: s3_client(config),
-            secrets: aws_sdk_secretsmanager::Client::new(config),
-            sts: aws_sdk_sts::Client::new(config),
+            look: services(&reads, false),
+            act: services(&RetryConfig::disabled(), true),
         }
     }
 }
 
+/// One client, watched.
+macro_rules! client {
+    ($sdk:ident, $config:expr, $watched:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from(&$config.clone())
+                .interceptor($watched)
+                .build(),
+        )
+    };
+}
+
+impl Services {
+    fn new(of: &impl Fn(Service) -> SdkConfig, wiring: &Wiring, acts: bool) -> Self {
+        use Service::{Acm, AutoScaling, CloudWatch, Ec2, Elb, Kms, Rds, S3, Secrets, Sts};
+        let watched = |service| wiring.watched(service, acts);
+        Self {
+            acm: client!(aws_sdk_acm, of(Acm), watched(Acm)),
+            autoscaling: client!(aws_sdk_autoscaling, of(AutoScaling), watched(AutoScaling)),
+            cloudwatch: client!(aws_sdk_cloudwatch, of(CloudWatch), watched(CloudWatch)),
+            ec2: client!(aws_sdk_ec2, of(Ec2), watched(Ec2)),
+            elb: client!(aws_sdk_elasticloadbalancingv2, of(Elb), watched(Elb)),
+            kms: kms_client(&of(Kms), wiring, acts),
+            rds: client!(aws_sdk_rds, of(Rds), watched(Rds)),
+            s3: s3_client(&of(S3), wiring, acts),
+            secrets: client!(aws_sdk_secretsmanager, of(Secrets), watched(Secrets)),
+            sts: client!(aws_sdk_sts, of(Sts), watched(Sts)),
+        }
+    }
+}
+
+fn kms_client(config: &SdkConfig, wiring: &Wiring, acts: bool) -> aws_sdk_kms::Client {
+    client!(aws_sdk_kms, config, wiring.watched(Service::Kms, acts))
+}
+
 /// S3 in the configuration's region.
-pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+fn s3_client(config: &SdkConfig, wiring: &Wiring, acts: bool) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(
         aws_sdk_s3::config::Builder::from(config)
             .force_path_style(path_style(config))
+            .interceptor(wiring.watched(Service::S3, acts))
             .build(),
     )
 }

@@ -51,12 +51,7 @@ impl Cloud {
         if let Some(known) = self.region(region) {
             return known.look.kms.clone();
         }
-        let config = self
-            .config()
-            .to_builder()
-            .region(aws_config::Region::new(region.to_owned()))
-            .build();
-        aws_sdk_kms::Client::new(&config)
+        self.kms_elsewhere(region)
     }
 }
 

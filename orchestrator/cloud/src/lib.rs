@@ -7,6 +7,8 @@
 //!   connect   one set of clients a region: `look` retries throttled reads, `act` never retries
 //!   apply     which effect belongs to which action
 //!   observe   which reads make one look at the world
+//!   kept      what AWS answered a while ago, and how long that counts
+//!   calls     every call is counted; pace: and spread, so that no burst takes a bucket of tokens empty
 //!   ec2/ autoscaling/ elb/ rds/ s3/ secrets cloudwatch acm kms sts  <- one a service
 //!   doctor    permissions and quotas, before anything is touched
 //!   policy    the least that orchestrator and node need from IAM
@@ -24,16 +26,19 @@
 mod acm;
 mod apply;
 mod autoscaling;
+mod calls;
 mod cloudwatch;
 mod connect;
 mod doctor;
 mod ec2;
 mod elb;
 mod error;
+mod kept;
 mod kms;
 mod observe;
 mod offers;
 mod ours;
+mod pace;
 mod policy;
 mod rds;
 mod s3;
@@ -49,6 +54,8 @@ pub use apply::Outcome;
 pub use connect::{Cloud, Credentials};
 pub use doctor::{Endpoint, Permission, Quota, Verdict};
 pub use error::{EffectError, ReadError};
+pub use kept::{Ages, Reading};
+pub use observe::{Answers, Seen};
 pub use policy::{Policies, iam_policies};
 pub use s3::{FilesSeen, StoreKeys, StoreProbe};
 pub use scope::Scope;

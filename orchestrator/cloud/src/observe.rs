@@ -1,15 +1,23 @@
 //! One look at the world: every read at once, each on its own.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, join};
 use plan::Observed;
 use plan::intent::Slot;
+use plan::observed::KmsAnswer;
+
+pub use answers::{Answers, Seen};
 
 use crate::connect::Cloud;
 use crate::ec2::InUse;
 use crate::error::ReadError;
+use crate::kept::{Pass, Reading};
+use crate::s3::FilesSeen;
 use crate::scope::Scope;
 
 impl Cloud {
@@ -19,6 +27,14 @@ impl Cloud {
     ///
     /// What AWS does not show stays empty: `databases`, `nodes`, `traffic`, `streaks`, `chat`.
     pub async fn observe(&self, scope: &Scope) -> Observed {
+        let kept = Answers::default();
+        let seen = self.observe_with(scope, &kept, Reading::ANEW);
+        Box::pin(seen).await.observed
+    }
+
+    /// As [`Cloud::observe`], with answers that were given before where `reading` lets them be so old and we
+    /// changed nothing of their service since.
+    pub async fn observe_with(&self, scope: &Scope, kept: &Answers, reading: Reading) -> Seen {
         let names = scope.spec.names();
         let load_balancer = names.load_balancer();
         let template = names.template();
@@ -32,49 +48,60 @@ impl Cloud {
             .as_deref()
             .map(|version| version.split('.').next().unwrap_or(version));
         let regions = scope.regions();
+        let pass = Pass::new(reading, self.counted(), Instant::now());
+        self.widen(reading.is_wide());
+        let with = (&pass, kept);
         // Each read is boxed: the SDK's futures are large, and all of them in one would not fit a
         // worker thread's stack.
         let images = join_all(regions.iter().map(|region| async move {
-            (
-                region.clone(),
-                self.observe_images(scope, region).boxed().await,
-            )
+            let about = format!("{region} {:?}", scope.images);
+            let read = self.observe_images(scope, region).boxed();
+            (region.clone(), kept.images.or(with.0, &about, read).await)
         }));
         let database = async {
             join!(
-                self.observe_db_and_lag(scope, &primary).boxed(),
-                self.observe_db_subnet_group(&subnet_group).boxed(),
-                self.observe_db_parameter_group(&names, major).boxed(),
-                self.observe_db_snapshots(&primary).boxed(),
-                self.observe_engine_versions().boxed(),
+                self.observe_db_and_lag(with, scope, &primary).boxed(),
+                kept.db_subnet_group.or(
+                    &pass,
+                    "",
+                    self.observe_db_subnet_group(&subnet_group).boxed()
+                ),
+                kept.db_parameter_group.or(
+                    &pass,
+                    "",
+                    self.observe_db_parameter_group(&names, major).boxed()
+                ),
+                kept.db_snapshots
+                    .or(&pass, "", self.observe_db_snapshots(&primary).boxed()),
+                kept.engine_versions
+                    .or(&pass, "", self.observe_engine_versions().boxed()),
             )
         };
-        let front = async {
-            join!(
-                self.observe_load_balancer(&load_balancer).boxed(),
-                self.observe_listeners(&load_balancer).boxed(),
-                self.observe_target_groups(&target_groups).boxed(),
-            )
-        };
+        let front = self.observe_front(with, &load_balancer, &target_groups);
         let fleet = async {
             join!(
-                self.observe_template(&template).boxed(),
-                self.observe_groups().boxed(),
-                self.observe_alarms().boxed(),
-                self.observe_instances().boxed(),
+                kept.template
+                    .or(&pass, "", self.observe_template(&template).boxed()),
+                self.observe_groups(with).boxed(),
+                kept.alarms.or(&pass, "", self.observe_alarms().boxed()),
+                kept.instances
+                    .or(&pass, "", self.observe_instances().boxed()),
             )
         };
         let base = async {
             join!(
-                self.observe_network(scope).boxed(),
-                self.observe_security_groups().boxed(),
-                self.observe_secrets().boxed(),
-                self.observe_files(scope).boxed(),
-                self.observe_offers(scope).boxed(),
-                self.files_key(&scope.spec).boxed(),
+                kept.network
+                    .or(&pass, "", self.observe_network(scope).boxed()),
+                kept.security_groups
+                    .or(&pass, "", self.observe_security_groups().boxed()),
+                kept.secrets.or(&pass, "", self.observe_secrets().boxed()),
+                self.files(with, scope).boxed(),
+                self.observe_offers(with, scope).boxed(),
+                self.key(with, scope).boxed(),
             )
         };
-        let (base, database, front, fleet, images) = join!(base, database, front, fleet, images);
+        let (base, database, front, fleet, images) =
+            join!(base, database, front.boxed(), fleet, images);
 
         let mut seen = Observed::default();
         let mut note = Notes(BTreeMap::new());
@@ -96,15 +123,17 @@ impl Cloud {
         seen.db_parameter_group = note.value("db_parameter_group", parameter_group);
         seen.db_snapshots = note.value("db_snapshots", snapshots);
         seen.engine_versions = note.value("engine_versions", versions);
-        seen.load_balancer = note.value("load_balancer", front.0);
-        seen.listeners = note.value("listeners", front.1);
-        seen.target_groups = note.value("target_groups", front.2);
+        seen.load_balancer = note.value("load_balancer", front.load_balancer);
+        match front.listeners {
+            Some(listeners) => seen.listeners = note.value("listeners", listeners),
+            None => note.miss("listeners", "the load balancer is not known"),
+        }
+        seen.target_groups = note.value("target_groups", front.target_groups);
         seen.template = note.value("template", fleet.0);
         let groups_known = fleet.1.is_ok();
         (seen.groups, seen.policies) = note.value("groups", fleet.1);
         if !groups_known {
-            note.0
-                .insert("policies".to_owned(), "the groups are not known".to_owned());
+            note.miss("policies", "the groups are not known");
         }
         seen.alarms = note.value("alarms", fleet.2);
         seen.instances = note.value("instances", fleet.3);
@@ -119,26 +148,61 @@ impl Cloud {
         });
         seen.network = note.value("network", network);
         seen.unknown = note.0;
+        Seen::new(seen, &pass.given())
+    }
+
+    /// The bucket; what could not be read whole is not kept.
+    async fn files(&self, (pass, kept): (&Pass<'_>, &Answers), scope: &Scope) -> FilesSeen {
+        let about = format!("deleting {}", scope.deletes_files);
+        let read = async {
+            let seen = self.observe_files(scope).await;
+            if seen.unknown.is_empty() {
+                Ok(seen)
+            } else {
+                Err(seen)
+            }
+        };
+        let (Ok(seen) | Err(seen)) = kept.files.or(pass, &about, read.boxed()).await;
         seen
+    }
+
+    /// The bucket's key.
+    async fn key(&self, (pass, kept): (&Pass<'_>, &Answers), scope: &Scope) -> KmsAnswer {
+        let read = async {
+            match self.files_key(&scope.spec).await {
+                failed @ KmsAnswer::None { .. } => Err(failed),
+                answer => Ok(answer),
+            }
+        };
+        let (Ok(answer) | Err(answer)) = kept.files_key.or(pass, "", read.boxed()).await;
+        answer
     }
 
     /// The DB instances, then the lag of those that are replicas.
     async fn observe_db_and_lag(
         &self,
+        (pass, kept): (&Pass<'_>, &Answers),
         scope: &Scope,
         primary: &str,
     ) -> (
         Result<BTreeMap<String, plan::observed::DbInstance>, ReadError>,
         Result<BTreeMap<String, f64>, ReadError>,
     ) {
-        let instances = self.observe_db_instances(primary).await;
-        let replicas = instances
+        let instances = self.observe_db_instances(primary).boxed();
+        let instances = kept.db_instances.or(pass, "", instances).await;
+        let replicas: BTreeSet<String> = instances
             .iter()
             .flatten()
             .filter(|(_, instance)| instance.replica_of.is_some())
             .map(|(id, _)| id.clone())
             .collect();
-        let lag = self.replica_lag(&replicas, scope.now).await;
+        let about = format!("{replicas:?}");
+        let lag = self.replica_lag(&replicas, scope.now).boxed();
+        let lag = if replicas.is_empty() {
+            lag.await
+        } else {
+            kept.replica_lag.or(pass, &about, lag).await
+        };
         (instances, lag)
     }
 }
@@ -161,6 +225,10 @@ fn in_use(seen: &Observed) -> InUse {
 struct Notes(BTreeMap<String, String>);
 
 impl Notes {
+    fn miss(&mut self, what: &str, why: &str) {
+        self.0.insert(what.to_owned(), why.to_owned());
+    }
+
     fn value<T: Default>(&mut self, what: &str, read: Result<T, ReadError>) -> T {
         read.unwrap_or_else(|error| {
             log::warn!(what, error:err = error; "a read failed");

@@ -7,6 +7,7 @@ use quick_xml::events::Event;
 use reqwest::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use crate::calls::Service;
 use crate::connect::Cloud;
 use crate::error::{Called, Failure, ReadError};
 
@@ -122,6 +123,7 @@ impl Cloud {
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         headers.insert(HOST, authority.parse().map_err(|_| bad("URL"))?);
         let method = request.method.parse().map_err(|_| bad("method"))?;
+        self.counted().count(Service::Sts, "GetCallerIdentity");
         let mut answer = self
             .forwarder(client)?
             .request(method, target)

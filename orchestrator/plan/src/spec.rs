@@ -243,6 +243,13 @@ pub struct Orchestrator {
     /// Days that events are kept for: what happened, with its cause.
     #[serde(default = "defaults::event_days")]
     pub event_days: u32,
+    /// Seconds: how old at most what is known of a quiet stack's instances, targets, weights and database may be.
+    /// Less costs calls to AWS.
+    #[serde(default = "defaults::state_age_seconds")]
+    pub state_age_seconds: u32,
+    /// Seconds: as above, of attributes, tags, rules, the bucket and policies, which change only by hand.
+    #[serde(default = "defaults::settings_age_seconds")]
+    pub settings_age_seconds: u32,
 }
 
 impl Spec {

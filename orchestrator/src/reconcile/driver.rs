@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::Reading;
 use jiff::Timestamp;
 use plan::intent::Intent;
-use plan::{Action, Decision, Requeue, Want};
+use plan::{Decision, Requeue, Want};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::apply;
+use super::cadence::{self, Asks, Before};
+use super::carry_out::carry_out;
 use super::observe::{self, Memory};
 use super::rotation;
-use super::timeline::events;
 use crate::core::{Core, Look};
-use crate::desired;
-use crate::store::{Commit, Epoch, Snapshot, StoreError};
+use crate::store::{Epoch, Snapshot, StoreError};
 
 /// A lease outlives the longest call (20 s, `cloud`) that may be under way when it is last renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ pub async fn run(core: Arc<Core>) {
     }
     let mut memory = Memory::new(core.now());
     let mut changes = core.store.changed.subscribe();
+    let mut asked = core.asks.subscribe();
     let mut number = 0;
     let mut before: Option<Decision> = None;
     loop {
@@ -60,9 +61,18 @@ pub async fn run(core: Arc<Core>) {
         changes.mark_unchanged();
         number += 1;
         let held = *epoch.borrow_and_update();
-        let turn = Box::pin(turn(&core, &mut memory, held, number, before.as_ref()));
+        let asks = *asked.borrow_and_update();
+        let turn = Box::pin(turn(
+            &core,
+            &mut memory,
+            (held, asks),
+            number,
+            before.as_ref(),
+        ));
         let (mut look, wait) = turn.await;
         look.at = Some(core.now());
+        look.asks = asks;
+        core.metrics.aws_calls(core.cloud.calls());
         core.metrics.look(
             began.elapsed().as_secs_f64(),
             core.fleet.sessions(),
@@ -75,6 +85,7 @@ pub async fn run(core: Arc<Core>) {
             () = tokio::time::sleep(wait) => {}
             changed = changes.changed() => if changed.is_err() { return },
             changed = epoch.changed() => if changed.is_err() { return },
+            changed = asked.changed() => if changed.is_err() { return },
             () = core.shutdown.cancelled() => break,
         }
         tokio::select! {
@@ -120,7 +131,7 @@ async fn hold_lease(core: Arc<Core>, epochs: watch::Sender<Option<Epoch>>) {
 async fn turn(
     core: &Arc<Core>,
     memory: &mut Memory,
-    held: Option<Epoch>,
+    (lease, asks): (Option<Epoch>, Asks),
     number: u64,
     before: Option<&Decision>,
 ) -> (Look, Duration) {
@@ -135,7 +146,10 @@ async fn turn(
             look.observed = match core.want {
                 Want::Up => core.looks.borrow().observed.clone(),
                 // It may be that the database goes because we asked for it: the look tells.
-                Want::Down { .. } => observe::look(core, None, memory, now).await,
+                Want::Down { .. } => {
+                    let look = observe::look(core, None, memory, (now, Reading::BUSY));
+                    look.await.observed
+                }
             };
             if !core.store.is_durable().await {
                 return (look, Duration::ZERO);
@@ -148,25 +162,25 @@ async fn turn(
         }
     };
     // Sessions look at their goals when this rings, and only then.
-    if memory.is_news(&snapshot) {
+    let news = memory.is_news(&snapshot);
+    if news {
         core.fleet.ring();
     }
     let durable = core.store.is_durable().await;
-    look.observed = observe::look(core, Some(&snapshot), memory, now).await;
+    // A lease from memory is worth nothing once the store is in Postgres.
+    let held = lease.filter(|epoch| !durable || *epoch != Epoch(0));
+    let situation = cadence::situation(core.want, held, &snapshot, news, asks);
+    let reading = cadence::reading(memory.before.as_ref(), &situation, core.ages());
+    // Whatever ends this turn early leaves a stack that is not known to be quiet.
+    memory.before = Some(Before {
+        situation,
+        quiet: false,
+    });
+    let stale = see(core, &snapshot, memory, (now, reading), &mut look).await;
     if core.store.is_durable().await != durable {
         // What the store knows may be more than what memory knew: decide from it, not from memory.
         return (look, Duration::ZERO);
     }
-    for (what, error) in &look.observed.unknown {
-        log::debug!("not seen: {what}: {error}");
-    }
-    core.note_licence(&look.observed);
-    // Sessions and enrolments look at it before effects are made.
-    core.looks.send_modify(|newest| {
-        let newest = Arc::make_mut(newest);
-        newest.observed.clone_from(&look.observed);
-        newest.at = Some(core.now());
-    });
     // What creates may begin without a lease, for it converges; what deletes may not while there may be one.
     if let Some(why) = core.store.doubt()
         && matches!(core.want, Want::Down { .. })
@@ -176,26 +190,32 @@ async fn turn(
         look.trouble.push(text);
         return (look, Duration::from_secs(2));
     }
-    // A lease from memory is worth nothing once the store is in Postgres.
-    let Some(epoch) = held.filter(|epoch| !durable || *epoch != Epoch(0)) else {
-        look.held_by = match held {
+    let Some(epoch) = held else {
+        look.held_by = match lease {
             Some(_) => None,
             None => core.store.holder().await.ok().flatten(),
         };
         look.trouble.push(match &look.held_by {
             Some(holder) => format!(
-                "another orchestrator, `{}`, holds the lease until {}; this one serves nodes and waits",
+                "another orchestrator, `{}`, holds the lease until {}; this one serves nodes and waits{}",
                 holder.name,
-                holder.until.strftime("%H:%M:%S UTC")
+                holder.until.strftime("%H:%M:%S UTC"),
+                ages(&look)
             ),
             None => "the lease is being taken in the stack's own database".to_owned(),
         });
-        return (look, NOT_HOLDING);
+        return (look, NOT_HOLDING.min(core.ages().pass()));
     };
     memory.upkeep.turn(core, &look.observed, &snapshot).await;
     rotation::go_on(core, &look.observed, &snapshot).await;
     let intent = intent(core, &snapshot);
-    let decision = plan::plan(&intent, &look.observed, now);
+    let mut decision = plan::plan(&intent, &look.observed, now);
+    if stale && cadence::acts(&decision, &snapshot) {
+        // What is to be done stands on what is there now, not on what was there a while ago.
+        let anew = (now, Reading::ANEW);
+        see(core, &snapshot, memory, anew, &mut look).await;
+        decision = plan::plan(&intent, &look.observed, now);
+    }
     if let Err(refusals) = plan::lint(&decision, &look.observed, &intent) {
         for refusal in &refusals {
             log::error!("refused to act: {refusal}");
@@ -225,7 +245,15 @@ async fn turn(
         Ok(()) => match decision.requeue {
             Requeue::Now => Duration::ZERO,
             Requeue::After(_) if !decision.actions.is_empty() => AFTER_EFFECT,
-            Requeue::After(milliseconds) => Duration::from_millis(milliseconds).min(AT_LEAST),
+            Requeue::After(milliseconds) => {
+                let wait = Duration::from_millis(milliseconds).min(AT_LEAST);
+                if cadence::is_quiet(&decision, &snapshot) {
+                    memory.set_quiet();
+                    wait.min(core.ages().pass())
+                } else {
+                    wait
+                }
+            }
         },
         Err(error) => {
             look.trouble.push(crate::chain(&error));
@@ -234,6 +262,43 @@ async fn turn(
     };
     look.decision = Some(decision);
     (look, wait)
+}
+
+/// Looks, and shows it to sessions and enrolments before effects are made. Says whether it is too old to act on.
+async fn see(
+    core: &Arc<Core>,
+    snapshot: &Snapshot,
+    memory: &mut Memory,
+    when: (Timestamp, Reading),
+    look: &mut Look,
+) -> bool {
+    let seen = Box::pin(observe::look(core, Some(snapshot), memory, when)).await;
+    look.observed = seen.observed;
+    look.state_age = seen.state;
+    look.settings_age = seen.settings;
+    for (what, error) in &look.observed.unknown {
+        log::debug!("not seen: {what}: {error}");
+    }
+    core.note_licence(&look.observed);
+    core.looks.send_modify(|newest| {
+        let newest = Arc::make_mut(newest);
+        newest.observed.clone_from(&look.observed);
+        newest.state_age = look.state_age;
+        newest.settings_age = look.settings_age;
+        newest.at = Some(core.now());
+    });
+    seen.stale
+}
+
+/// How old what a look shows is, where it was not all read for it.
+fn ages(look: &Look) -> String {
+    let seconds = |age: Option<Duration>| age.map_or(0, |age| age.as_secs());
+    match (seconds(look.state_age), seconds(look.settings_age)) {
+        (0, 0) => String::new(),
+        (state, settings) => {
+            format!("; what it shows was read up to {state} s ago, settings up to {settings} s")
+        }
+    }
 }
 
 /// Looks and decides once, and does nothing: for `plan`.
@@ -258,14 +323,17 @@ pub async fn read(core: &Arc<Core>) -> Result<(Intent, plan::Observed), StoreErr
 async fn looked(core: &Arc<Core>, looks: u32) -> Result<(Intent, plan::Observed), StoreError> {
     let mut memory = Memory::new(core.now());
     let mut snapshot = core.store.snapshot().await?;
-    let first = observe::look(core, Some(&snapshot), &mut memory, core.now());
-    let mut observed = Box::pin(first).await;
+    let anew = (core.now(), Reading::ANEW);
+    let first = observe::look(core, Some(&snapshot), &mut memory, anew);
+    let mut seen = Box::pin(first).await;
     for _ in 1..looks {
         snapshot = core.store.snapshot().await?;
-        let next = observe::look(core, Some(&snapshot), &mut memory, core.now());
-        observed = Box::pin(next).await;
+        // What the first one read of settings a moment ago is new enough.
+        let again = (core.now(), Reading::BUSY);
+        let next = observe::look(core, Some(&snapshot), &mut memory, again);
+        seen = Box::pin(next).await;
     }
-    Ok((intent(core, &snapshot), observed))
+    Ok((intent(core, &snapshot), seen.observed))
 }
 
 /// What is wanted, from file and store.
@@ -282,109 +350,4 @@ pub fn intent(core: &Core, snapshot: &Snapshot) -> Intent {
             .as_ref()
             .map(|authority| authority.sha256()),
     }
-}
-
-/// Writes the decision down, then makes its effects.
-async fn carry_out(
-    core: &Arc<Core>,
-    epoch: Epoch,
-    intent: &Intent,
-    snapshot: &Snapshot,
-    (observed, decision): (&plan::Observed, &Decision),
-    before: Option<&Decision>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let reasons: Vec<String> = decision
-        .reasons
-        .iter()
-        .map(crate::status::reason_text)
-        .collect();
-    let rollout = decision
-        .rollout
-        .clone()
-        .filter(|new| Some(new) != intent.rollout.as_ref());
-    // The row also says why it waits; while only that changes it is written when the first reason does.
-    let first = |decision: &Decision| decision.reasons.first().map(|reason| reason.text.clone());
-    let rollout = rollout.or_else(|| {
-        let news = before.is_none_or(|before| first(before) != first(decision));
-        intent
-            .rollout
-            .clone()
-            .filter(|_| news && decision.rollout.is_none())
-    });
-    let commit = Commit {
-        record: decision
-            .record
-            .clone()
-            .filter(|record| *record != intent.record),
-        events: events(intent, decision, before),
-        rollout,
-        reasons,
-        intended: decision.actions.iter().map(Action::key).collect(),
-    };
-    if commit.record.is_some()
-        || commit.rollout.is_some()
-        || !commit.intended.is_empty()
-        || !commit.events.is_empty()
-    {
-        core.store.commit(epoch, commit, now).await?;
-    }
-    let facts = core.fleet.facts();
-    let mut rang = false;
-    let mut stale = Vec::new();
-    for (instance, goal) in &decision.nodes {
-        let Some(known) = snapshot.nodes.get(instance) else {
-            continue;
-        };
-        let Some(digest) = desired::digest(core.release(), facts.as_deref(), goal) else {
-            continue;
-        };
-        if known.goal.as_ref() != Some(goal) {
-            core.store.set_goal(epoch, instance, goal, &digest).await?;
-            rang = true;
-        } else if known.digest.as_deref() != Some(digest.as_str())
-            // A node that is given a number without a message waits for ever.
-            && desired::message(&core.spec, core.release(), facts.as_deref(), goal, 1).is_some()
-        {
-            stale.push((instance, goal, digest));
-        }
-    }
-    let names: Vec<&str> = stale
-        .iter()
-        .map(|(instance, ..)| instance.as_str())
-        .collect();
-    let next = plan::next_for_new_facts(&decision.nodes, observed, &names)
-        .filter(|_| !rang && !decision.restarts_held);
-    for (instance, goal, digest) in &stale {
-        if next == Some(instance.as_str()) {
-            let goal = plan::for_new_facts(goal, instance, observed);
-            core.store.set_goal(epoch, instance, &goal, digest).await?;
-            rang = true;
-        }
-    }
-    if rang {
-        core.fleet.ring();
-    }
-    for action in &decision.actions {
-        if core.shutdown.is_cancelled() {
-            return Ok(());
-        }
-        let key = action.key();
-        log::info!(ACTION = key.as_str(); "{key}");
-        let result = apply::apply(core, action).await;
-        let outcome = match &result {
-            Ok(cloud::Outcome::Unchanged) => "unchanged",
-            Ok(_) => "done",
-            Err(_) => "failed",
-        };
-        core.metrics.effect(&key, outcome);
-        if let Err(error) = &result {
-            log::warn!(ACTION = key.as_str(); "{key}: {error:#}");
-        }
-        let result = result.map(|_| ()).map_err(|error| format!("{error:#}"));
-        core.store
-            .record_effect(epoch, &key, result, core.now())
-            .await?;
-    }
-    Ok(())
 }

@@ -9,6 +9,8 @@
 //! First creation, rollout, rollback, repair after a crash and `down` are all this loop.
 
 mod apply;
+mod cadence;
+mod carry_out;
 pub mod driver;
 mod login;
 mod observe;
@@ -16,4 +18,5 @@ pub mod rotation;
 mod timeline;
 pub mod upkeep;
 
+pub use cadence::Asks;
 pub use driver::{decide_once, intent, now, read, run};

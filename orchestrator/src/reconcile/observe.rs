@@ -2,12 +2,13 @@
 
 mod facts;
 mod named;
+mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud::Scope;
+use cloud::{Answers, Reading, Scope, Seen};
 use jiff::Timestamp;
 use plan::intent::{Phase, RolloutIntent, Window};
 use plan::observed::{Databases, streak_db, streak_target};
@@ -17,11 +18,11 @@ use tokio::time::Instant;
 
 use crate::authority::Authority;
 use crate::core::Core;
-use crate::desired;
 use crate::licence;
+use crate::reconcile::cadence::Before;
 use crate::reconcile::login::Login;
 use crate::reconcile::upkeep::Upkeep;
-use crate::store::{Access, NodeRow, Snapshot, provision};
+use crate::store::{Access, Snapshot, provision};
 
 /// SQL is asked this often at most: it costs a few TLS hand-shakes.
 const SQL_EVERY: Duration = Duration::from_secs(3);
@@ -30,6 +31,8 @@ const SQL_EVERY: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Memory {
     streaks: BTreeMap<String, u32>,
+    /// What AWS answered.
+    answers: Answers,
     /// What SQL showed, when, and with which versions of the roles' secrets it was asked.
     databases: Option<(Instant, Vec<String>, Databases)>,
     secrets: BTreeMap<String, (String, SecretString)>,
@@ -37,6 +40,8 @@ pub struct Memory {
     licence: licence::Reader,
     /// What is kept in order beside the decisions.
     pub upkeep: Upkeep,
+    /// What the pass before was about, and how it ended.
+    pub before: Option<Before>,
     /// The store's newest answer.
     last: Snapshot,
     started: Timestamp,
@@ -47,13 +52,22 @@ impl Memory {
     pub fn new(started: Timestamp) -> Self {
         Self {
             streaks: BTreeMap::new(),
+            answers: Answers::default(),
             databases: None,
             secrets: BTreeMap::new(),
             named: named::Named::default(),
             licence: licence::Reader::default(),
             upkeep: Upkeep::default(),
+            before: None,
             last: Snapshot::default(),
             started,
+        }
+    }
+
+    /// The pass ended with nothing to do.
+    pub fn set_quiet(&mut self) {
+        if let Some(before) = &mut self.before {
+            before.quiet = true;
         }
     }
 
@@ -119,13 +133,14 @@ fn images(core: &Core, snapshot: &Snapshot) -> BTreeSet<String> {
     images
 }
 
-/// Looks with what the store says now; without an answer (none), with what it said last.
+/// Looks with what the store says now; without an answer (none), with what it said last. `reading` says how old
+/// what AWS answered may be.
 pub async fn look(
     core: &Arc<Core>,
     answer: Option<&Snapshot>,
     memory: &mut Memory,
-    now: Timestamp,
-) -> Observed {
+    (now, reading): (Timestamp, Reading),
+) -> Seen {
     if let Some(snapshot) = answer {
         memory.last.clone_from(snapshot);
     }
@@ -136,19 +151,21 @@ pub async fn look(
         now,
         deletes_files: core.want.deletes_files(),
     };
-    let mut observed = core.cloud.observe(&scope).await;
-    authority(core, &observed, memory).await;
-    facts::learn(core, &mut observed, memory).await;
-    nodes(core, &mut observed, snapshot, memory.started);
+    let seen = core.cloud.observe_with(&scope, &memory.answers, reading);
+    let mut seen = seen.await;
+    let observed = &mut seen.observed;
+    authority(core, observed, memory).await;
+    facts::learn(core, observed, memory).await;
+    nodes::learn(core, observed, snapshot, memory.started);
     if let Some(rollout) = &snapshot.rollout
         && matches!(rollout.phase, Phase::Shifting { .. } | Phase::Baking)
         && let Some(window) = rollout.watch
     {
-        traffic(core, &mut observed, window, now).await;
+        traffic(core, observed, window, now).await;
     }
     observed.chat = core.chat();
-    streaks(&mut observed, memory);
-    observed
+    streaks(observed, memory, seen.counts);
+    seen
 }
 
 /// The CA, once its secret is there.
@@ -262,47 +279,6 @@ async fn databases(
     }
 }
 
-fn nodes(core: &Arc<Core>, observed: &mut Observed, snapshot: &Snapshot, started: Timestamp) {
-    let facts = core.fleet.facts();
-    for (id, row) in &snapshot.nodes {
-        if row.revoked {
-            continue;
-        }
-        let mut node = row.report.clone().unwrap_or_default();
-        node.current = row.goal.as_ref().is_some_and(|goal| {
-            // A node that failed, leaves or only prepares has no configuration in force. Else what
-            // counts is what it was told: facts that changed since reach it by a generation of its own.
-            let same = matches!(
-                goal,
-                plan::NodeGoal::Drain
-                    | plan::NodeGoal::Prepare { .. }
-                    | plan::NodeGoal::Move { .. }
-            ) || node.failure.is_some()
-                || Some(&node.configuration_digest) == row.digest.as_ref();
-            node.generation == row.generation && same
-        });
-        node.migrated &= matches!(row.goal, Some(plan::NodeGoal::Serve { migrate: true, .. }))
-            && node.generation == row.generation;
-        node.stale = row.goal.as_ref().is_some_and(|goal| {
-            let digest = desired::digest(core.release(), facts.as_deref(), goal);
-            digest.is_none() || digest != row.digest
-        });
-        node.goal.clone_from(&row.goal);
-        node.connected = core.fleet.is_connected(id) || row.session_lives;
-        node.disconnected_since = (!node.connected).then(|| silent_since(row, node.at, started));
-        observed.nodes.insert(id.clone(), node);
-    }
-}
-
-/// Since when a node without a session has none: not before this orchestrator's own start, for until then the
-/// node may have had nobody to come to.
-fn silent_since(row: &NodeRow, said: Option<Timestamp>, started: Timestamp) -> Timestamp {
-    row.session_until
-        .into_iter()
-        .chain(said)
-        .fold(started, Timestamp::max)
-}
-
 /// What went through the load balancer in the window that the rollout watches, as far as its numbers are whole.
 async fn traffic(core: &Arc<Core>, observed: &mut Observed, window: Window, now: Timestamp) {
     let Some(balancer) = &observed.load_balancer else {
@@ -331,7 +307,8 @@ async fn traffic(core: &Arc<Core>, observed: &mut Observed, window: Window, now:
     }
 }
 
-fn streaks(observed: &mut Observed, memory: &mut Memory) {
+/// How often in a row each fact was seen. An answer that is given again is not seen again.
+fn streaks(observed: &mut Observed, memory: &mut Memory, counts: bool) {
     let mut facts = Vec::new();
     for (id, db) in &observed.db_instances {
         facts.push(streak_db(id, &db.status));
@@ -345,7 +322,12 @@ fn streaks(observed: &mut Observed, memory: &mut Memory) {
     memory.streaks = facts
         .into_iter()
         .map(|fact| {
-            let count = before.get(&fact).copied().unwrap_or(0).saturating_add(1);
+            let seen = before.get(&fact).copied().unwrap_or(0);
+            let count = if counts || seen == 0 {
+                seen.saturating_add(1)
+            } else {
+                seen
+            };
             (fact, count)
         })
         .collect();
@@ -355,25 +337,7 @@ fn streaks(observed: &mut Observed, memory: &mut Memory) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_is_silent_since_its_session_or_our_start_whichever_is_later() {
-        let at = |second: i64| Timestamp::from_second(second).expect("within the calendar");
-        for (session, said, expected) in [
-            (None, None, 100),
-            (None, Some(50), 100),
-            (None, Some(150), 150),
-            (Some(170), Some(150), 170),
-            (Some(90), Some(50), 100),
-        ] {
-            let row = NodeRow {
-                session_until: session.map(at),
-                ..NodeRow::default()
-            };
-            let since = silent_since(&row, said.map(at), at(100));
-            assert_eq!(since, at(expected), "{session:?} {said:?}");
-        }
-    }
+    use crate::store::NodeRow;
 
     #[test]
     fn a_goal_that_another_one_gave_is_news_once() {

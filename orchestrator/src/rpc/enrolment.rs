@@ -75,6 +75,7 @@ impl EnrolmentService {
     /// Asks for a look of the loop, within the pace that strangers get.
     pub fn look_again(&self) {
         if self.wake.due(Instant::now()) {
+            self.core.ask_for_members();
             self.core.store.wake();
         }
     }

@@ -51,6 +51,8 @@ pub struct Options {
     pub runtime: Runtime,
     /// Lines appended to the specification's `[rollout]` table.
     pub rollout: String,
+    /// Seconds: how old at most what the orchestrator knows of a quiet stack may be, state and settings.
+    pub ages: (u32, u32),
     /// What nodes' agents are started with besides; for processes only.
     pub agent_arguments: Vec<String>,
 }
@@ -69,6 +71,9 @@ impl Options {
                 "weights = [10, 100]\nstep_seconds = 4\nbake_seconds = 3\nretention_seconds = 1\n"
                     .to_owned(),
             runtime: Runtime::Process,
+            // AWS's 60 and 900 at sixty times its speed would be 1 and 15; a state that is read each second
+            // is more than a machine under test needs.
+            ages: (15, 20),
             agent_arguments: Vec::new(),
         }
     }
@@ -328,13 +333,16 @@ fn specification(
          scale_in_cpu_percent = 0\nboot_seconds = {BOOT_SECONDS}\n\n\
          [load_balancer]\nderegistration_delay_seconds = 60\n\n\
          [rollout]\nreads_in_a_row = 2\nmetrics_delay_seconds = {}\nmin_requests = 2\n{}\n\
-         [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n",
+         [orchestrator]\naddresses = [\"{orchestrator}\"]\nlisten = \"{orchestrator}\"\n\
+         state_age_seconds = {}\nsettings_age_seconds = {}\n",
         first.version,
         first.sha256,
         releases.url,
         releases.trust_file.display(),
         metrics_delay_seconds(options.speed),
         options.rollout,
+        options.ages.0,
+        options.ages.1,
     ))
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub struct Clock {
     speed: watch::Sender<f64>,
     stretch: Arc<Mutex<Stretch>>,
+    made: Instant,
 }
 
 /// The time since the speed last changed, and what had passed before it.
@@ -38,6 +39,7 @@ impl Clock {
                 began: Instant::now(),
                 speed,
             })),
+            made: Instant::now(),
         }
     }
 
@@ -73,6 +75,11 @@ impl Clock {
     pub fn lab_time(&self) -> Duration {
         let stretch = *self.stretch.lock().unwrap_or_else(PoisonError::into_inner);
         stretch.before + stretch.began.elapsed().mul_f64(stretch.speed)
+    }
+
+    /// Real time since the clock was made.
+    pub fn real_time(&self) -> Duration {
+        self.made.elapsed()
     }
 
     /// The real duration that `lab` takes at the present speed.

@@ -18,6 +18,7 @@ use crate::Lab;
 /// | `GET /lab` | endpoint, regions, speed, CA path |
 /// | `POST /lab/speed {"speed": 60}` | changes the clock |
 /// | `POST /lab/faults {…}` / `DELETE /lab/faults` | adds a [`crate::fault::Fault`]; clears all |
+/// | `GET /lab/calls` / `DELETE /lab/calls` | calls by caller, service and action, and the token buckets; forgets the counts |
 /// | `GET /lab/iam` | what each statement of each role's policies allowed so far |
 /// | `/lab/ec2/…`, `/lab/rds/…`, … | the services' own, see their `control` functions |
 pub async fn answer(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Response<Full<Bytes>> {
@@ -69,6 +70,11 @@ async fn route(
         }
         ("DELETE", ["faults"]) => {
             lab.faults.clear();
+            Ok(json!({}))
+        }
+        ("GET", ["calls"]) => Ok(lab.throttle.counts()),
+        ("DELETE", ["calls"]) => {
+            lab.throttle.clear();
             Ok(json!({}))
         }
         ("GET", ["iam"]) => Ok(lab.directory.usage()),

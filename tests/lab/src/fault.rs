@@ -33,7 +33,7 @@ fn once() -> u32 {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// `Throttling` / `RequestLimitExceeded`, nothing done.
+    /// The service's own word for too many calls ([`crate::throttle::refusal`]), nothing done.
     Throttle,
     /// 500 `InternalError` (`InternalFailure`), nothing done.
     Internal,
@@ -97,13 +97,7 @@ impl Faults {
             fault.times -= 1;
             match &fault.effect {
                 Effect::Throttle => {
-                    let (code, status, message) = match service {
-                        "ec2" => ("RequestLimitExceeded", 503, "Rate exceeded"),
-                        "s3" => ("SlowDown", 503, "Please reduce your request rate."),
-                        "kms" => ("ThrottlingException", 400, "Rate exceeded"),
-                        _ => ("Throttling", 400, "Rate exceeded"),
-                    };
-                    verdict.refuse = Some(ApiError::new(code, message).status(status));
+                    verdict.refuse = Some(crate::throttle::refusal(service));
                 }
                 Effect::Internal => {
                     let code = match service {

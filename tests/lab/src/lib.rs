@@ -40,6 +40,7 @@ pub mod runtime;
 pub mod s3;
 pub mod secrets;
 pub mod sts;
+pub mod throttle;
 mod wildcard;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -72,6 +73,8 @@ pub struct Config {
     pub launcher: Option<PathBuf>,
     /// What instances run on.
     pub runtime: runtime::Kind,
+    /// Whether calls beyond AWS's token buckets are refused; they are counted either way.
+    pub throttling: bool,
 }
 
 /// A region and its zones.
@@ -102,6 +105,7 @@ impl Config {
             regions: vec![region("us-east-1", 32), region("us-west-2", 33)],
             launcher: None,
             runtime: runtime::Kind::Process,
+            throttling: true,
         }
     }
 
@@ -142,6 +146,8 @@ pub struct Lab {
     pub sessions: iam_api::Sessions,
     /// Faults that wait.
     pub faults: fault::Faults,
+    /// Calls counted, and the buckets that they take from.
+    pub throttle: throttle::Throttle,
     /// The lab's certificate authority: RDS, ACM, the release server.
     pub ca: ca::Ca,
     /// EC2.
@@ -182,6 +188,7 @@ impl Lab {
             directory: iam_api::Directory::default(),
             sessions: iam_api::Sessions::default(),
             faults: fault::Faults::default(),
+            throttle: throttle::Throttle::default(),
             ca: ca::Ca::create(&config.directory)?,
             ec2: ec2::Ec2::new(&config, runtime),
             asg: asg::Asg::default(),
@@ -204,6 +211,15 @@ impl Lab {
         cloudwatch::start(&lab);
         s3::start(&lab);
         Ok((lab, address))
+    }
+
+    /// Counts a call and takes its token; fails as AWS does when its bucket is empty.
+    pub(crate) fn admit(&self, asked: throttle::Asked<'_>) -> Result<(), ApiError> {
+        let now = throttle::Moment {
+            lab: self.clock.lab_time(),
+            wall: self.clock.real_time(),
+        };
+        self.throttle.take(asked, now, self.config.throttling)
     }
 
     /// Runs a task until it ends or the lab does.

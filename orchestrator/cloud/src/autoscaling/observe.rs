@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook, StepAdjustment};
+use futures_util::FutureExt;
 use futures_util::future::{try_join_all, try_join3};
 use jiff::Timestamp;
 use plan::observed::{Activity, Group, Member, ScalingPolicy};
@@ -10,6 +11,8 @@ use plan::observed::{Activity, Group, Member, ScalingPolicy};
 use super::{group_not_found, tags_of};
 use crate::connect::Cloud;
 use crate::error::{Called, Failure, ReadError};
+use crate::kept::Pass;
+use crate::observe::Answers;
 
 /// Activities kept of a group: enough to see why a launch fails again and again.
 const ACTIVITIES: i32 = 20;
@@ -22,11 +25,21 @@ pub(crate) type GroupsAndPolicies = (
 
 impl Cloud {
     /// The stack's groups with hooks and activities, and their scaling policies.
-    pub(crate) async fn observe_groups(&self) -> Result<GroupsAndPolicies, ReadError> {
-        let groups = self.our_groups().await?;
+    pub(crate) async fn observe_groups(
+        &self,
+        (pass, kept): (&Pass<'_>, &Answers),
+    ) -> Result<GroupsAndPolicies, ReadError> {
+        let groups = kept.groups.or(pass, "", self.our_groups().boxed()).await?;
         let parts = try_join_all(groups.iter().map(|group| async move {
             let name = group.auto_scaling_group_name().unwrap_or("");
-            match try_join3(self.hooks(name), self.activities(name), self.policies(name)).await {
+            let (hooks, activities, policies) =
+                (self.hooks(name), self.activities(name), self.policies(name));
+            let parts = try_join3(
+                kept.hooks.or(pass, name, hooks.boxed()),
+                kept.activities.or(pass, name, activities.boxed()),
+                kept.policies.or(pass, name, policies.boxed()),
+            );
+            match parts.await {
                 // Deleted between the calls: not there.
                 Err(failure) if group_not_found(&failure) => Ok(None),
                 parts => parts.map(Some),

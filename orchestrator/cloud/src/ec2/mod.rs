@@ -9,7 +9,7 @@ mod routes;
 mod security_group;
 mod template;
 
-pub(crate) use network::InUse;
+pub(crate) use network::{Found, InUse};
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use plan::observed::{STACK_TAG, Tags};

@@ -11,6 +11,7 @@ use crate::error::{Called, Failure, ReadError};
 use crate::scope::Scope;
 
 /// The VPC with every subnet that may be taken.
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     vpc_id: String,
     subnets: Candidates,
@@ -18,6 +19,7 @@ pub(crate) struct Found {
     public_subnets: Option<Candidates>,
 }
 
+#[derive(Clone, Debug)]
 struct Candidates {
     found: Vec<types::Subnet>,
     /// Named one by one: all are meant. Otherwise one a zone.

@@ -9,41 +9,17 @@ use super::action::{action, seen_action};
 use super::{not_found, tag_list};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
-use crate::error::{Called, EffectError, Failure, ReadError};
+use crate::error::{Called, EffectError, Failure};
 
 /// What an HTTPS listener offers: TLS 1.3 and 1.2 with forward secrecy, the policy that AWS recommends.
 const TLS_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 
 impl Cloud {
-    /// The listeners of the load balancer of that name, by port.
-    pub(crate) async fn observe_listeners(
+    /// The listeners of a load balancer, by port.
+    pub(super) async fn listeners(
         &self,
         load_balancer: &str,
-    ) -> Result<BTreeMap<u16, Listener>, ReadError> {
-        let answer = self
-            .look()
-            .elb
-            .describe_load_balancers()
-            .names(load_balancer)
-            .send()
-            .await
-            .called("elasticloadbalancing:DescribeLoadBalancers");
-        let arn = match answer {
-            Ok(answer) => answer
-                .load_balancers()
-                .first()
-                .and_then(|found| found.load_balancer_arn())
-                .map(str::to_owned),
-            Err(failure) if not_found(&failure) => None,
-            Err(failure) => return Err(failure.into()),
-        };
-        match arn {
-            None => Ok(BTreeMap::new()),
-            Some(arn) => Ok(self.listeners(&arn).await?),
-        }
-    }
-
-    async fn listeners(&self, load_balancer: &str) -> Result<BTreeMap<u16, Listener>, Failure> {
+    ) -> Result<BTreeMap<u16, Listener>, Failure> {
         let answer = self
             .look()
             .elb

@@ -3,23 +3,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::types::{self, LoadBalancerAttribute, LoadBalancerTypeEnum};
-use plan::observed::LoadBalancer;
+use plan::observed::{LoadBalancer, Tags};
 
 use super::{differing, not_found, tag_list};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
-use crate::error::{Called, EffectError, Failure, ReadError};
+use crate::error::{Called, EffectError, Failure};
+
+/// What only we change of a load balancer, or a person by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadBalancerSettings {
+    tags: Tags,
+    attributes: BTreeMap<String, String>,
+}
+
+impl LoadBalancerSettings {
+    /// The whole load balancer.
+    pub(super) fn of(self, head: LoadBalancer) -> LoadBalancer {
+        LoadBalancer {
+            tags: self.tags,
+            attributes: self.attributes,
+            ..head
+        }
+    }
+}
 
 impl Cloud {
-    /// The load balancer of that name, whosever it is.
-    pub(crate) async fn observe_load_balancer(
-        &self,
-        name: &str,
-    ) -> Result<Option<LoadBalancer>, ReadError> {
-        Ok(self.load_balancer(name).await?)
+    async fn load_balancer(&self, name: &str) -> Result<Option<LoadBalancer>, Failure> {
+        let Some(head) = self.load_balancer_head(name).await? else {
+            return Ok(None);
+        };
+        let settings = self.load_balancer_settings(&head.arn).await?;
+        Ok(settings.map(|settings| settings.of(head)))
     }
 
-    async fn load_balancer(&self, name: &str) -> Result<Option<LoadBalancer>, Failure> {
+    /// The load balancer of that name, whosever it is, without its tags and attributes.
+    pub(super) async fn load_balancer_head(
+        &self,
+        name: &str,
+    ) -> Result<Option<LoadBalancer>, Failure> {
         let answer = self
             .look()
             .elb
@@ -33,21 +55,19 @@ impl Cloud {
             Err(failure) if not_found(&failure) => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let Some(found) = found.first() else {
-            return Ok(None);
-        };
-        let mut seen = seen(found)?;
-        let (tags, attributes) = futures_util::try_join!(
-            self.elb_tags(&seen.arn),
-            self.load_balancer_attributes(&seen.arn)
-        )?;
-        // Deleted between the calls: not there.
-        let (Some(tags), Some(attributes)) = (tags, attributes) else {
-            return Ok(None);
-        };
-        seen.tags = tags;
-        seen.attributes = attributes;
-        Ok(Some(seen))
+        found.first().map(seen).transpose()
+    }
+
+    /// Its tags and attributes; none when it was deleted meanwhile.
+    pub(super) async fn load_balancer_settings(
+        &self,
+        arn: &str,
+    ) -> Result<Option<LoadBalancerSettings>, Failure> {
+        let (tags, attributes) =
+            futures_util::try_join!(self.elb_tags(arn), self.load_balancer_attributes(arn))?;
+        Ok(tags
+            .zip(attributes)
+            .map(|(tags, attributes)| LoadBalancerSettings { tags, attributes }))
     }
 
     async fn load_balancer_attributes(

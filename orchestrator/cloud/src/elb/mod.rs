@@ -3,12 +3,15 @@
 mod action;
 mod listener;
 mod load_balancer;
+mod observe;
 mod target_group;
 
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::Tag;
 use plan::observed::Tags;
+
+pub(crate) use load_balancer::LoadBalancerSettings;
 
 use crate::connect::Cloud;
 use crate::error::{Called, EffectError, Failure};

@@ -5,35 +5,18 @@ use std::collections::BTreeMap;
 use aws_sdk_elasticloadbalancingv2::types::{
     self, Matcher, ProtocolEnum, TargetGroupAttribute, TargetTypeEnum,
 };
-use futures_util::future::try_join_all;
 use plan::observed::{HealthCheck, TargetGroup};
 
 use super::{differing, not_found, tag_list};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
-use crate::error::{Called, EffectError, Failure, ReadError};
+use crate::error::{Called, EffectError, Failure};
 
 /// Mattermost's own default port.
 const PORT: i32 = 8065;
 impl Cloud {
-    /// The target groups of these names, whosever they are, with the state of their targets.
-    pub(crate) async fn observe_target_groups(
-        &self,
-        names: &[String],
-    ) -> Result<BTreeMap<String, TargetGroup>, ReadError> {
-        let found = try_join_all(names.iter().map(|name| async move {
-            let Some(mut group) = self.target_group(name).await? else {
-                return Ok::<_, Failure>(None);
-            };
-            group.targets = self.targets(&group.arn).await?;
-            Ok(Some((name.clone(), group)))
-        }))
-        .await?;
-        Ok(found.into_iter().flatten().collect())
-    }
-
     /// One target group with attributes and tags.
-    async fn target_group(&self, name: &str) -> Result<Option<TargetGroup>, Failure> {
+    pub(super) async fn target_group(&self, name: &str) -> Result<Option<TargetGroup>, Failure> {
         let answer = self
             .look()
             .elb
@@ -94,7 +77,7 @@ impl Cloud {
         }
     }
 
-    async fn targets(&self, arn: &str) -> Result<BTreeMap<String, String>, Failure> {
+    pub(super) async fn targets(&self, arn: &str) -> Result<BTreeMap<String, String>, Failure> {
         let answer = self
             .look()
             .elb

@@ -61,12 +61,7 @@ impl Cloud {
         if let Some(known) = self.region(region) {
             return known.look.s3.clone();
         }
-        let config = self
-            .config()
-            .to_builder()
-            .region(aws_config::Region::new(region.to_owned()))
-            .build();
-        crate::connect::s3_client(&config)
+        self.s3_elsewhere(region)
     }
 
     /// The client for effects on it.

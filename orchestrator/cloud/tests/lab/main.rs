@@ -8,6 +8,7 @@ mod files;
 mod fleet;
 mod front;
 mod images;
+mod kept;
 mod licence;
 mod named_secrets;
 mod network;

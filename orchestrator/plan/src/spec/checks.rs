@@ -284,6 +284,22 @@ fn orchestrator(spec: &Spec, document: &mut Document) {
         3650,
         " days",
     );
+    range(
+        document,
+        "orchestrator.state_age_seconds",
+        ours.state_age_seconds,
+        1,
+        300,
+        " s",
+    );
+    range(
+        document,
+        "orchestrator.settings_age_seconds",
+        ours.settings_age_seconds,
+        ours.state_age_seconds.min(300),
+        3600,
+        " s",
+    );
 }
 
 fn is_host_port(text: &str) -> bool {

@@ -36,3 +36,9 @@ pub fn reconnects_per_second() -> u32 {
 pub fn event_days() -> u32 {
     90
 }
+pub fn state_age_seconds() -> u32 {
+    60
+}
+pub fn settings_age_seconds() -> u32 {
+    900
+}

@@ -220,4 +220,7 @@ addresses = @addresses@
 # source = "10.0.0.0/16"
 # How long what happened is kept, with its causes.
 event_days = 90
+# How old what is known of a quiet stack may be: its state, and what only people change. Less costs calls to AWS.
+state_age_seconds = 60
+settings_age_seconds = 900
 "#;

@@ -15,8 +15,6 @@ use tokio::time::Instant;
 
 use crate::core::Core;
 
-/// A rotated value reaches the nodes within this.
-const EVERY: Duration = Duration::from_secs(60);
 /// While one is missing somebody waits for it.
 const WHILE_MISSING: Duration = Duration::from_secs(5);
 
@@ -49,8 +47,9 @@ impl Named {
     /// Reads what is due.
     pub(super) async fn refresh(&mut self, core: &Core) {
         let references = core.spec.secret_settings();
+        // A rotated value reaches the nodes within this.
         let pause = if self.missing.is_empty() {
-            EVERY
+            core.ages().state
         } else {
             WHILE_MISSING
         };

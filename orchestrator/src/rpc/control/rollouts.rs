@@ -64,7 +64,12 @@ impl ControlService {
             lose_files: asked.lose_files,
             moves: asked.moves,
         };
-        let mut observed = self.look().await?.observed.clone();
+        // A first look is waited for as ever; what a rollout begins with is read now.
+        self.look().await?;
+        let look = Box::pin(self.core.look_anew())
+            .await
+            .ok_or_else(|| Status::unavailable("AWS was not read to the end in time: ask again"))?;
+        let mut observed = look.observed.clone();
         if let Some(id) = &ask.image_id {
             let image = self.image(id).await?;
             let home = self.core.spec.home_region();

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use super::cbor::cbor_to_json;
 use super::{ApiError, Call, Params, Protocol, Reply, Service, absent, sigv4};
 use crate::Lab;
+use crate::throttle::Asked;
 
 /// Larger bodies are refused; the largest real one (user data in a template) is 16 KiB, base64.
 const MAX_BODY: usize = 4 << 20;
@@ -98,6 +99,15 @@ async fn call(lab: &Arc<Lab>, parts: &Parts, body: Incoming) -> Option<Answer> {
         Ok(parsed) => parsed,
         Err(error) => return Some(render_error(service, protocol, &error, &request_id)),
     };
+    let asked = Asked {
+        region: &signed.region,
+        service: service.scope(),
+        action: &action,
+        caller: &signed.caller.arn,
+    };
+    if let Err(error) = lab.admit(asked) {
+        return Some(render_error(service, protocol, &error, &request_id));
+    }
     let verdict = lab.faults.take(service.scope(), &action);
     if !verdict.delay.is_zero() {
         tokio::time::sleep(verdict.delay).await;

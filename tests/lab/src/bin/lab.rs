@@ -68,6 +68,9 @@ struct Run {
     /// next region's is N + 1; two labs on one machine need different ones
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=250))]
     octet: u8,
+    /// Never refuse a call for AWS's token buckets
+    #[arg(long)]
+    no_throttling: bool,
     /// A base image, registered in the first region: its name and the directory with its files
     #[arg(long = "image", value_name = "NAME=TREE", value_parser = parse_image)]
     images: Vec<(String, PathBuf)>,
@@ -130,6 +133,7 @@ async fn run_lab(run: Run) -> anyhow::Result<()> {
     let listen = config.listen;
     config.speed = run.speed;
     config.seed = run.seed;
+    config.throttling = !run.no_throttling;
     for (index, region) in config.regions.iter_mut().enumerate() {
         region.octet = run.octet + index as u8;
     }

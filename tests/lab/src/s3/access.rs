@@ -16,6 +16,7 @@ use crate::Lab;
 use crate::api::{ApiError, Xml};
 use crate::authorize::{self, Ask, Document, Guard};
 use crate::iam::{ACCOUNT, Caller};
+use crate::throttle::Asked;
 
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +189,12 @@ impl Exchange {
 
     /// What a person or a test wants to go wrong.
     async fn suffer(&self, action: &str) -> Result<(), ApiError> {
+        self.lab.admit(Asked {
+            region: &self.region,
+            service: "s3",
+            action,
+            caller: self.caller.as_ref().map_or("nobody", |it| &it.arn),
+        })?;
         let verdict = self.lab.faults.take("s3", action);
         if !verdict.delay.is_zero() {
             tokio::time::sleep(verdict.delay).await;

@@ -4,7 +4,7 @@ use super::with;
 use crate::spec::{Answers, Spec, template};
 
 /// One wrong value each: line changed, and what the message must say.
-const REFUSED: [(&str, &str, &str); 36] = [
+const REFUSED: [(&str, &str, &str); 38] = [
     (
         "zones = [\"us-east-1a\"",
         "zones = [\"us-east-1\"",
@@ -110,6 +110,16 @@ const REFUSED: [(&str, &str, &str); 36] = [
     ),
     ("reads_in_a_row = 3", "reads_in_a_row = 0", "1 to 20"),
     ("event_days = 90", "event_days = 0", "1 to 3650"),
+    (
+        "state_age_seconds = 60",
+        "state_age_seconds = 0",
+        "1 to 300",
+    ),
+    (
+        "settings_age_seconds = 900",
+        "settings_age_seconds = 30",
+        "60 to 3600",
+    ),
     (
         "# listen = \"0.0.0.0:7443\"",
         "listen = \"everywhere\"",

@@ -4,6 +4,7 @@
 //! made is. Everything runs on loopback; the installer's fixture is generated once and kept.
 
 mod agent;
+mod calls;
 mod install;
 mod lab;
 mod proc;
@@ -36,6 +37,8 @@ enum Part {
     Lab,
     /// Size, memory, idle CPU, time to enrol of the agent on a served stack
     Agent,
+    /// Calls to AWS: an hour of a quiet stack, with one control host and two; a rollout
+    Calls,
     /// One pass against one tool after another
     Install,
 }
@@ -70,6 +73,7 @@ async fn measure(arguments: &Arguments) -> ExitCode {
         let result = match part {
             Part::Lab => lab::measure(&arguments.bin, &mut table).await,
             Part::Agent => agent::measure(&arguments.bin, &arguments.cache, &mut table).await,
+            Part::Calls => calls::measure(&arguments.bin, &mut table).await,
             Part::Install => install::measure(&arguments.cache, &mut table).await,
         };
         if let Err(error) = result {
