@@ -52,7 +52,7 @@ impl Cloud {
         let front = async {
             join!(
                 self.observe_load_balancer(&load_balancer).boxed(),
-                self.observe_listeners(&load_balancer).boxed(),
+                self.observe_listeners_and_rules(&load_balancer).boxed(),
                 self.observe_target_groups(&target_groups).boxed(),
             )
         };
@@ -97,7 +97,15 @@ impl Cloud {
         seen.db_snapshots = note.value("db_snapshots", snapshots);
         seen.engine_versions = note.value("engine_versions", versions);
         seen.load_balancer = note.value("load_balancer", front.0);
-        seen.listeners = note.value("listeners", front.1);
+        let (listeners, rules) = front.1;
+        seen.listeners = note.value("listeners", listeners);
+        match rules {
+            Some(rules) => seen.rules = note.value("rules", rules),
+            None => {
+                let why = "the listeners are not known".to_owned();
+                note.0.insert("rules".to_owned(), why);
+            }
+        }
         seen.target_groups = note.value("target_groups", front.2);
         seen.template = note.value("template", fleet.0);
         let groups_known = fleet.1.is_ok();

@@ -1,8 +1,9 @@
-//! Elastic Load Balancing v2: the load balancer, its listeners, the two target groups.
+//! Elastic Load Balancing v2: the load balancer, its listeners with their rules, the two target groups.
 
 mod action;
 mod listener;
 mod load_balancer;
+mod rule;
 mod target_group;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ fn not_found(failure: &Failure) -> bool {
         "LoadBalancerNotFound",
         "TargetGroupNotFound",
         "ListenerNotFound",
+        "RuleNotFound",
     ]
     .iter()
     .any(|code| failure.is(code))
