@@ -9,6 +9,7 @@ mod account;
 mod endpoints;
 mod files;
 mod licence;
+mod load_balancer;
 mod offers;
 
 /// One check.
@@ -165,6 +166,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<Exit> {
         checks.extend(licence::licence(&core).await);
         checks.extend(account::checks(&core, observed.network.as_ref()).await);
         checks.extend(files::files(&core, &observed).await);
+        checks.push(load_balancer::asked(&core, &observed).await);
         let vpc = observed.network.as_ref().map(|it| it.vpc_id.as_str());
         for permission in core.cloud.dry_run_permissions(vpc).await {
             checks.push(permission_check(&permission));

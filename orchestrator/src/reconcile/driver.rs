@@ -178,6 +178,7 @@ async fn turn(
     }
     // A lease from memory is worth nothing once the store is in Postgres.
     let Some(epoch) = held.filter(|epoch| !durable || *epoch != Epoch(0)) else {
+        core.prober.set(None);
         look.held_by = match held {
             Some(_) => None,
             None => core.store.holder().await.ok().flatten(),
@@ -195,6 +196,8 @@ async fn turn(
     memory.upkeep.turn(core, &look.observed, &snapshot).await;
     rotation::go_on(core, &look.observed, &snapshot).await;
     let intent = intent(core, &snapshot);
+    core.prober
+        .set(plan::probe_order(&intent, &look.observed, now));
     let decision = plan::plan(&intent, &look.observed, now);
     if let Err(refusals) = plan::lint(&decision, &look.observed, &intent) {
         for refusal in &refusals {

@@ -147,6 +147,7 @@ pub async fn look(
         traffic(core, &mut observed, window, now).await;
     }
     observed.chat = core.chat();
+    observed.probes = core.prober.seen(observed.traffic.as_ref());
     streaks(&mut observed, memory);
     observed
 }
