@@ -17,6 +17,7 @@ use crate::authority::{self, Authority, AuthorityError};
 use crate::desired::Release;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::prober::Prober;
 use crate::reconcile::Asks;
 use crate::rpc::{Addresses, EnrolmentService, Granted, Quota};
 use crate::store::{Holder, NewEvent, Store};
@@ -85,6 +86,8 @@ pub struct Core {
     pub holds_host_lock: bool,
     /// Chat probes: `from>to`.
     pub chat: Mutex<BTreeMap<String, bool>>,
+    /// What is asked through the load balancer.
+    pub prober: Prober,
     /// Ends everything.
     pub shutdown: CancellationToken,
     /// Every task.
@@ -147,6 +150,7 @@ impl Core {
             holder: parts.holder,
             holds_host_lock: parts.holds_host_lock,
             chat: Mutex::default(),
+            prober: Prober::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             enrolment: OnceLock::new(),

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use tokio::net::TcpListener;
 
 use crate::core::{Core, Parts};
-use crate::{console, reconcile, rpc};
+use crate::{console, prober, reconcile, rpc};
 
 /// Where RDS's roots lie when the specification does not say.
 const DATABASE_TRUST: &str = "/usr/share/mattermost-orchestrator/rds-ca.pem";
@@ -158,6 +158,9 @@ impl Host {
             ));
         }
         core.tasks.spawn(rpc::hold_sessions(Arc::clone(&core)));
+        for side in [prober::Side::Green, prober::Side::Users] {
+            core.tasks.spawn(prober::run(Arc::clone(&core), side));
+        }
         core.tasks.spawn(reconcile::run(Arc::clone(&core)));
         Ok(Self { core, _lock: lock })
     }

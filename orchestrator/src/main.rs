@@ -17,6 +17,7 @@ mod host;
 mod licence;
 mod logging;
 mod metrics;
+mod prober;
 mod reconcile;
 mod report;
 mod rpc;

@@ -152,6 +152,10 @@ def test_rules(elbv2, balancer, refused):
     made = {"ListenerArn": listener, "Conditions": conditions, "Actions": actions}
     rule = elbv2.create_rule(**made, Priority=5)["Rules"][0]["RuleArn"]
     refused("PriorityInUse", elbv2.create_rule, **made, Priority=5)
+    for name, values in [("Host", ["1"]), ("X*", ["1"]), ("X" * 41, ["1"]), ("X", list("123456"))]:
+        header = {"HttpHeaderName": name, "Values": values}
+        odd = [{"Field": "http-header", "HttpHeaderConfig": header}]
+        refused("ValidationError", elbv2.create_rule, **{**made, "Conditions": odd}, Priority=6)
     redirect = {"StatusCode": "HTTP_301", "Protocol": "HTTPS"}
     elbv2.modify_rule(RuleArn=rule, Actions=[{"Type": "redirect", "RedirectConfig": redirect}])
     elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": rule, "Priority": 7}])

@@ -168,6 +168,12 @@ impl Cloud {
                 status,
                 body,
             } => self.set_fixed_response(listener, *status, body).await,
+            Action::EnsureProbeRule {
+                listener,
+                token,
+                target_group,
+            } => self.ensure_probe_rule(listener, token, target_group).await,
+            Action::DeleteProbeRule { arn } => self.delete_probe_rule(arn).await,
             Action::EnsureGroup(group) => self.ensure_group(group).await,
             Action::SetGroupSize {
                 group,

@@ -31,6 +31,7 @@ pub(crate) enum Read {
     Instances,
     Groups,
     Listeners,
+    Rules,
     Targets,
     DbInstances,
     ReplicaLag,
@@ -81,6 +82,7 @@ impl Read {
                 Class::Awaited
             }
             Self::LoadBalancerSettings
+            | Self::Rules
             | Self::TargetGroups
             | Self::Hooks
             | Self::ScalingPolicies
@@ -109,6 +111,7 @@ impl Read {
                 Service::AutoScaling
             }
             Self::Listeners
+            | Self::Rules
             | Self::Targets
             | Self::LoadBalancer
             | Self::LoadBalancerSettings

@@ -128,6 +128,10 @@ impl Cloud {
             Some(listeners) => seen.listeners = note.value("listeners", listeners),
             None => note.miss("listeners", "the load balancer is not known"),
         }
+        match front.rules {
+            Some(rules) => seen.rules = note.value("rules", rules),
+            None => note.miss("rules", "the listeners are not known"),
+        }
         seen.target_groups = note.value("target_groups", front.target_groups);
         seen.template = note.value("template", fleet.0);
         let groups_known = fleet.1.is_ok();

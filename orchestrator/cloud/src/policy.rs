@@ -305,7 +305,17 @@ fn load_balancing(place: &Place<'_>) -> Vec<Value> {
     );
     let listener = place.arn("elasticloadbalancing", &format!("listener/app/{stack}/*"));
     let targets = place.arn("elasticloadbalancing", &format!("targetgroup/{stack}-*/*"));
+    let rule = place.arn(
+        "elasticloadbalancing",
+        &format!("listener-rule/app/{stack}/*"),
+    );
     vec![
+        allow(
+            "CreateRules",
+            &["elasticloadbalancing:CreateRule"],
+            &json!(listener),
+            Some(place.tagged()),
+        ),
         allow(
             "CreateLoadBalancing",
             &[
@@ -319,10 +329,10 @@ fn load_balancing(place: &Place<'_>) -> Vec<Value> {
         allow(
             "TagLoadBalancingAtCreation",
             &["elasticloadbalancing:AddTags"],
-            &json!([balancer, listener, targets]),
+            &json!([balancer, listener, rule, targets]),
             Some(json!({ "StringEquals": {
                 "elasticloadbalancing:CreateAction": [
-                    "CreateListener", "CreateLoadBalancer", "CreateTargetGroup"
+                    "CreateListener", "CreateLoadBalancer", "CreateRule", "CreateTargetGroup"
                 ]
             } })),
         ),
@@ -331,15 +341,17 @@ fn load_balancing(place: &Place<'_>) -> Vec<Value> {
             &[
                 "elasticloadbalancing:DeleteListener",
                 "elasticloadbalancing:DeleteLoadBalancer",
+                "elasticloadbalancing:DeleteRule",
                 "elasticloadbalancing:DeleteTargetGroup",
                 "elasticloadbalancing:ModifyListener",
                 "elasticloadbalancing:ModifyLoadBalancerAttributes",
+                "elasticloadbalancing:ModifyRule",
                 "elasticloadbalancing:ModifyTargetGroup",
                 "elasticloadbalancing:ModifyTargetGroupAttributes",
                 "elasticloadbalancing:SetSecurityGroups",
                 "elasticloadbalancing:SetSubnets",
             ],
-            &json!([balancer, listener, targets]),
+            &json!([balancer, listener, rule, targets]),
             Some(place.ours("aws:ResourceTag")),
         ),
     ]

@@ -5,6 +5,7 @@
 
 mod bucket;
 mod database;
+mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ pub use bucket::{
 pub use database::{
     DB_CERTIFICATE_AUTHORITY, DB_PARAMETERS, DB_STORAGE_TYPE, DatabaseWanted, DbChange, DbPrimary,
 };
+pub use template::TemplateContent;
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +127,15 @@ pub enum Action {
         status: u16,
         body: String,
     },
+    /// A rule of the listener that leads requests with this token in the header `X-Mattermost-Probe` to one target
+    /// group, before every rule that is there. There is one for a token.
+    EnsureProbeRule {
+        listener: String,
+        token: String,
+        target_group: String,
+    },
+    /// Deletes such a rule.
+    DeleteProbeRule { arn: String },
     /// A numbered template version with this content; `digest` is its description, by which it is found again.
     EnsureTemplateVersion {
         name: String,
@@ -255,26 +266,6 @@ pub enum SecretKind {
     CertificateAuthority,
 }
 
-/// Content of a template version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TemplateContent {
-    /// AMI.
-    pub image_id: String,
-    /// Instance type.
-    pub instance_type: String,
-    /// Instance profile.
-    pub instance_profile: String,
-    /// Key pair. Without one the digest is what it was before there was such a thing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_pair: Option<String>,
-    /// Security groups.
-    pub security_groups: BTreeSet<String>,
-    /// User data, not encoded; never a secret.
-    pub user_data: String,
-    /// Tags of the instances.
-    pub tags: Tags,
-}
-
 /// A group as wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupWanted {
@@ -340,6 +331,11 @@ impl Action {
             Self::EnsureListener { port, .. } => format!("ensure_listener/{port}"),
             Self::SetWeights { listener, .. } => format!("set_weights/{listener}"),
             Self::SetFixedResponse { listener, .. } => format!("set_fixed_response/{listener}"),
+            // The beginning tells rollouts apart, as names in AWS do.
+            Self::EnsureProbeRule { token, .. } => {
+                format!("ensure_probe_rule/{}", token.get(..12).unwrap_or(token))
+            }
+            Self::DeleteProbeRule { arn } => format!("delete_probe_rule/{arn}"),
             Self::EnsureTemplateVersion { name, digest, .. } => {
                 format!("ensure_template_version/{name}/{digest}")
             }

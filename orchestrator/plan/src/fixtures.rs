@@ -58,6 +58,9 @@ pub(crate) fn local() -> Spec {
     ])
 }
 
+/// Of a rollout's header.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 /// Nothing but a network, engine versions and an image.
 pub(crate) fn empty_account() -> Observed {
     let subnet = |number: u32, zone: &str| Subnet {

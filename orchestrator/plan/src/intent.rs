@@ -1,13 +1,19 @@
 //! What is wanted, and what the store remembers.
 
+mod probe;
+mod window;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::ConfigurationHome;
 use crate::files::FilesHome;
 use crate::spec::Spec;
+
+pub use probe::RolloutProbe;
+pub use window::Window;
 
 /// Everything that is wanted of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,6 +276,9 @@ pub struct RolloutIntent {
     /// What the database is brought back to if the migration has to be undone.
     #[serde(default)]
     pub restore: RestorePoint,
+    /// How green is asked through the load balancer. None: a move, or a row from before there was such a thing.
+    #[serde(default)]
+    pub probe: Option<RolloutProbe>,
 }
 
 impl RolloutIntent {
@@ -298,29 +307,6 @@ pub enum RestorePoint {
         /// migration's first write. `None`: not known yet.
         second: Option<Timestamp>,
     },
-}
-
-/// A stretch of time in a rollout's watch, judged as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    /// From when on.
-    pub began: Timestamp,
-    /// Green's percent of the traffic in it.
-    pub weight: u8,
-    /// Until when, where the weights were changed since: it is the rest of an earlier step, whose numbers come
-    /// while the next one has begun.
-    pub ended: Option<Timestamp>,
-}
-
-impl Window {
-    /// Until when its numbers are whole at this moment.
-    #[must_use]
-    pub fn whole_until(&self, now: Timestamp, delay_seconds: u32) -> Timestamp {
-        let whole = now
-            .checked_sub(SignedDuration::from_secs(i64::from(delay_seconds)))
-            .unwrap_or(Timestamp::MIN);
-        self.ended.map_or(whole, |ended| ended.min(whole))
-    }
 }
 
 /// Which way a rollout goes.

@@ -33,6 +33,7 @@ mod licence;
 mod lifecycle;
 mod moving;
 mod nodes;
+mod probing;
 mod stack;
 mod turns;
 mod versions;
@@ -62,6 +63,7 @@ pub use lint::{Refusal, lint};
 pub use moving::{LostWithNodes, MoveOrder, has_nodes, lost_with_nodes};
 pub use nodes::{for_new_facts, next_for_new_facts};
 pub use observed::Observed;
+pub use probing::{GreenProbe, ProbeOrder, ProbePlace, probe_order};
 pub use spec::Spec;
 pub use stack::{class_problem, launch_problems, network_problem};
 

@@ -3,6 +3,7 @@
 
 mod files;
 mod moving;
+mod probe;
 mod rollout;
 mod traffic;
 
@@ -157,6 +158,12 @@ impl Judge<'_> {
                     .filter(|seen| seen.arn == *arn);
                 self.tagged(seen.map(|seen| &seen.tags), arn)
             }
+            Action::EnsureProbeRule {
+                token,
+                target_group,
+                ..
+            } => self.leads_to_green(token, target_group),
+            Action::DeleteProbeRule { arn } => self.for_probes(arn),
             Action::DeleteListener { .. } => self.only_down("a listener"),
             Action::DeleteTemplate { name } => {
                 self.only_down("the launch template")?;

@@ -11,6 +11,7 @@ mod front;
 mod kms_key;
 mod licence;
 mod offers;
+mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,10 @@ pub use front::{
 pub use kms_key::{KmsAnswer, KmsKey};
 pub use licence::{Licence, NoText, ServerLicence, Term, UnreadLicence};
 pub use offers::{ClassOffer, Offers, TypeOffer};
+pub use probe::{
+    ListenerRule, ListenerRules, OwnProbes, PROBE_HEADER, PROBE_PART, Probe, ProbeOutcome,
+    ProbePart, Probes, RuleCondition,
+};
 
 impl Observed {
     /// Applied Mattermost migrations, when SQL could say.
@@ -105,6 +110,9 @@ pub struct Observed {
     pub target_groups: BTreeMap<String, TargetGroup>,
     /// By port.
     pub listeners: BTreeMap<u16, Listener>,
+    /// The listeners' rules.
+    #[serde(default)]
+    pub rules: ListenerRules,
     /// The stack's launch template.
     pub template: Option<Template>,
     /// Images by region, then by id: the source and its copies.
@@ -125,6 +133,9 @@ pub struct Observed {
     /// How many times in a row a fact was read, by key: see [`streak_db`] and [`streak_target`]. The
     /// value after `=` is the state as AWS says it; a fact that is not true has no entry.
     pub streaks: BTreeMap<String, u32>,
+    /// What was asked through the load balancer.
+    #[serde(default)]
+    pub probes: Probes,
     /// Chat probes between two nodes (`from>to`): whether a message arrived.
     pub chat: BTreeMap<String, bool>,
     /// The licence's secret, where the specification names one and it was read.

@@ -26,6 +26,7 @@ mod join;
 mod moving;
 pub(crate) mod pin;
 mod preflight;
+mod probe;
 mod promote;
 mod request;
 mod restore;
@@ -34,6 +35,7 @@ mod shift;
 mod watch;
 
 pub(crate) use preflight::connection_budget;
+pub(crate) use probe::{not_probed, prune as prune_probe_rules};
 pub use request::{Ask, Refused, request};
 pub(crate) use restore::why_no_log;
 
@@ -82,6 +84,7 @@ pub(crate) fn advance(
         Phase::Stuck { .. } => stuck(&scene),
         _ => interrupted(draft, &scene).unwrap_or_else(|| {
             hold(draft, &scene);
+            probe::keep(draft, &scene);
             let step = phase(draft, &scene);
             overdue(draft, &scene, step)
         }),

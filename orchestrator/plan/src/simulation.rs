@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::fixtures::{clustered, empty_account, epoch, ready, unlicensed, wanting};
-use crate::intent::{Intent, Mode, Phase, Want};
+use crate::fixtures::{TOKEN, clustered, empty_account, epoch, ready, unlicensed, wanting};
+use crate::intent::{Intent, Mode, Phase, RolloutProbe, Want};
 use crate::observed::{Forward, ListenerAction};
 use crate::rollout::{Ask, request};
 use crate::world::World;
@@ -36,6 +36,12 @@ impl Run {
                     rollout.abort = true;
                 }
             }
+            Some(Fault::OutOfReach) => self.world.is_out_of_reach ^= true,
+            Some(Fault::ProbesFail) => {
+                let failing = &mut self.world.failing_probes;
+                *failing = failing.is_none().then(|| "it has expired".to_owned());
+            }
+            Some(Fault::RulesDeleted) => self.world.observed.rules.clear(),
             _ => {}
         }
         self.world.look();
@@ -219,10 +225,10 @@ fn rollout_ends(
         sha256: Some("b".repeat(64)),
         ..Ask::default()
     };
-    run.intent.rollout = Some(
-        request(&run.intent, &run.world.observed, &ask, run.world.now)
-            .map_err(|refused| TestCaseError::fail(refused.text))?,
-    );
+    let mut rollout = request(&run.intent, &run.world.observed, &ask, run.world.now)
+        .map_err(|refused| TestCaseError::fail(refused.text))?;
+    rollout.probe = Some(RolloutProbe::new(TOKEN.to_owned()));
+    run.intent.rollout = Some(rollout);
     run.rollouts += 1;
     let mut ended = None;
     for turn in 0..4000 {
@@ -264,6 +270,8 @@ fn rollout_ends(
 fn settle(run: &mut Run) -> Result<(), TestCaseError> {
     for _ in 0..400 {
         if run.turn(None)? == Phase::Ready {
+            let rules = &run.world.observed.rules;
+            prop_assert!(rules.is_empty(), "rules without a rollout: {rules:?}");
             return Ok(());
         }
     }

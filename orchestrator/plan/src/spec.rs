@@ -31,6 +31,7 @@ pub use names::Names;
 pub use parse::{Problem, SpecError};
 pub use rollout::{METRICS_DELAY_SECONDS, Rollout};
 pub use secret_ref::{SecretRef, SecretRefError};
+pub(crate) use site_url::host_of_site;
 pub use template::{Answers, template};
 
 pub use crate::versions::VersionTables;

@@ -14,14 +14,16 @@ mod leave;
 mod lint;
 mod offers;
 mod ports;
+mod probe;
 mod replicas;
 mod restore;
 mod rollout;
 mod settings;
 mod up;
+mod weights;
 
-use crate::fixtures::turn;
-use crate::intent::{Intent, Phase};
+use crate::fixtures::{TOKEN, turn};
+use crate::intent::{Intent, Phase, RolloutProbe};
 use crate::plan;
 use crate::rollout::{Ask, request, word};
 use crate::world::World;
@@ -32,7 +34,9 @@ fn begin(intent: &mut Intent, world: &World, version: &str) {
         sha256: Some("b".repeat(64)),
         ..Ask::default()
     };
-    intent.rollout = Some(request(intent, &world.observed, &ask, world.now).unwrap());
+    let mut rollout = request(intent, &world.observed, &ask, world.now).unwrap();
+    rollout.probe = Some(RolloutProbe::new(TOKEN.to_owned()));
+    intent.rollout = Some(rollout);
 }
 
 /// Phases in the order in which they are entered, until an end.

@@ -20,7 +20,7 @@ pub(crate) struct View<'a> {
 
 /// Fields of [`Observed`] that a failed read may be named after; `images/<region>` and the like name a
 /// part of one.
-const READS: [&str; 22] = [
+const READS: [&str; 23] = [
     "files_bucket",
     "network",
     "offers",
@@ -36,6 +36,7 @@ const READS: [&str; 22] = [
     "load_balancer",
     "target_groups",
     "listeners",
+    "rules",
     "template",
     "images",
     "groups",

@@ -10,6 +10,7 @@ mod databases;
 mod effects;
 mod files;
 mod groups;
+mod probes;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,11 +51,17 @@ pub(crate) struct World {
     /// Ticks that a transitional state has lasted, by resource.
     ages: BTreeMap<String, u32>,
     serial: u64,
+    /// Rules of the listener that were made.
+    rules: u64,
     /// Requests per tick through the load balancer, and server errors in each target group.
     pub requests: u64,
     pub errors: BTreeMap<String, u64>,
     /// Server errors per tick by the load balancer itself.
     pub balancer_errors: u64,
+    /// This host does not reach the load balancer.
+    pub is_out_of_reach: bool,
+    /// Why the orchestrator's own requests fail, whoever answers them.
+    pub failing_probes: Option<String>,
     /// What went through it, tick by tick.
     passed: Vec<traffic::Passed>,
     /// The window that the rollout watches.
@@ -84,9 +91,12 @@ impl World {
             snapshot_ticks: 2,
             ages: BTreeMap::new(),
             serial: 0,
+            rules: 0,
             requests: 50,
             errors: BTreeMap::new(),
             balancer_errors: 0,
+            is_out_of_reach: probes::is_out_of_reach(observed),
+            failing_probes: probes::failure(observed),
             passed: Vec::new(),
             watch: None,
             licences: BTreeMap::new(),
@@ -157,6 +167,7 @@ impl World {
         }
         self.observed.streaks = streaks;
         self.observed.traffic = self.watched_traffic();
+        self.ask();
     }
 
     /// Lets time pass.

@@ -13,6 +13,7 @@ mod files;
 mod hosts;
 mod images;
 mod licence;
+mod load_balancer;
 mod offers;
 mod release;
 mod report;
@@ -195,6 +196,10 @@ async fn of_aws(core: &Core, checks: &mut Checks) {
     let secrets = named_secrets::read(core).await;
     checks.add(Part::Secrets, secrets.into_iter().map(of));
     checks.add(Part::LoadBalancer, [certificate::certificate(core).await]);
+    checks.add(
+        Part::LoadBalancer,
+        [load_balancer::asked(core, &observed).await],
+    );
     checks.add(Part::Nodes, licence::licence(core).await);
     let account = account::checks(core, observed.network.as_ref()).await;
     checks.add(Part::Account, account);

@@ -191,6 +191,7 @@ async fn turn(
         return (look, Duration::from_secs(2));
     }
     let Some(epoch) = held else {
+        core.prober.set(None);
         look.held_by = match lease {
             Some(_) => None,
             None => core.store.holder().await.ok().flatten(),
@@ -216,6 +217,8 @@ async fn turn(
         see(core, &snapshot, memory, anew, &mut look).await;
         decision = plan::plan(&intent, &look.observed, now);
     }
+    core.prober
+        .set(plan::probe_order(&intent, &look.observed, now));
     if let Err(refusals) = plan::lint(&decision, &look.observed, &intent) {
         for refusal in &refusals {
             log::error!("refused to act: {refusal}");

@@ -164,6 +164,7 @@ pub async fn look(
         traffic(core, observed, window, now).await;
     }
     observed.chat = core.chat();
+    observed.probes = core.prober.seen(observed.traffic.as_ref());
     streaks(observed, memory, seen.counts);
     seen
 }

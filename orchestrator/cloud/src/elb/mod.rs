@@ -1,9 +1,10 @@
-//! Elastic Load Balancing v2: the load balancer, its listeners, the two target groups.
+//! Elastic Load Balancing v2: the load balancer, its listeners with their rules, the two target groups.
 
 mod action;
 mod listener;
 mod load_balancer;
 mod observe;
+mod rule;
 mod target_group;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ fn not_found(failure: &Failure) -> bool {
         "LoadBalancerNotFound",
         "TargetGroupNotFound",
         "ListenerNotFound",
+        "RuleNotFound",
     ]
     .iter()
     .any(|code| failure.is(code))

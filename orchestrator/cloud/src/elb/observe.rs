@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, join};
-use plan::observed::{Listener, LoadBalancer, TargetGroup};
+use plan::observed::{Listener, ListenerRules, LoadBalancer, TargetGroup};
 
 use crate::connect::Cloud;
 use crate::error::{Failure, ReadError};
@@ -16,6 +16,8 @@ pub(crate) struct Front {
     pub(crate) load_balancer: Result<Option<LoadBalancer>, ReadError>,
     /// None: where to look for them is not known.
     pub(crate) listeners: Option<Result<BTreeMap<u16, Listener>, ReadError>>,
+    /// Of all listeners. None: the listeners are not known.
+    pub(crate) rules: Option<Result<ListenerRules, ReadError>>,
     pub(crate) target_groups: Result<BTreeMap<String, TargetGroup>, ReadError>,
 }
 
@@ -31,8 +33,14 @@ impl Cloud {
             let head = self.load_balancer_head(load_balancer).boxed();
             let head = match kept.load_balancer.or(pass, load_balancer, head).await {
                 Ok(Some(head)) => head,
-                Ok(None) => return (Ok(None), Some(Ok(BTreeMap::new()))),
-                Err(failure) => return (Err(failure.into()), None),
+                Ok(None) => {
+                    return (
+                        Ok(None),
+                        Some(Ok(BTreeMap::new())),
+                        Some(Ok(BTreeMap::new())),
+                    );
+                }
+                Err(failure) => return (Err(failure.into()), None, None),
             };
             let arn = &head.arn;
             let settings = self.load_balancer_settings(arn).boxed();
@@ -40,17 +48,31 @@ impl Cloud {
                 kept.load_balancer_settings.or(pass, arn, settings),
                 kept.listeners.or(pass, arn, self.listeners(arn).boxed()),
             );
+            let rules = match &listeners {
+                Ok(listeners) => {
+                    let rules = self.rules_of(listeners).boxed();
+                    Some(
+                        kept.rules
+                            .or(pass, arn, rules)
+                            .await
+                            .map_err(ReadError::from),
+                    )
+                }
+                Err(_) => None,
+            };
             let listeners = Some(listeners.map_err(ReadError::from));
             match settings {
-                Ok(settings) => (Ok(settings.map(|it| it.of(head))), listeners),
-                Err(failure) => (Err(failure.into()), listeners),
+                Ok(settings) => (Ok(settings.map(|it| it.of(head))), listeners, rules),
+                Err(failure) => (Err(failure.into()), listeners, rules),
             }
         };
         let groups = self.observe_target_groups((pass, kept), target_groups);
-        let ((load_balancer, listeners), target_groups) = join!(balancer.boxed(), groups.boxed());
+        let ((load_balancer, listeners, rules), target_groups) =
+            join!(balancer.boxed(), groups.boxed());
         Front {
             load_balancer,
             listeners,
+            rules,
             target_groups,
         }
     }

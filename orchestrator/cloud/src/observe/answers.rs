@@ -7,8 +7,8 @@ use aws_sdk_autoscaling::types::{AutoScalingGroup, LifecycleHook};
 use plan::Observed;
 use plan::observed::{
     Activity, Alarm, ClassOffer, DbInstance, DbParameterGroup, DbSnapshot, DbSubnetGroup, Image,
-    Instance, KmsAnswer, Listener, LoadBalancer, ScalingPolicy, Secret, SecurityGroup, TargetGroup,
-    Template, TypeOffer,
+    Instance, KmsAnswer, Listener, ListenerRules, LoadBalancer, ScalingPolicy, Secret,
+    SecurityGroup, TargetGroup, Template, TypeOffer,
 };
 
 use crate::ec2::Found;
@@ -22,6 +22,7 @@ pub struct Answers {
     pub(crate) instances: Kept<BTreeMap<String, Instance>>,
     pub(crate) groups: Kept<Vec<AutoScalingGroup>>,
     pub(crate) listeners: Kept<BTreeMap<u16, Listener>>,
+    pub(crate) rules: Kept<ListenerRules>,
     pub(crate) targets: Kept<BTreeMap<String, String>>,
     pub(crate) db_instances: Kept<BTreeMap<String, DbInstance>>,
     pub(crate) replica_lag: Kept<BTreeMap<String, f64>>,
@@ -53,6 +54,7 @@ impl Default for Answers {
             instances: Kept::new(Read::Instances),
             groups: Kept::new(Read::Groups),
             listeners: Kept::new(Read::Listeners),
+            rules: Kept::new(Read::Rules),
             targets: Kept::new(Read::Targets),
             db_instances: Kept::new(Read::DbInstances),
             replica_lag: Kept::new(Read::ReplicaLag),

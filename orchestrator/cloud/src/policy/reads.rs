@@ -7,7 +7,7 @@ use super::allow;
 use crate::scope::region_of;
 
 /// What this crate reads.
-const OURS: [&str; 41] = [
+const OURS: [&str; 42] = [
     "autoscaling:DescribeAccountLimits",
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeAutoScalingInstances",
@@ -35,6 +35,7 @@ const OURS: [&str; 41] = [
     "elasticloadbalancing:DescribeListeners",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",
     "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeRules",
     "elasticloadbalancing:DescribeTags",
     "elasticloadbalancing:DescribeTargetGroupAttributes",
     "elasticloadbalancing:DescribeTargetGroups",

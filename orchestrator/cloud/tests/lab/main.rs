@@ -13,6 +13,7 @@ mod licence;
 mod named_secrets;
 mod network;
 mod offers;
+mod rules;
 mod stack;
 mod subnets;
 mod support;

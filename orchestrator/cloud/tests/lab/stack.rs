@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::{HOME, World};
-use crate::{database, end, fleet, front, images, network, template};
+use crate::{database, end, fleet, front, images, network, rules, template};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_comes_and_goes() {
@@ -19,6 +19,7 @@ async fn a_stack_comes_and_goes() {
     network::ensure(&world).await;
     database::ensure(&world).await;
     front::ensure(&world).await;
+    rules::ensure(&world).await;
     template::ensure(&world).await;
     fleet::ensure(&world).await;
     images::ensure(&world).await;

@@ -6,8 +6,8 @@ use super::{Course, Forecast};
 use crate::files::{FilesHome, LOSES};
 use crate::intent::{Intent, Mode, Phase, RolloutIntent};
 use crate::moving::{destination, differing};
-use crate::observed::Observed;
-use crate::rollout::{connection_budget, why_no_log, word};
+use crate::observed::{Observed, ProbeOutcome};
+use crate::rollout::{connection_budget, not_probed, why_no_log, word};
 use crate::stack::{launch_differences, proven_version};
 use crate::versions::Skew;
 use crate::view::{View, live_members};
@@ -45,6 +45,7 @@ pub fn forecast_rollout(
         ),
         Err(text) => notes.push(text),
     }
+    notes.extend(unprobed(rollout, observed));
     let mut course = Course::new(&with, observed, now);
     // The model's users are quiet enough; how they really are is seen in the steps.
     course.intent.spec.rollout.quiet_is_fine = true;
@@ -76,6 +77,27 @@ pub fn forecast_rollout(
         notes,
         reaches_its_end: done,
     }
+}
+
+/// Why green will not be asked for through the load balancer before users are, as far as is known beforehand.
+fn unprobed(rollout: &RolloutIntent, observed: &Observed) -> Option<String> {
+    rollout.probe.as_ref()?;
+    let seen = observed.probes.users.as_ref()?;
+    let (why, quiet) = match &seen.outcome {
+        ProbeOutcome::Passed { .. } => return None,
+        ProbeOutcome::Failed { what, text, .. } => (
+            format!(
+                "what serves now does not pass, either: {}: {text}",
+                what.words()
+            ),
+            "",
+        ),
+        ProbeOutcome::Unreachable { text } => (
+            format!("this host does not reach it: {text}"),
+            "; windows with too few requests of users stay open",
+        ),
+    };
+    Some(format!("{}{quiet}", not_probed(&why)))
 }
 
 /// Whose settings are the stack's afterwards, and what comes with the copy.

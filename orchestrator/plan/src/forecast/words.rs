@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Change, Sign, database};
 use crate::action::{Action, BucketSetting};
 use crate::files::{encryption_words, wanted_words};
-use crate::observed::{ListenerAction, Observed, Rule};
+use crate::observed::{ListenerAction, Observed, PROBE_HEADER, Rule};
 
 /// The line, or none.
 pub(super) fn change(action: &Action, before: &Observed) -> Option<Change> {
@@ -16,6 +16,7 @@ pub(super) fn change(action: &Action, before: &Observed) -> Option<Change> {
         | Action::DeleteTemplateVersions { .. }
         | Action::DeleteTemplate { .. }
         | Action::DeleteListener { .. }
+        | Action::DeleteProbeRule { .. }
         | Action::DeleteLoadBalancer { .. }
         | Action::DeleteTargetGroup { .. }
         | Action::DeleteImage { .. }
@@ -61,6 +62,7 @@ fn exists(action: &Action, before: &Observed) -> bool {
             .is_some_and(|policies| policies.contains_key(name)),
         Action::EnsureAlarm { name, .. } => before.alarms.contains_key(name),
         Action::EnsureTemplateVersion { .. }
+        | Action::EnsureProbeRule { .. }
         | Action::EnsureDbSnapshot { .. }
         | Action::EnsureImageCopy { .. } => false,
         _ => true,
@@ -277,6 +279,14 @@ fn words(action: &Action, before: &Observed) -> Option<(&'static str, String, St
             )
         }
         Action::DeleteTemplate { name } => ("launch template", name.clone(), nothing),
+        Action::EnsureProbeRule { .. } => (
+            "listener rule",
+            PROBE_HEADER.to_owned(),
+            "leads the orchestrator's own probes to green, and goes with the rollout".to_owned(),
+        ),
+        // Gone with the rollout that it was made for; else a leftover.
+        Action::DeleteProbeRule { arn } if !before.rules.contains_key(arn) => return None,
+        Action::DeleteProbeRule { .. } => ("listener rule", PROBE_HEADER.to_owned(), nothing),
         Action::DeleteListener { arn } => ("listener", port_of(before, arn), nothing),
         Action::DeleteLoadBalancer { arn } | Action::DeleteTargetGroup { arn } => {
             let kind = if matches!(action, Action::DeleteLoadBalancer { .. }) {

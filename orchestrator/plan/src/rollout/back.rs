@@ -11,7 +11,7 @@ use crate::nodes::serves_without_files;
 use crate::observed::ListenerAction;
 use crate::rollout::promote::delete_alarms;
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, pin};
+use crate::rollout::{Step, pin, probe};
 use crate::stack::copy_of;
 use crate::view::later;
 
@@ -177,7 +177,8 @@ pub(super) fn removing_green(draft: &mut Draft, scene: &Scene<'_>) -> Step {
             false
         }
     };
-    if silent && forgotten && released {
+    let unruled = probe::is_removed(draft, scene);
+    if silent && forgotten && released && unruled {
         Step::Go(Phase::RolledBack)
     } else {
         Step::Stay

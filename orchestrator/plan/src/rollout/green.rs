@@ -7,7 +7,8 @@ use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::observed::{Group, ListenerAction};
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, after, pin, restore};
+use crate::rollout::shift::blue_is_short;
+use crate::rollout::{Step, after, pin, probe, restore};
 use crate::stack::{content, ensure_version, group_wanted};
 
 /// Green's group exists, empty; the listener names its target group at weight 0.
@@ -33,7 +34,8 @@ pub(super) fn created(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     if !draft.knows(view, "groups") {
         return Step::Stay;
     }
-    let named = names_both(draft, scene);
+    let mut named = names_both(draft, scene);
+    named &= probe::rule(draft, scene);
     let max = scene
         .rollout
         .pinned
@@ -60,6 +62,7 @@ pub(super) fn created(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let mut ready = named && is_complete(draft, scene, green, version);
     // A rebalancing of zones would end nodes that were verified.
     ready &= pin::suspend(view, draft, green, &[&["AZRebalance"]]);
+    ready = ready && probe::is_decided(draft, scene);
     if ready && (scene.is_cutover() || restore::is_recorded(draft, scene)) {
         Step::Go(after(scene.rollout, &Phase::GreenCreated))
     } else {
@@ -76,6 +79,10 @@ pub(super) fn names_both(draft: &mut Draft, scene: &Scene<'_>) -> bool {
     let weights = balancer.all_to(scene.blue_slot());
     if listener.action == ListenerAction::Forward(weights.clone()) {
         return true;
+    }
+    if let Some(why) = blue_is_short(scene, &weights) {
+        draft.wait("weights", why);
+        return false;
     }
     let action = Action::SetWeights {
         listener: listener.arn.clone(),
@@ -224,6 +231,10 @@ pub(super) fn full(draft: &mut Draft, scene: &Scene<'_>) -> Step {
         return Step::Stay;
     }
     if scene.is_cutover() {
+        // The end of the pause: users are let in to what was asked for as they will ask.
+        if !probe::green_answers(draft, scene) {
+            return Step::Stay;
+        }
         Step::Go(Phase::Shifting { weight: 100 })
     } else {
         Step::Go(Phase::Joined)

@@ -5,7 +5,7 @@ use crate::draft::Draft;
 use crate::intent::Phase;
 use crate::rollout::green::{alike, ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, pin};
+use crate::rollout::{Step, pin, probe};
 use crate::view::later;
 
 /// Seconds before a chat probe that did not arrive is made again.
@@ -54,7 +54,8 @@ pub(super) fn joined(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let lost = scene.blue_is_lost();
     let heard = lost || !view.spec().mattermost.cluster || chat_crosses(draft, scene);
     let probed = pin::suspend(view, draft, green, &[&["AZRebalance"]]);
-    if alike && heard && probed {
+    let answers = probe::green_answers(draft, scene);
+    if alike && heard && probed && answers {
         let first = view.spec().rollout.weights.first().copied();
         let weight = first.filter(|_| !lost).unwrap_or(100);
         Step::Go(Phase::Shifting { weight })

@@ -6,7 +6,7 @@ use crate::hindrances;
 use crate::intent::{Phase, Retained};
 use crate::observed::ListenerAction;
 use crate::rollout::scene::Scene;
-use crate::rollout::{Step, pin};
+use crate::rollout::{Step, pin, probe};
 use crate::stack::ensure_alarms;
 use crate::view::later;
 
@@ -36,7 +36,8 @@ pub(super) fn promoted(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     let free = pin::suspend(view, draft, green, &[]);
     let alarmed = ensure_alarms(view, draft, green);
     let silent = delete_alarms(draft, scene, &scene.blue_name);
-    if sized && free && alarmed && silent {
+    let unruled = probe::is_removed(draft, scene);
+    if sized && free && alarmed && silent && unruled {
         Step::Go(Phase::Draining)
     } else {
         Step::Stay

@@ -198,6 +198,7 @@ fn row(intent: &Intent, mode: Mode, from: Target, to: Target, now: Timestamp) ->
         watch: None,
         unproven: None,
         restore: RestorePoint::Snapshot,
+        probe: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::action::Action;
 use crate::draft::Draft;
 use crate::intent::Phase;
-use crate::observed::ListenerAction;
+use crate::observed::{Forward, ListenerAction};
 use crate::rollout::green::{ready_nodes, wait_for_nodes};
 use crate::rollout::scene::Scene;
 use crate::rollout::watch::{Verdict, is_quiet, judged, watch};
@@ -90,6 +90,25 @@ fn promote(draft: &mut Draft, scene: &Scene<'_>) -> Step {
     Step::Go(Phase::Promoted)
 }
 
+/// Why blue is not given a larger share than the listener says now: somebody changed the weights, and since then
+/// blue has too few healthy targets. Nobody is moved onto them.
+pub(super) fn blue_is_short(scene: &Scene<'_>, wanted: &Forward) -> Option<String> {
+    let view = scene.view;
+    let arn = scene.balancer.as_ref()?.target_group(scene.blue_slot());
+    let share = |forward: &Forward| forward.weights.get(arn).copied().unwrap_or(0);
+    let ListenerAction::Forward(present) = &view.listener()?.action else {
+        return None;
+    };
+    let (healthy, floor) = (view.healthy_count(scene.blue_slot()), scene.floor());
+    let rises = share(wanted) > share(present);
+    (rises && healthy < floor).then(|| {
+        format!(
+            "traffic is not split as it should be: somebody changed the listener. `{}` has {healthy} of {floor} healthy targets, so nothing is moved onto it yet",
+            view.names.target_group(scene.blue_slot())
+        )
+    })
+}
+
 /// The weights are read back and green can carry them; a step's windows begin with that.
 fn weights_are(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> bool {
     let (Some(balancer), Some(listener)) = (&scene.balancer, scene.view.listener()) else {
@@ -119,6 +138,10 @@ fn weights_are(draft: &mut Draft, scene: &Scene<'_>, weight: u8) -> bool {
     }
     if !enough {
         wait_for_nodes(draft, scene, ready.len(), wanted);
+        return false;
+    }
+    if let Some(why) = blue_is_short(scene, &weights) {
+        draft.wait("weights", why);
         return false;
     }
     let action = Action::SetWeights {

@@ -12,11 +12,13 @@
 //!
 //! The minute in which the weights change counts for the earlier share.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 
 use crate::draft::Draft;
 use crate::intent::Window;
-use crate::observed::{TargetTraffic, Traffic};
+use crate::observed::{OwnProbes, TargetTraffic, Traffic};
 use crate::rollout::scene::Scene;
 use crate::spec;
 use crate::view::later;
@@ -78,7 +80,8 @@ pub(super) fn watch(
         draft.wait_until("window", text, Some(whole));
         return Verdict::Waiting;
     };
-    let evidence = Evidence::of(traffic, &view.names.target_group(scene.green_slot()));
+    let mut evidence = Evidence::of(traffic, &view.names.target_group(scene.green_slot()));
+    evidence.own = own_probes(scene, traffic);
     let is_enough = evidence.is_enough(limits);
     if !is_enough && window.ended.is_none() {
         draft.wait("no_data", evidence.lacking(limits, window));
@@ -118,6 +121,14 @@ fn present(draft: &mut Draft, now: Timestamp, weight: u8) -> Option<Window> {
     Some(*window)
 }
 
+/// What the orchestrator got itself in this window, where its own requests say something of green: not where
+/// blue did not pass, either.
+fn own_probes<'a>(scene: &'a Scene<'_>, traffic: &Traffic) -> Option<&'a OwnProbes> {
+    let probe = scene.rollout.probe.as_ref()?;
+    let own = scene.view.observed.probes.window.as_ref()?;
+    (probe.waived.is_none() && own.since == traffic.since).then_some(own)
+}
+
 fn judge(draft: &mut Draft, scene: &Scene<'_>, window: Window, evidence: &Evidence<'_>) -> Verdict {
     let limits = &scene.view.spec().rollout;
     let Some(rollout) = &mut draft.rollout else {
@@ -152,6 +163,8 @@ struct Evidence<'a> {
     group: String,
     green: TargetTraffic,
     traffic: &'a Traffic,
+    /// The orchestrator's own requests, which are among the load balancer's.
+    own: Option<&'a OwnProbes>,
 }
 
 impl<'a> Evidence<'a> {
@@ -160,6 +173,7 @@ impl<'a> Evidence<'a> {
             group: group.to_owned(),
             green: traffic.groups.get(group).cloned().unwrap_or_default(),
             traffic,
+            own: None,
         }
     }
 
@@ -188,13 +202,47 @@ impl<'a> Evidence<'a> {
         limits.quiet_is_fine
             || self.green.requests >= least
             || (self.traffic.balancer_errors >= least && self.is_bad(limits))
+            || (self.own.is_some_and(|own| own.failed >= least) && self.is_bad(limits))
+    }
+
+    /// What the load balancer's numbers cannot show: a certificate that browsers refuse, a file that is not there,
+    /// a WebSocket that does not open. One failure may be anybody's.
+    fn own_are_bad(&self, limits: &spec::Rollout) -> bool {
+        self.own.is_some_and(|own| {
+            let allowed = own
+                .asked
+                .saturating_mul(limits.max_error_basis_points.into());
+            own.failed > 1 && own.failed.saturating_mul(10_000) > allowed
+        })
+    }
+
+    /// The orchestrator's own requests, apart from users'.
+    fn own_words(&self) -> String {
+        let Some(own) = self.own else {
+            return String::new();
+        };
+        let mut text = format!(
+            "; {} of all requests were the orchestrator's own, in {} probes, of which {} failed",
+            own.requests, own.asked, own.failed
+        );
+        if own.unreachable > 0 {
+            let _ = write!(text, "; {} more did not reach it", own.unreachable);
+        }
+        if let Some(last) = &own.last {
+            let _ = write!(text, "; the last: {last}");
+        }
+        text
     }
 
     fn lacking(&self, limits: &spec::Rollout, window: Window) -> String {
         let passed = self.traffic.until.duration_since(window.began).as_secs();
         format!(
-            "{} of {} requests went through `{}` in {passed} s at {} %: no data is not health, and the window stays open (`rollout.min_requests`; `rollout.quiet_is_fine` goes on without)",
-            self.green.requests, limits.min_requests, self.group, window.weight
+            "{} of {} requests went through `{}` in {passed} s at {} %: no data is not health, and the window stays open (`rollout.min_requests`; `rollout.quiet_is_fine` goes on without){}",
+            self.green.requests,
+            limits.min_requests,
+            self.group,
+            window.weight,
+            self.own_words()
         )
     }
 
@@ -205,11 +253,12 @@ impl<'a> Evidence<'a> {
     fn is_bad(&self, limits: &spec::Rollout) -> bool {
         self.basis_points() > f64::from(limits.max_error_basis_points)
             || self.p95_ms() > f64::from(limits.max_p95_ms)
+            || self.own_are_bad(limits)
     }
 
     fn words(&self, limits: &spec::Rollout) -> String {
         format!(
-            "{} of {} requests to `{}` failed there, {} of {} requests to both groups at the load balancer ({:.2} % in all, {:.2} % allowed), p95 {:.0} ms ({} ms allowed)",
+            "{} of {} requests to `{}` failed there, {} of {} requests to both groups at the load balancer ({:.2} % in all, {:.2} % allowed), p95 {:.0} ms ({} ms allowed){}",
             self.green.target_errors,
             self.green.requests,
             self.group,
@@ -218,7 +267,8 @@ impl<'a> Evidence<'a> {
             self.basis_points() / 100.0,
             f64::from(limits.max_error_basis_points) / 100.0,
             self.p95_ms(),
-            limits.max_p95_ms
+            limits.max_p95_ms,
+            self.own_words()
         )
     }
 }

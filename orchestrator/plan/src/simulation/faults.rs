@@ -34,12 +34,19 @@ pub(super) enum Fault {
     Silent { nth: usize },
     /// The operator turns back.
     Abort,
+    /// From here on this host does not reach the load balancer, or it does again.
+    OutOfReach,
+    /// From here on what the orchestrator asks through the load balancer fails, or it does not any more.
+    ProbesFail,
+    /// Somebody deletes the listener's rules.
+    RulesDeleted,
 }
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "files_bucket",
     "groups",
     "listeners",
+    "rules",
     "target_groups",
     "db_instances",
     "template",
@@ -64,6 +71,9 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => (0usize..6).prop_map(|nth| Fault::NodeFails { nth }),
         1 => (0usize..6).prop_map(|nth| Fault::Silent { nth }),
         1 => Just(Fault::Abort),
+        1 => Just(Fault::OutOfReach),
+        1 => Just(Fault::ProbesFail),
+        1 => Just(Fault::RulesDeleted),
     ]
 }
 
@@ -99,6 +109,7 @@ impl Run {
                     .insert("policies".to_owned(), "the groups are not known".to_owned());
             }
             "listeners" => seen.listeners = empty.listeners,
+            "rules" => seen.rules = empty.rules,
             "target_groups" => seen.target_groups = empty.target_groups,
             "db_instances" => seen.db_instances = empty.db_instances,
             "template" => seen.template = empty.template,

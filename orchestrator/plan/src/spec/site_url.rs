@@ -31,6 +31,12 @@ impl Spec {
     }
 }
 
+/// Host, with the port where there is one, of the address that users type.
+pub(crate) fn host_of_site(spec: &Spec) -> Option<String> {
+    let url = spec.load_balancer.site_url.as_deref();
+    url.and_then(parts).map(|(host, _)| host.to_owned())
+}
+
 /// Host with port, and path. None: it is no such address.
 pub(super) fn parts(url: &str) -> Option<(&str, &str)> {
     let rest = url

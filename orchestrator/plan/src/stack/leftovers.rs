@@ -8,7 +8,7 @@ use crate::decision::NodeGoal;
 use crate::draft::Draft;
 use crate::lifecycle::tend;
 use crate::observed::{Group, ListenerAction};
-use crate::rollout::pin;
+use crate::rollout::{pin, prune_probe_rules};
 use crate::view::View;
 
 /// Removes colours whose retention is over.
@@ -16,6 +16,7 @@ pub(super) fn janitor(view: &View<'_>, draft: &mut Draft) {
     orphans(view, draft);
     orphan_alarms(view, draft);
     orphan_versions(view, draft);
+    prune_probe_rules(view, draft);
     let mut kept = Vec::new();
     for retained in &view.record().retained {
         if view.now < retained.until

@@ -12,6 +12,8 @@ use crate::world::World;
 fn no_traffic_is_not_health() {
     let (mut world, mut intent) = ready(&clustered(2));
     world.requests = 0;
+    // Nor does this host get through.
+    world.is_out_of_reach = true;
     begin(&mut intent, &world, "11.11.0");
     let seen = phases(&mut world, &mut intent, 3000);
     assert_eq!(

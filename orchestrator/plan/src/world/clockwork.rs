@@ -311,6 +311,7 @@ impl World {
                 _ => None,
             })
             .flatten()
+            .chain(self.named_by_rules())
             .collect();
         let groups: Vec<_> = self
             .observed

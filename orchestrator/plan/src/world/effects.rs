@@ -198,6 +198,11 @@ impl World {
                 };
                 self.observed.listeners.insert(*port, listener);
             }
+            Action::EnsureProbeRule {
+                listener,
+                token,
+                target_group,
+            } => self.ensure_rule(listener, token, target_group),
             Action::EnsureTemplateVersion {
                 name,
                 digest,
@@ -256,8 +261,10 @@ impl World {
                 }
             }
             Action::DeleteTemplate { .. } => seen.template = None,
+            Action::DeleteProbeRule { arn } => drop(seen.rules.remove(arn)),
             Action::DeleteListener { arn } => {
                 seen.listeners.retain(|_, listener| listener.arn != *arn);
+                seen.rules.retain(|_, rule| rule.listener != *arn);
             }
             Action::DeleteLoadBalancer { .. } => seen.load_balancer = None,
             Action::DeleteTargetGroup { arn } => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::probes::REQUESTS;
 use super::{TICK_SECONDS, World};
 use crate::observed::{ListenerAction, TargetTraffic, Traffic};
 
@@ -32,8 +33,17 @@ impl World {
         let groups = self.observed.target_groups.values().map(|group| {
             let weight = weights.get(&group.arn).copied().unwrap_or(0);
             let errors = self.errors.get(&group.name).copied().unwrap_or(0);
+            // One asking a second in a rollout, while it reaches the load balancer.
+            let own = if self.observed.rules.is_empty()
+                || self.is_out_of_reach
+                || self.failing_probes.is_some()
+            {
+                0
+            } else {
+                TICK_SECONDS.unsigned_abs() * REQUESTS * u64::from(weight) / 100
+            };
             let passed = TargetTraffic {
-                requests: self.requests * u64::from(weight) / 10,
+                requests: self.requests * u64::from(weight) / 10 + own,
                 target_errors: if weight > 0 { errors } else { 0 },
                 p95_seconds: (weight > 0).then_some(0.1),
             };

@@ -1,7 +1,7 @@
 //! Requests for rollouts, and how rollouts are told.
 
 use fleet_proto::v1;
-use plan::intent::{Intent, Phase, RestorePoint, RolloutIntent};
+use plan::intent::{Intent, Mode, Phase, RestorePoint, RolloutIntent, RolloutProbe};
 use plan::observed::Image;
 use plan::rollout::Ask;
 use plan::{FilesHome, Observed};
@@ -81,6 +81,11 @@ impl ControlService {
             "version" | "digest" | "url" => Status::invalid_argument(refusal.text),
             _ => Status::failed_precondition(refusal.text),
         })?;
+        if rollout.mode != Mode::Move {
+            let mut token = [0; 32];
+            rand::fill(&mut token);
+            rollout.probe = Some(RolloutProbe::new(hex::encode(token)));
+        }
         // Names of groups come from the generation: one that was rolled back is not used again.
         let count = self
             .store()

@@ -165,6 +165,7 @@ pub(crate) fn rollout(number: u64) -> RolloutIntent {
         watch: None,
         unproven: None,
         restore: plan::intent::RestorePoint::Snapshot,
+        probe: None,
     }
 }
 

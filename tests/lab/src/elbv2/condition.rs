@@ -37,6 +37,22 @@ pub(super) struct Request<'a> {
     pub source: IpAddr,
 }
 
+/// Condition values of a rule ("Quotas for your Application Load Balancers").
+const MAX_VALUES: usize = 5;
+/// Characters of a header's name (*API* `HttpHeaderConditionConfig`).
+const MAX_HEADER_NAME: usize = 40;
+
+/// No wildcard, not longer, and not the one that has a condition of its own (*API* `HttpHeaderConditionConfig`).
+fn header_name(name: &str) -> Result<(), ApiError> {
+    let is_token = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('*');
+    if !is_token || name.len() > MAX_HEADER_NAME || name.eq_ignore_ascii_case("host") {
+        return Err(invalid(format!(
+            "The HTTP header name '{name}' is not valid: at most {MAX_HEADER_NAME} characters of a header's name, no wildcard, and not 'Host', which has 'host-header'"
+        )));
+    }
+    Ok(())
+}
+
 impl Condition {
     /// The conditions of a call.
     pub fn parse_all(params: &Params) -> Result<Vec<Self>, ApiError> {
@@ -50,6 +66,12 @@ impl Condition {
                 "ValidationError",
                 "A condition must be specified",
             ));
+        }
+        let values: usize = conditions.iter().map(Self::values).sum();
+        if values > MAX_VALUES {
+            return Err(invalid(format!(
+                "The conditions have {values} values; a rule may have {MAX_VALUES}"
+            )));
         }
         Ok(conditions)
     }
@@ -83,6 +105,7 @@ impl Condition {
                     .sub("HttpHeaderConfig")
                     .ok_or_else(|| ApiError::missing("HttpHeaderConfig"))?
                     .str("HttpHeaderName")?;
+                header_name(&name)?;
                 let values = values("HttpHeaderConfig")?;
                 Ok(Self::Header { name, values })
             }
@@ -114,6 +137,17 @@ impl Condition {
             other => Err(invalid(format!(
                 "Condition field '{other}' must be one of [host-header, path-pattern, http-header, http-request-method, query-string, source-ip]"
             ))),
+        }
+    }
+
+    fn values(&self) -> usize {
+        match self {
+            Self::Host(values)
+            | Self::Path(values)
+            | Self::Method(values)
+            | Self::Header { values, .. } => values.len(),
+            Self::Query(values) => values.len(),
+            Self::SourceIp(values) => values.len(),
         }
     }
 

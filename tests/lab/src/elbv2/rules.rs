@@ -26,6 +26,9 @@ fn in_use(priority: u32) -> ApiError {
     )
 }
 
+/// Rules of one load balancer, default rules not counted ("Quotas for your Application Load Balancers").
+const MAX_RULES: usize = 100;
+
 fn valid_priority(priority: i64) -> Result<u32, ApiError> {
     u32::try_from(priority)
         .ok()
@@ -53,6 +56,17 @@ pub(super) fn create(lab: &Arc<Lab>, call: &Call) -> Result<Reply, ApiError> {
         {
             return Err(in_use(priority));
         }
+        let rules: usize = state
+            .listeners_of(&balancer)
+            .map(|listener| listener.rules.len())
+            .sum();
+        if rules >= MAX_RULES {
+            return Err(ApiError::new(
+                "TooManyRules",
+                format!("Load balancer '{balancer}' has {rules} rules, and may have {MAX_RULES}"),
+            ));
+        }
+        let listener = state.listener(&listener_arn)?;
         let resource = listener_arn.splitn(6, ':').nth(5).unwrap_or_default();
         let below = resource.strip_prefix("listener/").unwrap_or(resource);
         let rule_arn = arn(

@@ -8,6 +8,7 @@
 mod api;
 mod backend;
 mod client;
+mod header_rule;
 mod health;
 mod metrics;
 mod proxy;

@@ -139,7 +139,11 @@ fn a_named_bucket_is_judged_by_what_was_read_of_it() {
         bucket.public_access_blocked = true;
         bucket.versioning = Some(name("Enabled"));
     }
-    assert!(results(&seen).iter().all(|(_, result)| *result == Outcome::Ok));
+    assert!(
+        results(&seen)
+            .iter()
+            .all(|(_, result)| *result == Outcome::Ok)
+    );
     seen.unknown
         .insert(name("files_bucket/versioning"), name("denied"));
     assert_eq!(results(&seen)[2], (name("files versioning"), Outcome::Warn));
