@@ -13,7 +13,7 @@ use super::action::{action, seen_action};
 use super::{not_found, tag_list, tags_of};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
-use crate::error::{Called, EffectError, Failure, ReadError};
+use crate::error::{Called, EffectError, Failure};
 
 /// `DescribeTags` takes so many resources in one call (its reference).
 const TAGS_AT_ONCE: usize = 20;

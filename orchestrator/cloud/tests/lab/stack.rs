@@ -17,7 +17,7 @@ async fn a_stack_comes_and_goes() {
     assert!(nothing.images[HOME].contains_key(&world.image));
 
     network::ensure(&world).await;
-    database::ensure(&world).await;
+    Box::pin(database::ensure(&world)).await;
     front::ensure(&world).await;
     rules::ensure(&world).await;
     template::ensure(&world).await;
