@@ -18,6 +18,7 @@ fn judged(write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Vec<String>
         ("etc/shadow", "root:*:1::::::\n"),
         ("var/lib/dpkg/status", "Package: base\nVersion: 1\n"),
         ("usr/bin/tool", "tool"),
+        ("usr/lib/os-release", "NAME=\"Debian\"\nVERSION_ID=\"13\"\n"),
     ] {
         put(&base, file, text)?;
     }
