@@ -140,6 +140,14 @@ impl VersionTables {
     }
 }
 
+/// Whether a release came before another. Versions that are none: no.
+pub(crate) fn is_older(version: &str, than: &str) -> bool {
+    let parts = |text: &str| -> Option<Vec<u32>> {
+        text.split('.').map(|part| part.parse().ok()).collect()
+    };
+    matches!((parts(version), parts(than)), (Some(one), Some(other)) if one < other)
+}
+
 /// `11.7`.
 pub(crate) fn parse_minor(text: &str) -> Option<Minor> {
     let (major, minor) = text.split_once('.')?;
@@ -156,6 +164,15 @@ fn minor_of(version: &str) -> Option<Minor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_are_ordered_by_number() {
+        assert!(is_older("11.9.0", "11.10.0"));
+        assert!(is_older("9.11.18", "10.11.0"));
+        assert!(!is_older("11.10.0", "11.10.0"));
+        assert!(!is_older("11.10.0", "11.9.0"));
+        assert!(!is_older("nightly", "11.9.0"));
+    }
 
     fn added(esr: &[&str], last: &[&str]) -> VersionTables {
         VersionTables {

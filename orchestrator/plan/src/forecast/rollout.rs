@@ -9,7 +9,7 @@ use crate::moving::{destination, differing};
 use crate::observed::{Observed, ProbeOutcome};
 use crate::rollout::{connection_budget, not_probed, why_no_log, word};
 use crate::stack::{launch_differences, proven_version};
-use crate::versions::Skew;
+use crate::versions::{Skew, is_older};
 use crate::view::{View, live_members};
 
 /// Seconds of a cutover's pause without the migration. Seen on a real server: gone after 3 to 4 s, up after 4 s
@@ -206,10 +206,15 @@ fn facts(view: &View<'_>, rollout: &RolloutIntent) -> Vec<(String, String)> {
     ));
     facts.push(fact(
         "migration",
-        if migrates {
-            migration(view, rollout)
-        } else {
+        if !migrates {
             "none".to_owned()
+        } else if is_older(&rollout.to.version, &rollout.from.version) {
+            format!(
+                "{} is older than {}, which serves: this goes back, and the schema stays as it is",
+                rollout.to.version, rollout.from.version
+            )
+        } else {
+            migration(view, rollout)
         },
     ));
     facts.push(fact("pause", pause(view, rollout, migrates)));
@@ -310,7 +315,8 @@ fn way_back(
     distance: Option<&Skew>,
 ) -> String {
     let promoted = word(&Phase::Promoted);
-    let schema = match (migrates, distance) {
+    let forward = migrates && !is_older(&rollout.to.version, &rollout.from.version);
+    let schema = match (forward, distance) {
         (false, _) => String::new(),
         (true, Some(Skew::Neighbours | Skew::SameWindow)) => {
             format!("; the schema stays, {} runs on it", rollout.from.version)

@@ -98,7 +98,43 @@ fn what_waits_for_a_rollout_is_shown_with_the_command_to_type() {
     intent.spec.mattermost.version = "11.11.0".to_owned();
     let text = forecast(&intent, &world.observed, world.now).to_string();
     assert!(
-        text.ends_with("(instance type m7i.large → m7i.xlarge, Mattermost 11.10.0 → 11.11.0): `orchestrator rollout --mattermost 11.11.0` brings it\n"),
+        text.contains("Mattermost 11.10.0 serves, and the file says 11.11.0: write `version = \"11.10.0\"` and `sha256 = "),
+        "{text}"
+    );
+    assert!(
+        text.contains("`orchestrator rollout --mattermost 11.11.0` brings the file's"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(
+            "(instance type m7i.large → m7i.xlarge): `orchestrator rollout` brings it\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_the_last_rollout_made_is_not_to_be_undone() {
+    let (world, mut intent) = ready(&clustered(2));
+    intent.spec.mattermost.version = "11.9.0".to_owned();
+    let text = forecast(&intent, &world.observed, world.now).to_string();
+    assert!(
+        text.contains("`orchestrator rollout --mattermost 11.9.0` would go back to the older one"),
+        "{text}"
+    );
+    assert!(!text.contains("brings it"), "{text}");
+}
+
+#[test]
+fn a_rollout_to_an_older_version_says_that_it_goes_back() {
+    let (world, intent) = ready(&clustered(2));
+    let text = rollout(&intent, &world, "11.9.0");
+    assert!(
+        text.contains("11.9.0 is older than 11.10.0, which serves: this goes back"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("once, by the first new node") && !text.contains("runs on it"),
         "{text}"
     );
 }

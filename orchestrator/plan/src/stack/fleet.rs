@@ -2,7 +2,6 @@
 //! colours left behind.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use crate::action::{Action, GroupWanted, LAUNCH_HOOK, TERMINATE_HOOK, TemplateContent};
 use crate::draft::Draft;
@@ -18,6 +17,7 @@ use crate::stack::{
     Base, NOTICE, Place, content, ensure_alarms, ensure_version, is_ours, launch_differences,
     nodes, place, restarts, version_of,
 };
+use crate::versions::is_older;
 use crate::view::View;
 
 /// Seconds after `InService` before a failed probe of the load balancer counts: its probes need a few
@@ -153,9 +153,7 @@ fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &Te
             }
         }
         if target.version != ours.version {
-            differs.push(format!("Mattermost {} → {}", target.version, ours.version));
-            // The file does not decide the version of a stack that serves.
-            let _ = write!(command, " --mattermost {}", ours.version);
+            draft.wait(NOTICE, other_version(target, &ours.version));
         }
     }
     if !differs.is_empty() {
@@ -165,6 +163,20 @@ fn note_what_waits_for_a_rollout(view: &View<'_>, draft: &mut Draft, proven: &Te
         );
         draft.wait(NOTICE, text);
     }
+}
+
+/// The file does not decide the version of a stack that serves: the last rollout did, and what it made is right.
+fn other_version(serves: &Target, file: &str) -> String {
+    let rollout = format!("`orchestrator rollout --mattermost {file}`");
+    let way = if is_older(file, &serves.version) {
+        format!("{rollout} would go back to the older one")
+    } else {
+        format!("{rollout} brings the file's")
+    };
+    format!(
+        "Mattermost {} serves, and the file says {file}: write `version = \"{}\"` and `sha256 = \"{}\"` into `[mattermost]`; {way}",
+        serves.version, serves.version, serves.sha256
+    )
 }
 
 /// The group as it is wanted at its birth, empty of judgement about its size.
