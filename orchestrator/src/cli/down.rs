@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 
-use anyhow::bail;
 use clap::Args as ClapArgs;
 use plan::intent::Phase;
 use plan::{Spec, Want};
@@ -41,10 +40,11 @@ pub struct Args {
 pub async fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     let spec = cli.load()?;
     if cli.client(&spec).await.is_ok() {
-        bail!(
-            "an orchestrator of this host keeps stack `{}` up\nhint: stop `orchestrator serve` first, on every control host",
+        output::talk(&format!(
+            "refused: an orchestrator of this host keeps stack `{}` up\nhint: stop `orchestrator serve` first, on every control host",
             spec.stack
-        );
+        ));
+        return Ok(Exit::Refused);
     }
     let before = Before::read(&spec).await?;
     if let Some(exit) = before.on_nodes.confirm(args.lose_files) {
@@ -99,7 +99,7 @@ fn confirm(spec: &Spec, args: &Args, files: &Files) -> anyhow::Result<Option<Exi
         return Ok(None);
     }
     if !std::io::stdin().is_terminal() {
-        output::talk("`down` asks before it acts\nhint: --yes answers");
+        output::talk("refused: there is no terminal to ask on; --yes answers");
         return Ok(Some(Exit::Refused));
     }
     output::talk(&format!(

@@ -232,7 +232,7 @@ async fn start(cli: &Cli, client: &mut Client, args: &Start) -> anyhow::Result<E
     if !args.yes {
         if !std::io::stdin().is_terminal() {
             output::talk(&format!(
-                "`{}` asks before it acts\nhint: --yes answers",
+                "refused: `{}` has no terminal to ask on; --yes answers",
                 args.verb()
             ));
             return Ok(Exit::Refused);

@@ -94,7 +94,9 @@ fn refused(error: &StoreError) -> Status {
     let text = crate::chain(error);
     match error {
         StoreError::RolloutIsLive(_) | StoreError::NotLive(_) => Status::failed_precondition(text),
-        StoreError::NoSuchRollout(_) | StoreError::NoSuchRequest(_) => Status::not_found(text),
+        StoreError::NoSuchRollout(_) | StoreError::NoRollout | StoreError::NoSuchRequest(_) => {
+            Status::not_found(text)
+        }
         _ => Status::unavailable(text),
     }
 }

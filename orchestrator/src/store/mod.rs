@@ -53,6 +53,9 @@ pub enum StoreError {
     /// There is no such rollout.
     #[error("there is no rollout `{0}`")]
     NoSuchRollout(String),
+    /// There is none at all.
+    #[error("no rollout was asked for yet")]
+    NoRollout,
     /// Nobody asked for a rollout with this key.
     #[error("no rollout came of a request with key `{0}`")]
     NoSuchRequest(String),

@@ -107,7 +107,11 @@ impl Store {
 
     /// A rollout by id, or the newest.
     pub async fn rollout(&self, id: Option<&str>) -> Result<RolloutRow, StoreError> {
-        let missing = || StoreError::NoSuchRollout(id.unwrap_or("newest").to_owned());
+        let missing = || {
+            id.map_or(StoreError::NoRollout, |id| {
+                StoreError::NoSuchRollout(id.to_owned())
+            })
+        };
         let mut remote = self.remote.lock().await;
         let Some(client) = usable(&mut remote, &self.changed).await? else {
             return self.memory.lock().await.rollout(id).ok_or_else(missing);

@@ -24,6 +24,8 @@ fn in_phase(number: u64, phase: Phase) -> RolloutIntent {
 #[tokio::test]
 async fn one_is_live_and_the_same_request_is_the_same_rollout() {
     for store in both().await {
+        let none = store.rollout(None).await.unwrap_err();
+        assert_eq!(none.to_string(), "no rollout was asked for yet");
         let first = store
             .request_rollout(&rollout(1), "one", "ops")
             .await
