@@ -57,6 +57,13 @@ pub(super) fn asks(it: &Asking<'_>) -> Option<Vec<Ask>> {
             let listener = balancer.replacen(":loadbalancer/", ":listener/", 1) + "/*";
             it.creation(it.on_arn(&balancer), &listener)
         }
+        // A rule is made in its listener, and tagged as itself (Service Authorization Reference, `CreateRule`).
+        "CreateRule" => {
+            let listener = it.text("ListenerArn");
+            let rule = listener.replacen(":listener/", ":listener-rule/", 1) + "/*";
+            it.creation(it.on_arn(&listener), &rule)
+        }
+        "DeleteRule" | "ModifyRule" => vec![it.on_arn(&it.text("RuleArn"))],
         "DeleteListener" | "ModifyListener" => vec![it.on_arn(&it.text("ListenerArn"))],
         "DeleteLoadBalancer" | "ModifyLoadBalancerAttributes" => {
             vec![it.on_arn(&it.text("LoadBalancerArn"))]
