@@ -56,7 +56,7 @@ pub fn run(cli: &Cli, args: &Args) -> anyhow::Result<Exit> {
     file.write_all(text.as_bytes())
         .with_context(|| format!("writing `{}`", path.display()))?;
     output::talk(&format!(
-        "wrote `{}`: set image, digest and orchestrator addresses, then `orchestrator doctor` and `orchestrator plan`",
+        "wrote `{}`: set image, digest, and addresses and source of the orchestrator, then `orchestrator doctor` and `orchestrator plan`",
         path.display()
     ));
     Ok(Exit::Done)
