@@ -42,7 +42,7 @@ clean-debian: build ## Set-up, lints and demo in a Debian that was never used, D
 base-image: setup ## The Debian that the lab's machines boot (root, network, once)
 	@tests/base-image.sh
 
-demo: build $(if $(MACHINE),base-image) ## The whole product on a local AWS region, in under four minutes
+demo: build $(if $(MACHINE),base-image) ## The whole product on a local AWS region, in five minutes
 	@$(BIN)/demo --bin $(BIN) $(if $(TARBALL),--tarball $(TARBALL)) $(if $(TARBALL2),--tarball2 $(TARBALL2)) $(if $(LICENCE),--licence $(LICENCE)) $(if $(KEEP),--keep) $(if $(MACHINE),--machines "$$(tests/base-image.sh --path)")
 
 image: build ## The node's image: `packer build packer/` against a local AWS region (root; DEBIAN=13)
