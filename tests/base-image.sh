@@ -5,7 +5,7 @@
 #   tests/base-image.sh            makes it when it is not there yet (root, network, about a minute)
 #   tests/base-image.sh --path     prints where it would lie, and makes nothing
 #
-# It is made once for each content of this file, beside its place, and renamed: a tree that is there is
+# It is made once for each content of this file and of `debian.sh`, beside its place, and renamed: a tree that is there is
 # whole. Nothing outside the cache is written.
 #
 # Differences from Debian's own image for EC2, all of which docs/image.md names:
@@ -26,16 +26,11 @@ packages=(
 offered=(postgresql-client)
 
 release=${DEBIAN:-12}
-case $release in
-  12) suite=bookworm ;;
-  13) suite=trixie ;;
-  *)
-    echo "base-image.sh: DEBIAN is 12 or 13, not \`$release\`" >&2
-    exit 1
-    ;;
-esac
+# shellcheck source=tests/debian.sh
+. "$(dirname "$0")/debian.sh"
+suite=$(suite_of "$release")
 
-key=$(sha256sum "$0" | cut -c1-16)
+key=$(cat "$0" "$(dirname "$0")/debian.sh" | sha256sum | cut -c1-16)
 images=${XDG_CACHE_HOME:-$HOME/.cache}/mattermost-ha/images
 tree=$images/debian-$release-$key
 
@@ -144,13 +139,7 @@ rm -rf "$tree"/var/lib/apt/lists/* "$tree"/var/log/apt "$tree"/var/log/journal/*
 HOOK
 chmod 0700 "$hooks"
 
-# The host's own way to Debian's mirror, as its apt has it.
-options=()
-for kind in http https; do
-  proxy=
-  eval "$(apt-config shell proxy "Acquire::$kind::Proxy")"
-  [[ -z $proxy ]] || options+=(--aptopt="Acquire::$kind::Proxy \"$proxy\"")
-done
+mapfile -t options < <(apt_proxies)
 mirror=${DEBIAN_MIRROR:-}
 for file in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list; do
   if [[ -z $mirror && -s $file ]] && grep -qw "$suite" "$file"; then

@@ -11,14 +11,9 @@ cd "$(dirname "$0")/.."
 
 release=${1:?"the release of Debian: 12 or 13"}
 bin=$(realpath "${2:?"the folder of the built binaries"}")
-case $release in
-  12) suite=bookworm ;;
-  13) suite=trixie ;;
-  *)
-    echo "clean-debian.sh: 12 or 13, not \`$release\`" >&2
-    exit 1
-    ;;
-esac
+# shellcheck source=tests/debian.sh
+. tests/debian.sh
+suite=$(suite_of "$release")
 if [[ $(id -u) != 0 ]]; then
   echo "clean-debian.sh: only root makes a tree of Debian and boots into it" >&2
   exit 1
@@ -31,18 +26,13 @@ for program in mmdebstrap systemd-nspawn cargo; do
 done
 
 tree=${XDG_CACHE_HOME:-$HOME/.cache}/mattermost-ha/images/clean-debian-$release
-proxies=()
-for kind in http https; do
-  proxy=
-  eval "$(apt-config shell proxy "Acquire::$kind::Proxy")"
-  [[ -z $proxy ]] || proxies+=("Acquire::$kind::Proxy \"$proxy\"")
-done
 if [[ ! -d $tree ]]; then
   echo "making Debian $release in $tree" >&2
   mkdir -p "$(dirname "$tree")"
+  mapfile -t options < <(apt_proxies)
   rm -rf --one-file-system "$tree.partial"
   mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include=ca-certificates \
-    "${proxies[@]/#/--aptopt=}" "$suite" "$tree.partial" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >&2
+    "${options[@]}" "$suite" "$tree.partial" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >&2
   mv "$tree.partial" "$tree"
 fi
 
