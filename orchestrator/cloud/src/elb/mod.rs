@@ -9,7 +9,7 @@ mod target_group;
 
 use std::collections::BTreeMap;
 
-use aws_sdk_elasticloadbalancingv2::types::Tag;
+use aws_sdk_elasticloadbalancingv2::types::{Tag, TagDescription};
 use plan::observed::Tags;
 
 pub(crate) use load_balancer::LoadBalancerSettings;
@@ -20,23 +20,24 @@ use crate::error::{Called, EffectError, Failure};
 impl Cloud {
     /// Tags of one resource; none when it does not exist.
     async fn elb_tags(&self, arn: &str) -> Result<Option<Tags>, Failure> {
+        match self.tag_descriptions(&[arn.to_owned()]).await {
+            Ok(found) => Ok(tags_among(&found, arn)),
+            Err(failure) if not_found(&failure) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Tags of at most 20 resources (reference of `DescribeTags`), all of which must be there.
+    async fn tag_descriptions(&self, arns: &[String]) -> Result<Vec<TagDescription>, Failure> {
         let answer = self
             .look()
             .elb
             .describe_tags()
-            .resource_arns(arn)
+            .set_resource_arns(Some(arns.to_vec()))
             .send()
             .await
             .called("elasticloadbalancing:DescribeTags");
-        match answer {
-            Ok(answer) => Ok(answer
-                .tag_descriptions()
-                .iter()
-                .find(|description| description.resource_arn() == Some(arn))
-                .map(|description| tags_of(description.tags()))),
-            Err(failure) if not_found(&failure) => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        Ok(answer?.tag_descriptions.unwrap_or_default())
     }
 
     /// Refuses a resource that is there and not ours; says whether it is there.
@@ -57,6 +58,12 @@ fn not_found(failure: &Failure) -> bool {
     ]
     .iter()
     .any(|code| failure.is(code))
+}
+
+/// Those of one resource.
+fn tags_among(found: &[TagDescription], arn: &str) -> Option<Tags> {
+    let of_it = found.iter().find(|it| it.resource_arn() == Some(arn));
+    of_it.map(|it| tags_of(it.tags()))
 }
 
 fn tags_of(tags: &[Tag]) -> Tags {

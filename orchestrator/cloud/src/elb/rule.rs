@@ -10,7 +10,7 @@ use plan::observed::{
 };
 
 use super::action::{action, seen_action};
-use super::{not_found, tag_list, tags_of};
+use super::{not_found, tag_list, tags_among};
 use crate::apply::Outcome;
 use crate::connect::Cloud;
 use crate::error::{Called, EffectError, Failure};
@@ -74,24 +74,8 @@ impl Cloud {
 
     /// Tags in the order of the ARNs; none for what is not there.
     async fn tags_of_rules(&self, arns: &[String]) -> Result<Vec<Option<Tags>>, Failure> {
-        let answer = self
-            .look()
-            .elb
-            .describe_tags()
-            .set_resource_arns(Some(arns.to_vec()))
-            .send()
-            .await
-            .called("elasticloadbalancing:DescribeTags");
-        match answer {
-            Ok(answer) => Ok(arns
-                .iter()
-                .map(|arn| {
-                    let all = answer.tag_descriptions().iter();
-                    all.clone()
-                        .find(|tags| tags.resource_arn() == Some(arn))
-                        .map(|tags| tags_of(tags.tags()))
-                })
-                .collect()),
+        match self.tag_descriptions(arns).await {
+            Ok(found) => Ok(arns.iter().map(|arn| tags_among(&found, arn)).collect()),
             // One of them is gone, and which one is not said.
             Err(failure) if not_found(&failure) => {
                 try_join_all(arns.iter().map(|arn| self.elb_tags(arn))).await
