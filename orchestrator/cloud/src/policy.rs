@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use plan::Spec;
 use plan::observed::STACK_TAG;
+use plan::spec::partition_of;
 use serde_json::{Value, json};
 
 use crate::scope::region_of;
@@ -77,15 +78,6 @@ struct Place<'a> {
     partition: &'static str,
     home: String,
     account: &'a str,
-}
-
-/// The partition that a region lies in. An ARN with another one matches nothing there.
-fn partition_of(region: &str) -> &'static str {
-    match region {
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ if region.starts_with("cn-") => "aws-cn",
-        _ => "aws",
-    }
 }
 
 impl Place<'_> {

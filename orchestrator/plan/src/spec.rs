@@ -285,6 +285,24 @@ impl Spec {
     }
 }
 
+/// The partition that a region lies in, by its beginning: credentials of one mean nothing in another, and an ARN with
+/// another one matches nothing there.
+pub fn partition_of(region: &str) -> &'static str {
+    let beginnings = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-iso-", "aws-iso"),
+        ("eusc-", "aws-eusc"),
+    ];
+    beginnings
+        .into_iter()
+        .find(|(beginning, _)| region.starts_with(beginning))
+        .map_or("aws", |(_, partition)| partition)
+}
+
 /// `us-east-1a` lies in `us-east-1`.
 fn region_of(zone: &str) -> String {
     zone.trim_end_matches(|c: char| c.is_ascii_lowercase())

@@ -109,23 +109,6 @@ fn is_zone(text: &str) -> bool {
         && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Of a region, by its beginning: credentials of one mean nothing in another.
-fn partition(region: &str) -> &'static str {
-    let beginnings = [
-        ("cn-", "aws-cn"),
-        ("us-gov-", "aws-us-gov"),
-        ("us-isob-", "aws-iso-b"),
-        ("us-isof-", "aws-iso-f"),
-        ("eu-isoe-", "aws-iso-e"),
-        ("us-iso-", "aws-iso"),
-        ("eusc-", "aws-eusc"),
-    ];
-    beginnings
-        .into_iter()
-        .find(|(beginning, _)| region.starts_with(beginning))
-        .map_or("aws", |(_, partition)| partition)
-}
-
 /// `aws`, `aws-us-gov`: the first part of an ARN's place.
 fn is_partition(text: &str) -> bool {
     text.starts_with("aws")

@@ -26,7 +26,7 @@ use crate::files::{FilesHome, LOSES, key_tag, made_anew};
 use crate::observed::{
     BucketLifecycle, FilesBucket, KMS_KEY_TAG, MADE_ANEW_TAG, PART_TAG, STACK_TAG, Tags,
 };
-use crate::spec::FileStore;
+use crate::spec::{FileStore, partition_of};
 use crate::stack::NOTICE;
 use crate::view::View;
 
@@ -346,13 +346,7 @@ fn encrypts(seen: &FilesBucket, kms_key: Option<&str>) -> bool {
 
 /// The policy with our statement in it; none when it is there already. Other statements stay.
 fn policy_with_ours(seen: Option<&str>, bucket: &BucketRef) -> Option<String> {
-    let partition = if bucket.region.starts_with("cn-") {
-        "aws-cn"
-    } else if bucket.region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    };
+    let partition = partition_of(&bucket.region);
     let arn = format!("arn:{partition}:s3:::{}", bucket.name);
     let ours = json!({
         "Sid": TLS_ONLY,

@@ -49,13 +49,7 @@ const OPERATIONS: &str = "Decrypt Encrypt GenerateDataKey GenerateDataKeyWithout
 
 fn grant(spec: &Spec, account: &str, key: &str) -> String {
     let home = spec.home_region();
-    let partition = if home.starts_with("cn-") {
-        "aws-cn"
-    } else if home.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    };
+    let partition = plan::spec::partition_of(&home);
     format!(
         "volumes in `{home}` are encrypted with `{key}` by default, and Auto Scaling's role may not use a key of the account's own unless it is let: launches then end in `Client.InternalError`. Whether it is let cannot be seen from here\nhint: once: `aws kms create-grant --region {home} --key-id {key} --grantee-principal arn:{partition}:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling --operations {OPERATIONS}`"
     )
@@ -105,12 +99,8 @@ fn key_pair(spec: &Spec, name: &str, found: Result<bool, ReadError>) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec;
     use super::*;
-
-    fn spec() -> Spec {
-        let text = plan::spec::template(&plan::spec::Answers::default());
-        Spec::parse(&text, "test.toml").unwrap()
-    }
 
     #[test]
     fn a_key_of_the_accounts_own_comes_with_the_grant_to_make() {

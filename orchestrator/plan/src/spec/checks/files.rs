@@ -5,7 +5,7 @@ mod kms_keys;
 
 use super::node_settings::reference_elsewhere;
 use crate::spec::structure::Document;
-use crate::spec::{FileStore, Spec};
+use crate::spec::{FileStore, Spec, partition_of};
 
 /// S3's limit for a key is 1024 bytes; the server's own part of it takes less than half.
 const PREFIX_LENGTH: usize = 512;
@@ -87,14 +87,14 @@ fn bucket(spec: &Spec, document: &mut Document) {
             );
         } else if !is_region(region) {
             document.refuse("files.region", "is not a region, such as `us-east-1`");
-        } else if super::partition(region) != super::partition(&spec.home_region()) {
+        } else if partition_of(region) != partition_of(&spec.home_region()) {
             document.refuse(
                 "files.region",
                 format!(
                     "lies in another partition of AWS (`{}`) than the home region `{}` (`{}`): the nodes' role means nothing there. Name a bucket of the home region's partition",
-                    super::partition(region),
+                    partition_of(region),
                     spec.home_region(),
-                    super::partition(&spec.home_region())
+                    partition_of(&spec.home_region())
                 ),
             );
         }

@@ -1,8 +1,8 @@
 //! Settings that would take the server out of reach, and settings whose values are secrets by reference.
 
-use crate::spec::Spec;
 use crate::spec::secret_ref::SecretRef;
 use crate::spec::structure::Document;
+use crate::spec::{Spec, partition_of};
 
 /// Where the load balancer ends TLS.
 const TLS: &str =
@@ -216,11 +216,11 @@ pub(super) fn secrets(spec: &Spec, document: &mut Document) {
 pub(super) fn reference_elsewhere(spec: &Spec, reference: &SecretRef) -> Option<String> {
     let home = spec.home_region();
     let partition = reference.arn().and_then(|arn| arn.split(':').nth(1));
-    if let Some(found) = partition.filter(|it| *it != super::partition(&home)) {
+    if let Some(found) = partition.filter(|it| *it != partition_of(&home)) {
         return Some(format!(
             "is of partition `{found}`, and the home region `{home}` lies in `{}`: name a secret there, by its name or as `arn:{}:secretsmanager:…`",
-            super::partition(&home),
-            super::partition(&home)
+            partition_of(&home),
+            partition_of(&home)
         ));
     }
     let elsewhere = reference.region().filter(|region| *region != home);

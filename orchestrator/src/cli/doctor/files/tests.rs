@@ -1,3 +1,4 @@
+use super::super::spec;
 use super::*;
 use plan::observed::KmsKey;
 use plan::spec::SecretRef;
@@ -12,8 +13,7 @@ fn results(seen: &FilesSeen) -> Vec<(String, Outcome)> {
 #[test]
 fn what_nobody_looked_at_is_said() {
     let told = |change: fn(&mut Spec)| {
-        let answers = plan::spec::Answers::default();
-        let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+        let mut spec = spec();
         change(&mut spec);
         let checks = not_looked_at(&spec, false);
         assert!(checks.iter().all(|check| check.result == Outcome::Skip));
@@ -45,8 +45,7 @@ fn what_nobody_looked_at_is_said() {
 
 #[test]
 fn a_key_is_fine_only_when_kms_said_so() {
-    let answers = plan::spec::Answers::default();
-    let spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+    let spec = spec();
     let arn = "arn:aws:kms:us-east-1:123456789012:key/1-2";
     let described = |state: &str| {
         KmsAnswer::Described(KmsKey {
@@ -69,8 +68,7 @@ fn a_key_is_fine_only_when_kms_said_so() {
 
 #[test]
 fn a_key_that_the_bucket_was_given_and_the_file_names_no_more_is_a_failure() {
-    let answers = plan::spec::Answers::default();
-    let mut spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+    let mut spec = spec();
     let key = "arn:aws:kms:us-east-1:123456789012:key/1-2";
     let encryption = plan::observed::BucketEncryption {
         algorithm: "aws:kms".to_owned(),
@@ -100,8 +98,7 @@ fn a_key_that_the_bucket_was_given_and_the_file_names_no_more_is_a_failure() {
 
 #[test]
 fn a_bucket_that_is_gone_is_told_from_one_that_is_to_come() {
-    let answers = plan::spec::Answers::default();
-    let spec = Spec::parse(&plan::spec::template(&answers), "f").unwrap();
+    let spec = spec();
     let mut observed = Observed {
         account: Some("123456789012".to_owned()),
         ..Observed::default()

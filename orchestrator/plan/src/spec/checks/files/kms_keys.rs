@@ -1,8 +1,7 @@
 //! KMS keys of the bucket: the one that encrypts, and those under which older files still lie.
 
-use super::super::partition as partition_of;
-use crate::spec::Spec;
 use crate::spec::structure::Document;
+use crate::spec::{Spec, partition_of};
 
 /// So many former keys the nodes' policy has room for beside the rest, as tests of the crate that writes it prove.
 const MOST_FORMER: usize = 10;
