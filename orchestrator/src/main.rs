@@ -23,6 +23,7 @@ mod report;
 mod rpc;
 mod status;
 mod store;
+mod trust;
 
 use std::process::ExitCode;
 

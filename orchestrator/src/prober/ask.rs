@@ -9,8 +9,10 @@ use base64::Engine as _;
 use http::{HeaderMap, StatusCode, header};
 use plan::ProbePlace;
 use plan::observed::{PROBE_HEADER, ProbeOutcome, ProbePart};
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Client, Response};
 use tokio::net::TcpStream;
+
+use crate::trust::with_roots;
 
 /// Until a connection counts as none.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -134,10 +136,7 @@ impl Asker {
         if let Some(name) = url.domain() {
             client = client.resolve(name, address);
         }
-        if !self.trust.is_empty() {
-            let roots = Certificate::from_pem_bundle(self.trust.as_bytes()).map_err(words)?;
-            client = client.tls_certs_merge(roots);
-        }
+        let client = with_roots(client, &self.trust).map_err(words)?;
         client.build().map_err(words)
     }
 }
@@ -349,7 +348,7 @@ async fn body(what: ProbePart, mut answer: Response) -> Result<Vec<u8>, Failed> 
     }
 }
 
-/// A stranger's word, for people.
+/// What a server said, for people.
 fn bounded(text: &str) -> String {
     text.chars()
         .filter(|letter| !letter.is_control())

@@ -1,13 +1,13 @@
 //! `doctor`'s look at the release: whether its address, and its signature's, answer. Nothing of it is downloaded.
 
-use std::path::Path;
 use std::time::Duration;
 
 use plan::Spec;
 use reqwest::header::{CONTENT_RANGE, RANGE};
-use reqwest::{Certificate, Client, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 
 use super::{Check, Outcome};
+use crate::trust::with_roots;
 
 /// The longest that a release server may take to begin its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,11 +51,8 @@ fn client(trust_file: Option<&str>) -> Result<Client, String> {
                 "`{file}` of `mattermost.trust_file`: {why}: it holds the PEM of the mirror's roots"
             )
         };
-        let pem = std::fs::read(Path::new(file)).map_err(|error| wrong(error.to_string()))?;
-        let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-        for root in roots {
-            builder = builder.add_root_certificate(root);
-        }
+        let pem = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        builder = with_roots(builder, &pem).map_err(|error| wrong(error.to_string()))?;
     }
     builder.build().map_err(|error| crate::chain(&error))
 }
